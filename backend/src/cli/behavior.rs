@@ -1,0 +1,12 @@
+//! `whence behavior`.
+
+/// Arguments of `whence behavior`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+impl Args {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        anyhow::bail!("under construction")
+    }
+}

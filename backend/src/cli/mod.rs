@@ -1,0 +1,53 @@
+//! The command line: one file per verb, each with its arguments and how its result is printed.
+
+mod bar;
+mod behavior;
+mod extract;
+mod import;
+mod organism;
+mod rank;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// Which training pairs taught a post-trained language model this behavior?
+#[derive(Debug, Parser)]
+#[command(name = "whence", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Read preference data into a study
+    Import(import::Args),
+    /// Compute activation-difference vectors of every pair
+    Extract(extract::Args),
+    /// Turn test prompts with response pairs into a behavior's vectors and direction
+    Behavior(behavior::Args),
+    /// Rank the pairs by how hard they push toward a behavior
+    Rank(rank::Args),
+    /// Serve a study and the app on this machine
+    Serve(serve::Args),
+    /// Make the planted testbed: a small model with a known culprit in its preference data
+    Organism(organism::Args),
+}
+
+impl Cli {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stopped it, for printing.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.verb {
+            Verb::Import(args) => args.run(),
+            Verb::Extract(args) => args.run(),
+            Verb::Behavior(args) => args.run(),
+            Verb::Rank(args) => args.run(),
+            Verb::Serve(args) => args.run(),
+            Verb::Organism(args) => args.run(),
+        }
+    }
+}

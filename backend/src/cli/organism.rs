@@ -1,0 +1,12 @@
+//! `whence organism`.
+
+/// Arguments of `whence organism`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+impl Args {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        anyhow::bail!("under construction")
+    }
+}

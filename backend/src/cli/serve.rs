@@ -1,0 +1,12 @@
+//! `whence serve`.
+
+/// Arguments of `whence serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+impl Args {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        anyhow::bail!("under construction")
+    }
+}

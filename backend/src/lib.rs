@@ -1,0 +1,22 @@
+//! The native half of Whence: models, extraction, training, files and HTTP.
+//!
+//! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
+//! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (behavior vectors) → [`attribute`] (the ranking) →
+//! [`train`] → [`server`]; [`organism`] makes the planted testbed. [`study`] knows where everything lies on disk,
+//! [`files`] writes it atomically, [`device`] alone names compute backends.
+//!
+//! A verb never prints and never imports [`server`]: it reports through [`progress::Report`] and returns data, so the
+//! command line, the HTTP API and the tests call the same function.
+
+pub mod attribute;
+pub mod behavior;
+pub mod data;
+pub mod device;
+pub mod extract;
+pub mod files;
+pub mod model;
+pub mod organism;
+pub mod progress;
+pub mod server;
+pub mod study;
+pub mod train;

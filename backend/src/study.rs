@@ -1,0 +1,149 @@
+//! The study folder: where everything of one investigation lies.
+//!
+//! ```text
+//! study.toml                                   what was imported, from which files, with which hashes
+//! pairs.parquet                                normalised pairs
+//! rejects.jsonl                                refused rows: file, row, reason
+//! vectors/manifest.json                        what the vectors were made from (model, template, options)
+//! vectors/layer-20/manifest.json               the layer's files, once all are there
+//! vectors/layer-20/00000000.safetensors        pair vectors of a fixed row range, named by first row
+//! vectors/skipped.jsonl                        pairs without a vector: row, id, side, reason
+//! behaviors/NAME/pairs.jsonl                   prompt, r0, r1, scenario as given
+//! behaviors/NAME/behavior.json                 counts, method, inputs
+//! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
+//! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::files::{self, Context, FileError};
+
+/// A study folder, known by its path alone; opening one reads nothing.
+#[derive(Debug, Clone)]
+pub struct Study {
+    root: PathBuf,
+}
+
+impl Study {
+    /// The study in folder `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder's own name, for titles.
+    pub fn name(&self) -> String {
+        let root = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        root.file_name().map_or_else(|| "study".into(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// `study.toml`.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("study.toml")
+    }
+
+    /// `pairs.parquet`.
+    pub fn pairs(&self) -> PathBuf {
+        self.root.join("pairs.parquet")
+    }
+
+    /// `rejects.jsonl`.
+    pub fn rejects(&self) -> PathBuf {
+        self.root.join("rejects.jsonl")
+    }
+
+    /// `vectors/`.
+    pub fn vectors(&self) -> PathBuf {
+        self.root.join("vectors")
+    }
+
+    /// `vectors/manifest.json`.
+    pub fn vectors_manifest(&self) -> PathBuf {
+        self.vectors().join("manifest.json")
+    }
+
+    /// `vectors/skipped.jsonl`.
+    pub fn skipped(&self) -> PathBuf {
+        self.vectors().join("skipped.jsonl")
+    }
+
+    /// `vectors/layer-L/`.
+    pub fn layer(&self, layer: usize) -> PathBuf {
+        self.vectors().join(format!("layer-{layer}"))
+    }
+
+    /// `vectors/layer-L/manifest.json`, a [`whence_shared::study::LayerView`].
+    pub fn layer_manifest(&self, layer: usize) -> PathBuf {
+        self.layer(layer).join("manifest.json")
+    }
+
+    /// `behaviors/`.
+    pub fn behaviors(&self) -> PathBuf {
+        self.root.join("behaviors")
+    }
+
+    /// `behaviors/NAME/`.
+    pub fn behavior(&self, name: &str) -> PathBuf {
+        self.behaviors().join(name)
+    }
+
+    /// `behaviors/NAME/layer-L.safetensors`.
+    pub fn behavior_vectors(&self, name: &str, layer: usize) -> PathBuf {
+        self.behavior(name).join(format!("layer-{layer}.safetensors"))
+    }
+
+    /// `rankings/NAME/layer-L.parquet`.
+    pub fn ranking(&self, behavior: &str, layer: usize) -> PathBuf {
+        self.root.join("rankings").join(behavior).join(format!("layer-{layer}.parquet"))
+    }
+
+    /// Names of the behaviors, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn behavior_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.behaviors(), |name| {
+            self.behavior(name).join("behavior.json").is_file().then(|| name.to_owned())
+        })
+    }
+
+    /// Layers whose pair vectors are complete, ascending.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn complete_layers(&self) -> Result<Vec<usize>, FileError> {
+        self.entries(&self.vectors(), |name| {
+            let layer = name.strip_prefix("layer-")?.parse().ok()?;
+            self.layer_manifest(layer).is_file().then_some(layer)
+        })
+    }
+
+    fn entries<T: Ord>(&self, folder: &Path, keep: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FileError> {
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(folder).at("list", folder)? {
+            let entry = entry.at("list", folder)?;
+            kept.extend(keep(&entry.file_name().to_string_lossy()));
+        }
+        kept.sort();
+        Ok(kept)
+    }
+}
+
+/// Hash of everything a result was made from: SHA-256 over the parts, each prefixed by its length.
+pub fn inputs_hash(parts: &[&str]) -> String {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    files::sha256(&bytes)
+}

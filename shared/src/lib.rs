@@ -1,0 +1,25 @@
+//! Whence's analysis: the part that runs natively and in the browser with the same result.
+//!
+//! Plain data and pure functions. This crate never does IO, never starts a thread and never reads a clock: the backend
+//! and the app bring bytes in and carry results out. Sums run in a fixed order and ties are broken by row number, so a
+//! ranking computed in a browser equals the one on a server bit for bit.
+//!
+//! In the order data flows:
+//!
+//! - [`pair`]: preference pairs, the unit that everything is about;
+//! - [`shard`]: the file format of pair vectors and behavior vectors (safetensors);
+//! - [`dot`]: dot products and norms with a fixed summation order;
+//! - [`direction`]: from many behavior vectors to one direction;
+//! - [`rank`]: cosine scores, the ranking, its histogram;
+//! - [`quality`]: how good a ranking is when the truth is known;
+//! - [`diff`]: the word-level difference of two responses;
+//! - [`study`]: what a study looks like from outside, as JSON.
+
+pub mod diff;
+pub mod direction;
+pub mod dot;
+pub mod pair;
+pub mod quality;
+pub mod rank;
+pub mod shard;
+pub mod study;

@@ -1,0 +1,174 @@
+//! What a study looks like from outside: the JSON that a server or a static folder hands to the app.
+//!
+//! All addresses are relative to the folder that `study.json` lies in, so a study can be served at any sub-path:
+//!
+//! ```text
+//! study.json                              StudyView
+//! rows/N.json                             RowChunk: rows N·rows_per_row_chunk ..
+//! texts/N.json                            TextChunk: rows N·rows_per_text_chunk ..
+//! vectors/layer-L/FILE.safetensors        pair vectors (crate::shard)
+//! behaviors/NAME/layer-L.safetensors      behavior vectors and their direction (crate::shard)
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::direction::DirectionMethod;
+use crate::pair::Pair;
+use crate::shard::StoreDtype;
+
+/// The value of [`StudyView::format`].
+pub const FORMAT: &str = "whence.study/1";
+/// Rows per [`RowChunk`].
+pub const ROWS_PER_ROW_CHUNK: usize = 4096;
+/// Rows per [`TextChunk`].
+pub const ROWS_PER_TEXT_CHUNK: usize = 32;
+
+/// One study, as the app sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudyView {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Name of the study: its folder's name.
+    pub name: String,
+    /// Number of pairs.
+    pub n_pairs: usize,
+    /// Names of the sources; a row names its source by index into this list.
+    pub sources: Vec<SourceView>,
+    /// What import found.
+    pub health: HealthView,
+    /// The model that vectors were extracted with; absent before extraction.
+    pub model: Option<ModelView>,
+    /// Layers with complete pair vectors, in ascending order.
+    pub layers: Vec<LayerView>,
+    /// Behaviors, in alphabetical order.
+    pub behaviors: Vec<BehaviorView>,
+}
+
+/// One source of pairs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// Its name; empty for pairs that state none.
+    pub name: String,
+    /// Pairs from it.
+    pub n_pairs: usize,
+}
+
+/// Counts of what import found worth knowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HealthView {
+    /// Rows read from the input files.
+    pub n_rows_read: usize,
+    /// Rows refused, listed in rejects.jsonl.
+    pub n_rejected_rows: usize,
+    /// Pairs whose prompt, chosen and rejected equal those of an earlier pair.
+    pub n_duplicates: usize,
+    /// Pairs whose chosen equals their rejected side.
+    pub n_identical: usize,
+    /// Pairs with an empty response on either side.
+    pub n_empty_responses: usize,
+}
+
+/// The model that vectors were extracted with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelView {
+    /// Folder name or hub name.
+    pub name: String,
+    /// `model_type` of its config.json.
+    pub architecture: String,
+    /// Number of decoder layers.
+    pub n_layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Hash of configuration, weights and tokenizer, in hex.
+    pub sha256: String,
+    /// `model` for the model's own chat template, `none`, or a template file's name.
+    pub template: String,
+    /// How activations of response tokens become one vector: `mean`.
+    pub pooling: String,
+}
+
+/// Pair vectors of one layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerView {
+    /// Decoder layer, 0 = embeddings.
+    pub layer: usize,
+    /// Width of a vector.
+    pub d_model: usize,
+    /// How numbers are stored.
+    pub dtype: StoreDtype,
+    /// Rows in all shards together: one per pair.
+    pub n_rows: usize,
+    /// The files, by first row; together they cover every row once.
+    pub shards: Vec<ShardView>,
+}
+
+/// One vector file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardView {
+    /// Address relative to study.json.
+    pub path: String,
+    /// First row.
+    pub first_row: usize,
+    /// Number of rows.
+    pub n_rows: usize,
+    /// Size of the file in bytes.
+    pub n_bytes: u64,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+}
+
+/// One behavior.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BehaviorView {
+    /// Its name, unique in the study; letters, digits, `-` and `_`.
+    pub name: String,
+    /// Number of (prompt, r0, r1) triples behind it.
+    pub n_pairs: usize,
+    /// Number of distinct scenarios.
+    pub n_scenarios: usize,
+    /// How its direction was made.
+    pub method: DirectionMethod,
+    /// Layers with vectors, ascending; the file is `behaviors/NAME/layer-L.safetensors`.
+    pub layers: Vec<usize>,
+    /// A few of its triples, for the reader.
+    pub examples: Vec<BehaviorExample>,
+}
+
+/// One (prompt, r0, r1) triple of a behavior.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BehaviorExample {
+    /// The test prompt.
+    pub prompt: String,
+    /// A response of the reference model.
+    pub r0: String,
+    /// A response of the tuned model, which shows the behavior.
+    pub r1: String,
+    /// Scenario name; empty when none was given.
+    pub scenario: String,
+}
+
+/// What a table needs of a contiguous range of rows, as columns of equal length.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RowChunk {
+    /// First row.
+    pub first_row: usize,
+    /// Pair ids.
+    pub id: Vec<String>,
+    /// Index into [`StudyView::sources`].
+    pub source: Vec<u32>,
+    /// The last user turn on one line.
+    pub snippet: Vec<String>,
+    /// Length of the chosen response in characters.
+    pub chosen_chars: Vec<u32>,
+    /// Length of the rejected response in characters.
+    pub rejected_chars: Vec<u32>,
+}
+
+/// Whole pairs of a contiguous range of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TextChunk {
+    /// First row.
+    pub first_row: usize,
+    /// The pairs, in row order.
+    pub pairs: Vec<Pair>,
+}
