@@ -1,1 +1,4 @@
-//! stub
+//! What the integration tests share: fixtures, and running the real binary.
+
+pub mod binary;
+pub mod fixture;
