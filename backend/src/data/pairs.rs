@@ -50,7 +50,7 @@ const TURN_COLUMNS: [&str; 3] = ["prompt", "chosen", "rejected"];
 
 /// What is wrong with a pairs file.
 #[derive(Debug, Error)]
-pub enum PairsError {
+pub enum PairFileError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
@@ -125,17 +125,17 @@ impl PairFile {
     /// # Errors
     ///
     /// When it is missing, truncated, no Parquet file or has other columns.
-    pub fn open(path: &Path) -> Result<Self, PairsError> {
+    pub fn open(path: &Path) -> Result<Self, PairFileError> {
         if !path.exists() {
-            return Err(PairsError::Missing { path: path.to_owned() });
+            return Err(PairFileError::Missing { path: path.to_owned() });
         }
         let file = SharedFile::open(path)?;
-        let parquet = |source| PairsError::Parquet { path: path.to_owned(), source };
+        let parquet = |source| PairFileError::Parquet { path: path.to_owned(), source };
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(parquet)?;
         for field in schema().fields() {
             let found = metadata.schema().field_with_name(field.name()).ok();
             if !found.is_some_and(|found| found.data_type().equals_datatype(field.data_type())) {
-                return Err(PairsError::Column {
+                return Err(PairFileError::Column {
                     path: path.to_owned(),
                     column: column_name(field.name()),
                     expected: field.data_type().to_string(),
@@ -179,9 +179,9 @@ impl PairFile {
     /// # Errors
     ///
     /// When the range is not within the file or the file is damaged.
-    pub fn read(&self, rows: Range<usize>) -> Result<Vec<Pair>, PairsError> {
+    pub fn read(&self, rows: Range<usize>) -> Result<Vec<Pair>, PairFileError> {
         if rows.start > rows.end || rows.end > self.len() {
-            return Err(PairsError::Range {
+            return Err(PairFileError::Range {
                 path: self.path.clone(),
                 first: rows.start,
                 last: rows.end,
@@ -194,7 +194,7 @@ impl PairFile {
         // The group of a row is the last one that starts at or before it (empty groups start where the next one does).
         let first_group = self.group_starts.partition_point(|&start| start <= rows.start) - 1;
         let last_group = self.group_starts.partition_point(|&start| start < rows.end) - 1;
-        let parquet = |source| PairsError::Parquet { path: self.path.clone(), source };
+        let parquet = |source| PairFileError::Parquet { path: self.path.clone(), source };
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
             .with_row_groups((first_group..=last_group).collect())
             .with_offset(rows.start - self.group_starts[first_group])
@@ -223,16 +223,16 @@ impl PairFile {
         PairIter { file: self, next_group: 0, pairs: VecDeque::new() }
     }
 
-    fn append_pairs(&self, batch: &RecordBatch, first_row: usize, pairs: &mut Vec<Pair>) -> Result<(), PairsError> {
+    fn append_pairs(&self, batch: &RecordBatch, first_row: usize, pairs: &mut Vec<Pair>) -> Result<(), PairFileError> {
         // Types were checked by `open`, so the columns can be taken for what they are.
         let column = |name: &str| batch.column_by_name(name).expect("checked when the file was opened");
-        let text = |name: &'static str, i: usize| -> Result<String, PairsError> {
+        let text = |name: &'static str, i: usize| -> Result<String, PairFileError> {
             let array: &StringArray = column(name).as_string();
-            let null = || PairsError::Null { path: self.path.clone(), row: first_row + i, column: name };
+            let null = || PairFileError::Null { path: self.path.clone(), row: first_row + i, column: name };
             if array.is_null(i) { Err(null()) } else { Ok(array.value(i).to_owned()) }
         };
-        let messages = |name: &'static str, i: usize| -> Result<Vec<Message>, PairsError> {
-            let null = || PairsError::Null { path: self.path.clone(), row: first_row + i, column: name };
+        let messages = |name: &'static str, i: usize| -> Result<Vec<Message>, PairFileError> {
+            let null = || PairFileError::Null { path: self.path.clone(), row: first_row + i, column: name };
             let lists = column(name).as_list::<i32>();
             if lists.is_null(i) {
                 return Err(null());
@@ -260,7 +260,7 @@ impl PairFile {
 }
 
 impl<'a> IntoIterator for &'a PairFile {
-    type Item = Result<Pair, PairsError>;
+    type Item = Result<Pair, PairFileError>;
     type IntoIter = PairIter<'a>;
 
     fn into_iter(self) -> PairIter<'a> {
@@ -277,7 +277,7 @@ pub struct PairIter<'a> {
 }
 
 impl Iterator for PairIter<'_> {
-    type Item = Result<Pair, PairsError>;
+    type Item = Result<Pair, PairFileError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let starts = &self.file.group_starts;
@@ -309,7 +309,7 @@ impl PairWriter {
     /// # Errors
     ///
     /// When the folder or a temporary file cannot be created.
-    pub fn create(path: &Path) -> Result<Self, PairsError> {
+    pub fn create(path: &Path) -> Result<Self, PairFileError> {
         let file = AtomicFile::create(path)?;
         let properties = WriterProperties::builder()
             .set_created_by(concat!("whence ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -327,7 +327,7 @@ impl PairWriter {
     /// # Errors
     ///
     /// When the disk is full.
-    pub fn push(&mut self, pair: &Pair) -> Result<(), PairsError> {
+    pub fn push(&mut self, pair: &Pair) -> Result<(), PairFileError> {
         self.columns.push(pair);
         self.n_rows += 1;
         if self.columns.n_rows() == ROWS_PER_GROUP || self.columns.n_bytes >= BYTES_PER_GROUP {
@@ -346,13 +346,13 @@ impl PairWriter {
     /// # Errors
     ///
     /// When the disk is full or the rename is refused; the path is then as it was before.
-    pub fn commit(mut self) -> Result<(), PairsError> {
+    pub fn commit(mut self) -> Result<(), PairFileError> {
         self.flush()?;
         let file = self.writer.into_inner().map_err(|error| write_error(&self.path, error))?;
         Ok(file.commit()?)
     }
 
-    fn flush(&mut self) -> Result<(), PairsError> {
+    fn flush(&mut self) -> Result<(), PairFileError> {
         if self.columns.n_rows() == 0 {
             return Ok(());
         }
@@ -361,14 +361,14 @@ impl PairWriter {
     }
 }
 
-fn write_error(path: &Path, error: ParquetError) -> PairsError {
+fn write_error(path: &Path, error: ParquetError) -> PairFileError {
     // The Parquet writer wraps what the file system said; the remedy depends on it.
     match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {
             Ok(source) => FileError { action: "write", path: path.to_owned(), source: *source }.into(),
-            Err(source) => PairsError::Parquet { path: path.to_owned(), source: ParquetError::External(source) },
+            Err(source) => PairFileError::Parquet { path: path.to_owned(), source: ParquetError::External(source) },
         },
-        source => PairsError::Parquet { path: path.to_owned(), source },
+        source => PairFileError::Parquet { path: path.to_owned(), source },
     }
 }
 
@@ -551,7 +551,7 @@ mod tests {
             assert_eq!(file.read(rows.clone()).unwrap(), expected, "{rows:?}");
         }
         assert!(file.iter().map(Result::unwrap).eq((0..2500).map(pair)));
-        assert!(matches!(file.read(2400..2501), Err(PairsError::Range { n_rows: 2500, .. })));
+        assert!(matches!(file.read(2400..2501), Err(PairFileError::Range { n_rows: 2500, .. })));
     }
 
     #[test]
@@ -594,7 +594,7 @@ mod tests {
         let mut writer = ArrowWriter::try_new(File::create(&foreign).unwrap(), schema.clone(), None).unwrap();
         writer.write(&RecordBatch::try_new(schema, vec![ids]).unwrap()).unwrap();
         writer.close().unwrap();
-        assert!(matches!(PairFile::open(&foreign), Err(PairsError::Column { column: "prompt", .. })));
-        assert!(matches!(PairFile::open(&folder.path().join("none")), Err(PairsError::Missing { .. })));
+        assert!(matches!(PairFile::open(&foreign), Err(PairFileError::Column { column: "prompt", .. })));
+        assert!(matches!(PairFile::open(&folder.path().join("none")), Err(PairFileError::Missing { .. })));
     }
 }
