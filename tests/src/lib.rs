@@ -1,4 +1,6 @@
 //! What the integration tests share: fixtures, and running the real binary.
 
 pub mod binary;
+pub mod checkpoint;
 pub mod fixture;
+pub mod vectors;

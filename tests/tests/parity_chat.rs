@@ -125,7 +125,11 @@ fn plain_strings_tokenize_identically_with_and_without_special_tokens() {
             let text = case["text"].as_str().unwrap();
             for (add_special_tokens, key) in [(false, "ids"), (true, "ids_with_special_tokens")] {
                 let encoding = model.tokenizer.encode(text, add_special_tokens).unwrap();
-                assert_eq!(encoding.get_ids(), ids(&case[key]), "{name}: {text:?}, special tokens {add_special_tokens}");
+                assert_eq!(
+                    encoding.get_ids(),
+                    ids(&case[key]),
+                    "{name}: {text:?}, special tokens {add_special_tokens}"
+                );
             }
             n_different += usize::from(case["ids"] != case["ids_with_special_tokens"]);
         }

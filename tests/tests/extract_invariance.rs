@@ -1,0 +1,453 @@
+//! Extraction gives the same bytes however it is run: batch size, neighbors, padding, threads, file ranges, and any
+//! number of kills on the way. What cannot be extracted is reported by row, and a full disk loses nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use whence_backend::device::{self, DeviceChoice};
+use whence_tests::binary::{self, Run, whence};
+use whence_tests::fixture::{self, relative_difference};
+use whence_tests::vectors;
+
+/// Numbers that look random and are the same every time (Knuth's 64-bit linear congruential generator).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+
+    fn text(&mut self, max_words: usize) -> String {
+        const WORDS: [&str; 12] =
+            ["bread", "and", "tea", "a quiet", "river", "Ünder", "the", "clock", "日本", "don't", "12,5", "\n- item"];
+        let n_words = 1 + self.below(max_words);
+        (0..n_words).map(|_| WORDS[self.below(WORDS.len())]).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A pair of plain texts as an input row. Not `prompt`-less: the explicit-prompt form.
+fn row(id: usize, prompt: &str, chosen: &str, rejected: &str) -> Value {
+    let turn = |role: &str, content: &str| json!([{"role": role, "content": content}]);
+    json!({
+        "id": format!("pair-{id}"), "source": "synthetic", "prompt": turn("user", prompt),
+        "chosen": turn("assistant", chosen), "rejected": turn("assistant", rejected),
+    })
+}
+
+fn synthetic(n_pairs: usize) -> Vec<Value> {
+    let mut numbers = Numbers(3);
+    (0..n_pairs)
+        .map(|id| {
+            // One in eight is long, so that batches hold very different lengths.
+            let longest = if numbers.below(8) == 0 { 90 } else { 15 };
+            row(id, &numbers.text(longest), &numbers.text(longest), &numbers.text(longest))
+        })
+        .collect()
+}
+
+/// A study made of `rows` by `whence import`, in a folder of its own.
+struct Made {
+    root: TempDir,
+}
+
+impl Made {
+    fn of(rows: &[Value]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut lines = String::new();
+        for row in rows {
+            let _ = writeln!(lines, "{row}");
+        }
+        let made = Self { root };
+        let input = made.root.path().join("input.jsonl");
+        fs::write(&input, lines).unwrap();
+        whence(["import".into(), input.into_os_string(), "--study".into(), made.study().into_os_string()]).succeeds();
+        made
+    }
+
+    fn study(&self) -> PathBuf {
+        self.root.path().join("study")
+    }
+
+    /// An empty study with the same pairs.
+    fn again(&self) -> Self {
+        let copy = Self { root: tempfile::tempdir().unwrap() };
+        fixture::copy_folder(&self.study(), &copy.study());
+        copy
+    }
+
+    fn args(&self, more: &[&str]) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["extract".into(), "--study".into(), self.study().into_os_string()];
+        args.extend(["--model".into(), fixture::model("chat").into_os_string()]);
+        // A test may say where; the CPU otherwise.
+        if !more.contains(&"--device") {
+            args.extend(["--device".into(), "cpu".into()]);
+        }
+        args.extend(more.iter().map(Into::into));
+        args
+    }
+
+    fn extract(&self, more: &[&str]) -> Run {
+        whence(self.args(more)).succeeds()
+    }
+
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        vectors::files(&self.study().join("vectors"))
+    }
+}
+
+/// Files and not only their names must be the same; the message names the first that is not.
+fn assert_same(got: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMap<PathBuf, Vec<u8>>, how: &str) {
+    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(got), names(expected), "{how}: the same files");
+    for (path, bytes) in got {
+        assert!(*bytes == expected[path], "{how}: {} has other bytes", path.display());
+    }
+}
+
+const RANGES: [&str; 2] = ["--rows-per-file", "16"];
+
+#[test]
+fn batch_size_and_number_of_threads_do_not_change_a_byte() {
+    let made = Made::of(&synthetic(60));
+    made.extract(&RANGES);
+    let expected = made.files();
+    assert!(expected.len() > 12, "several files per layer: {:?}", expected.keys());
+    for batch_tokens in ["1", "64", "300", "100000"] {
+        let again = made.again();
+        again.extract(&[&RANGES[..], &["--batch-tokens", batch_tokens]].concat());
+        assert_same(&again.files(), &expected, &format!("--batch-tokens {batch_tokens}"));
+    }
+    for threads in ["1", "2", "5"] {
+        let again = made.again();
+        let mut command = Command::new(binary::path());
+        command.args(again.args(&RANGES)).env("RAYON_NUM_THREADS", threads);
+        binary::finish(command).succeeds();
+        assert_same(&again.files(), &expected, &format!("{threads} threads"));
+    }
+}
+
+#[test]
+fn layers_extracted_alone_or_together_or_later_have_the_same_bytes() {
+    let made = Made::of(&synthetic(40));
+    made.extract(&[&RANGES[..], &["--layers", "0-3"]].concat());
+    let expected = made.files();
+    let again = made.again();
+    for layers in ["2", "0,2", "3", "all", "0-3"] {
+        again.extract(&[&RANGES[..], &["--layers", layers]].concat());
+    }
+    assert_same(&again.files(), &expected, "layer by layer");
+}
+
+#[test]
+fn file_ranges_do_not_change_a_row() {
+    let made = Made::of(&synthetic(60));
+    made.extract(&["--rows-per-file", "1024"]);
+    for rows_per_file in ["1", "7", "59", "60"] {
+        let again = made.again();
+        again.extract(&["--rows-per-file", rows_per_file]);
+        for layer in 1..=3 {
+            let (got, expected) = (vectors::rows(&again.study(), layer), vectors::rows(&made.study(), layer));
+            assert_eq!(got, expected, "--rows-per-file {rows_per_file}, layer {layer}");
+        }
+    }
+}
+
+#[test]
+fn order_and_neighbors_do_not_change_a_row() {
+    let rows = synthetic(50);
+    let made = Made::of(&rows);
+    made.extract(&RANGES);
+    // Backwards, and with strangers between, one of them far longer than all others.
+    let mut mixed: Vec<Value> = rows.iter().rev().cloned().collect();
+    mixed.insert(0, row(900, "long", &"word ".repeat(700), "short"));
+    mixed.insert(17, row(901, "hello", "yes", "no"));
+    mixed.push(row(902, "again", "quite another", "response"));
+    let other = Made::of(&mixed);
+    other.extract(&RANGES);
+    for layer in 1..=3 {
+        let expected = vectors::rows(&made.study(), layer);
+        let got = vectors::rows(&other.study(), layer);
+        assert_eq!((expected.len(), got.len()), (50, 53));
+        for (at, row) in mixed.iter().enumerate() {
+            if let Some(original) = rows.iter().position(|candidate| candidate == row) {
+                assert_eq!(got[at], expected[original], "layer {layer}, row {original}");
+            }
+        }
+    }
+}
+
+#[test]
+fn swapping_chosen_and_rejected_negates_a_row() {
+    let rows = synthetic(20);
+    let made = Made::of(&rows);
+    made.extract(&[]);
+    let swapped: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let mut row = row.clone();
+            let chosen = row["chosen"].take();
+            row["chosen"] = row["rejected"].take();
+            row["rejected"] = chosen;
+            row
+        })
+        .collect();
+    let other = Made::of(&swapped);
+    other.extract(&[]);
+    let negated: Vec<Vec<f32>> =
+        vectors::rows(&other.study(), 3).into_iter().map(|row| row.into_iter().map(|x| -x).collect()).collect();
+    let expected = vectors::rows(&made.study(), 3);
+    assert_eq!(negated, expected);
+    assert!(expected.iter().flatten().any(|x| *x != 0.0));
+}
+
+#[test]
+fn killed_at_any_moment_it_continues_to_the_same_bytes() {
+    const N_KILLS: usize = 20;
+    let made = Made::of(&synthetic(500));
+    let start = Instant::now();
+    made.extract(&RANGES);
+    let whole = start.elapsed();
+    let expected = made.files();
+    let n_files = expected.len();
+
+    let seed = 20;
+    let mut numbers = Numbers(seed);
+    println!("seed {seed}, uninterrupted {} ms, {n_files} files", whole.as_millis());
+    let mut n_midway = 0;
+    for kill in 1..=N_KILLS {
+        let again = made.again();
+        // One to three kills before the run that may finish.
+        let n_runs = 1 + numbers.below(3);
+        for run in 1..=n_runs {
+            let after = whole * numbers.below(1000) as u32 / 1000 / n_runs as u32;
+            let killed = kill_after(&again.args(&RANGES), after);
+            let vectors = again.study().join("vectors");
+            let n_there = if vectors.is_dir() { vectors::files(&vectors).len() } else { 0 };
+            println!(
+                "kill {kill}.{run}: after {} ms, {n_there} of {n_files} files there{}",
+                after.as_millis(),
+                if killed { "" } else { ", had finished" }
+            );
+            n_midway += usize::from(killed && n_there > 1 && n_there < n_files);
+        }
+        again.extract(&RANGES);
+        // Nothing half-written is left either: the files are the same, temporary ones included.
+        assert_same(&again.files(), &expected, &format!("kill {kill}"));
+    }
+    assert!(n_midway >= N_KILLS / 2, "only {n_midway} kills hit extraction itself: the test shows too little");
+}
+
+/// Starts whence and kills it (SIGKILL) after some time. Returns whether it was still running.
+fn kill_after(args: &[OsString], after: Duration) -> bool {
+    let mut child =
+        Command::new(binary::path()).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    running
+}
+
+#[test]
+fn damaged_and_foreign_vector_files_are_computed_again() {
+    let made = Made::of(&synthetic(40));
+    made.extract(&RANGES);
+    let expected = made.files();
+    let path = |name: &str| made.study().join("vectors").join(name);
+    let file = path("layer-2/00000016.safetensors");
+    let whole = fs::read(&file).unwrap();
+    for damaged in [&whole[..0], &whole[..whole.len() - 1], &whole[..9], b"{}"] {
+        fs::write(&file, damaged).unwrap();
+        made.extract(&RANGES);
+        assert_same(&made.files(), &expected, &format!("a file of {} bytes", damaged.len()));
+    }
+    // Whole, but of other rows and another layer.
+    for other in ["layer-2/00000000.safetensors", "layer-1/00000016.safetensors"] {
+        fs::copy(path(other), &file).unwrap();
+        made.extract(&RANGES);
+        assert_same(&made.files(), &expected, other);
+    }
+    fs::remove_file(path("layer-3/manifest.json")).unwrap();
+    made.extract(&RANGES);
+    assert_same(&made.files(), &expected, "without a layer's manifest");
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_a_clear_error_and_the_next_run_continues() {
+    const ONE_FILE: [&str; 2] = ["--rows-per-file", "100"];
+    let made = Made::of(&synthetic(100));
+    made.extract(&ONE_FILE);
+    let expected = made.files();
+    let again = made.again();
+    // The limit (in blocks of 512 or 1024 bytes) lets the manifest through and stops a vector file of 12 kB. The signal
+    // is ignored so that the write itself fails.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 6; exec \"$0\" \"$@\""]);
+    command.arg(binary::path()).args(again.args(&ONE_FILE));
+    binary::finish(command).fails_naming(&["cannot write", "00000000.safetensors"]);
+    let layer = again.study().join("vectors/layer-1");
+    if layer.is_dir() {
+        let left = vectors::files(&layer);
+        assert!(left.is_empty(), "nothing half-written is left: {:?}", left.keys());
+    }
+    again.extract(&ONE_FILE);
+    assert_same(&again.files(), &expected, "after the limit was lifted");
+}
+
+#[test]
+fn a_full_disk_is_a_clear_error_and_the_next_run_continues() {
+    let made = Made::of(&synthetic(200));
+    made.extract(&RANGES);
+    let expected = made.files();
+    // A file system of its own, in a name space of its own, too small for the vectors; then enlarged.
+    let script = r#"
+        mount -t tmpfs -o size=160k whence "$1" || exit 77
+        cp -r "$2"/. "$1" || exit 77
+        shift 2
+        "$@"; echo "first exit status $?" >&2
+        mount -o remount,size=64m "$0" || exit 77
+        "$@" || exit 1
+        cp -r "$0/vectors" "$0.copy"
+    "#;
+    let root = tempfile::tempdir().unwrap();
+    let disk = root.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mut args = made.args(&RANGES);
+    let study = args.iter().position(|arg| arg == "--study").unwrap() + 1;
+    args[study] = disk.clone().into_os_string();
+    let copied = made.again();
+    let mut command = Command::new("unshare");
+    // $0 and $1 are the disk; what is copied onto it has no vectors yet.
+    command.args(["-r", "-m", "sh", "-c", script]).arg(&disk).arg(&disk).arg(copied.study());
+    command.arg(binary::path()).args(&args);
+    let output = match command.output() {
+        Ok(output) if output.status.code() != Some(77) && output.status.code().is_some() => output,
+        Ok(output) => {
+            eprintln!("skipped: no small file system here: {}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        Err(error) => {
+            eprintln!("skipped: cannot start unshare: {error}");
+            return;
+        }
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("unshare failed") {
+        eprintln!("skipped: no name spaces here: {stderr}");
+        return;
+    }
+    assert!(output.status.success(), "the second run succeeds: {stderr}");
+    assert!(stderr.contains("first exit status 1"), "the first run fails: {stderr}");
+    assert!(stderr.contains("free some space") && stderr.contains(".safetensors"), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_same(&vectors::files(&root.path().join("disk.copy")), &expected, "after the disk grew");
+}
+
+#[test]
+fn responses_that_cannot_be_read_are_reported_by_row_and_score_zero() {
+    let long = "word ".repeat(300);
+    let rows = [
+        row(0, "Hello", "one answer", "another answer"),
+        row(1, "Empty chosen", "", "something"),
+        row(2, "Empty rejected", "something", ""),
+        row(3, "Long response", &long, "short"),
+        row(4, &long, "the prompt alone is too long", "also here"),
+        row(5, "Both cut", &long, &format!("other {long}")),
+        row(6, "Hello again", "fine", "also fine"),
+    ];
+    let made = Made::of(&rows);
+    let run = made.extract(&["--max-tokens", "128", "--rows-per-file", "2"]);
+    let mut found = Vec::new();
+    for (path, bytes) in made.files() {
+        if path.starts_with("remarks") {
+            for line in String::from_utf8(bytes).unwrap().lines() {
+                let remark: Value = serde_json::from_str(line).unwrap();
+                found.push((
+                    remark["row"].as_u64().unwrap(),
+                    remark["side"].as_str().unwrap().to_owned(),
+                    remark["no_vector"].as_bool().unwrap(),
+                    remark["reason"].as_str().unwrap().to_owned(),
+                ));
+            }
+        }
+    }
+    found.sort();
+    let expected = [
+        (1, "chosen", true, "empty"),
+        (2, "rejected", true, "empty"),
+        (3, "chosen", false, "cut (--max-tokens)"),
+        (4, "chosen", true, "the limit is 128"),
+        (4, "rejected", true, "the limit is 128"),
+        (5, "chosen", false, "cut (--max-tokens)"),
+        (5, "rejected", false, "cut (--max-tokens)"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (got, (row, side, no_vector, reason)) in found.iter().zip(expected) {
+        assert_eq!((got.0, got.1.as_str(), got.2), (row, side, no_vector), "{got:?}");
+        assert!(got.3.contains(reason), "{got:?}");
+    }
+    // The person is told, with rows, and not only the file.
+    for shown in ["row 1 (pair-1), chosen", "row 3 (pair-3), chosen", "row 4 (pair-4)"] {
+        assert!(run.stdout.contains(shown), "expected {shown:?} in {}", run.stdout);
+    }
+    let zero: Vec<usize> = vectors::rows(&made.study(), 2)
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.iter().all(|x| *x == 0.0))
+        .map(|(i, _)| i)
+        .collect();
+    assert_eq!(zero, [1, 2, 4], "rows without a vector are zero, no other row is");
+    // A second run computes nothing and still tells.
+    let again = made.extract(&["--max-tokens", "128", "--rows-per-file", "2"]);
+    assert!(again.stdout.contains("7 of 7 pairs were there already"), "{}", again.stdout);
+    assert!(again.stdout.contains("row 1 (pair-1), chosen"), "{}", again.stdout);
+}
+
+#[test]
+fn identical_responses_give_a_zero_vector_and_no_remark() {
+    let made = Made::of(&[row(0, "Hello", "same", "same"), row(1, "Hello", "same", "other")]);
+    made.extract(&[]);
+    let rows = vectors::rows(&made.study(), 3);
+    assert!(rows[0].iter().all(|x| *x == 0.0) && rows[1].iter().any(|x| *x != 0.0));
+    assert!(!made.study().join("vectors/remarks").exists() || made.files().keys().all(|p| !p.starts_with("remarks")));
+}
+
+#[test]
+fn cpu_and_wgpu_agree_whatever_the_batches() {
+    if let Err(error) = device::open(DeviceChoice::Wgpu) {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let made = Made::of(&synthetic(24));
+    made.extract(&["--layers", "0-3"]);
+    for batch_tokens in ["64", "600", "8192"] {
+        let again = made.again();
+        again.extract(&["--layers", "0-3", "--device", "wgpu", "--batch-tokens", batch_tokens]);
+        for layer in 0..=3 {
+            let (got, expected) = (vectors::rows(&again.study(), layer), vectors::rows(&made.study(), layer));
+            assert_eq!(got.len(), expected.len());
+            for (row, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let difference = relative_difference(got, expected);
+                assert!(difference <= 1e-3, "--batch-tokens {batch_tokens}, layer {layer}, row {row}: {difference:e}");
+                let cosine = cosine(got, expected);
+                assert!(
+                    cosine >= 1.0 - 1e-3,
+                    "--batch-tokens {batch_tokens}, layer {layer}, row {row}: cosine {cosine}"
+                );
+            }
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
