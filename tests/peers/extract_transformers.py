@@ -22,6 +22,7 @@ import time
 import torch
 import transformers
 from safetensors.torch import save_file
+from tokenizers import processors
 from transformers import AutoModel, AutoTokenizer
 
 MARKER = "\ue000\ue001\ue002"
@@ -117,6 +118,9 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
+    if isinstance(tokenizer.backend_tokenizer.post_processor, processors.ByteLevel):
+        # Else the offsets of a token of nothing but white space are empty, and it would count as no part of a response.
+        tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     reader = Reader(args.model, args.layers)
     with torch.inference_mode():
         reader.means([([0] * 64, 8, 60)] * max(1, args.batch_tokens // 64))
