@@ -7,7 +7,7 @@
 //! vectors/manifest.json                        what the vectors were made from (model, template, options)
 //! vectors/layer-20/manifest.json               the layer's files, once all are there
 //! vectors/layer-20/00000000.safetensors        pair vectors of a fixed row range, named by first row
-//! vectors/skipped.jsonl                        pairs without a vector: row, id, side, reason
+//! vectors/remarks/00000000.jsonl               pairs of that range without a vector or with a cut response
 //! behaviors/NAME/pairs.jsonl                   prompt, r0, r1, scenario as given
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
@@ -66,9 +66,9 @@ impl Study {
         self.vectors().join("manifest.json")
     }
 
-    /// `vectors/skipped.jsonl`.
-    pub fn skipped(&self) -> PathBuf {
-        self.vectors().join("skipped.jsonl")
+    /// `vectors/remarks/`.
+    pub fn remarks(&self) -> PathBuf {
+        self.vectors().join("remarks")
     }
 
     /// `vectors/layer-L/`.

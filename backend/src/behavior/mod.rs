@@ -1,1 +1,348 @@
-//! under construction
+//! Behaviors: from test prompts with response pairs to behavior vectors and one direction.
+//!
+//! `v_b = ā(p, r1; M0) − ā(p, r0; M0)`: r1 shows the behavior (a rollout of the tuned model), r0 does not (a rollout of
+//! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
+//! with. [`read_pairs`] reads them, [`define`] computes and stores.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+use whence_shared::direction::{DirectionMethod, direction};
+use whence_shared::pair::{Message, Pair};
+use whence_shared::shard::{self, ShardHeader, StoreDtype};
+use whence_shared::study::{BehaviorExample, BehaviorView};
+
+use crate::data::template::TemplateChoice;
+use crate::data::tokens::TextEncoder;
+use crate::device::Device;
+use crate::extract::{Differ, ExtractError, Remark, VectorsManifest, manifest};
+use crate::files::{self, FileError};
+use crate::model::ModelFolder;
+use crate::progress::{Report, Update};
+use crate::study::Study;
+
+/// Triples shown to a reader of the study.
+const N_EXAMPLES: usize = 24;
+
+/// What stops a behavior from being defined.
+#[derive(Debug, Error)]
+pub enum BehaviorError {
+    /// The name cannot be a folder name or part of an address.
+    #[error("behavior name {0:?}: expected letters, digits, '-' and '_', at most 64 of them")]
+    Name(String),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A line of the input is not a test prompt with two responses.
+    #[error("{path} line {line}: {reason}; expected {{\"prompt\": text or messages, \"r0\": text, \"r1\": text, \"scenario\": text (optional)}}", path = path.display())]
+    Line {
+        /// The input file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing to define a behavior with.
+    #[error("{path}: no usable response pair ({reason})", path = path.display())]
+    Empty {
+        /// The input file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The study's vectors were made in another way, or the model cannot be used.
+    #[error(transparent)]
+    Extract(#[from] ExtractError),
+    /// The model is not the study's.
+    #[error("{study} holds vectors of model {there}, but {asked} was given: behavior and pair vectors must be read by the same model; pass --model with the folder used for `whence extract`", study = study.display())]
+    OtherModel {
+        /// The study.
+        study: PathBuf,
+        /// Name and hash in the study.
+        there: String,
+        /// Name and hash given.
+        asked: String,
+    },
+    /// All behavior vectors cancel or are zero.
+    #[error("layer {layer}: the direction is zero: r0 and r1 are the same in every pair of {path}", path = path.display())]
+    NoDirection {
+        /// The layer.
+        layer: usize,
+        /// The input file.
+        path: PathBuf,
+    },
+}
+
+/// One test prompt with a response of each model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponsePair {
+    /// The test prompt as messages, oldest first.
+    pub prompt: Vec<Message>,
+    /// Response without the behavior, from the reference model.
+    pub r0: String,
+    /// Response with the behavior, from the tuned model.
+    pub r1: String,
+    /// Group for macro-averaging; empty when none.
+    #[serde(default)]
+    pub scenario: String,
+}
+
+/// What defining a behavior did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defined {
+    /// As stored in behavior.json.
+    pub view: BehaviorView,
+    /// Response pairs that had no vector and were left out, and responses that were cut; `row` counts from 0.
+    pub remarks: Vec<Remark>,
+    /// Euclidean norm of the direction, per layer.
+    pub direction_norms: Vec<f32>,
+}
+
+/// Reads response pairs from JSONL: `prompt` (text or messages), `r0`, `r1`, optional `scenario` per line.
+///
+/// # Errors
+///
+/// [`BehaviorError::Line`] names the first line that is malformed; a file without lines is refused.
+pub fn read_pairs(path: &Path) -> Result<Vec<ResponsePair>, BehaviorError> {
+    let bytes = files::read(path)?;
+    let mut pairs = Vec::new();
+    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let wrong = |reason: String| BehaviorError::Line { path: path.to_owned(), line: i + 1, reason };
+        let line = std::str::from_utf8(line).map_err(|error| wrong(format!("not UTF-8: {error}")))?.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let value: Value = serde_json::from_str(line).map_err(|error| wrong(format!("not JSON: {error}")))?;
+        let text = |key: &str| match value.get(key) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(other) => Err(wrong(format!("{key:?} is not text but {other}"))),
+            None => Err(wrong(format!("{key:?} is missing"))),
+        };
+        let prompt = match value.get("prompt") {
+            Some(Value::String(text)) => vec![Message::new("user", text)],
+            Some(Value::Array(messages)) if !messages.is_empty() => {
+                serde_json::from_value(Value::Array(messages.clone()))
+                    .map_err(|error| wrong(format!("\"prompt\" is not a list of messages: {error}")))?
+            }
+            Some(other) => return Err(wrong(format!("\"prompt\" is neither text nor messages but {other}"))),
+            None => return Err(wrong("\"prompt\" is missing".into())),
+        };
+        let scenario = if value.get("scenario").is_none_or(Value::is_null) { String::new() } else { text("scenario")? };
+        pairs.push(ResponsePair { prompt, r0: text("r0")?, r1: text("r1")?, scenario });
+    }
+    if pairs.is_empty() {
+        return Err(BehaviorError::Empty { path: path.into(), reason: "the file has no lines".into() });
+    }
+    Ok(pairs)
+}
+
+/// What to define.
+#[derive(Debug, Clone)]
+pub struct BehaviorOptions {
+    /// Name of the behavior.
+    pub name: String,
+    /// JSONL with the response pairs.
+    pub pairs: PathBuf,
+    /// How the direction is made.
+    pub method: DirectionMethod,
+    /// Layers; empty means every layer the study has pair vectors of.
+    pub layers: Vec<usize>,
+    /// The text form, which must be the study's.
+    pub template: TemplateChoice,
+    /// Most tokens in one padded batch.
+    pub batch_tokens: usize,
+}
+
+/// Computes and stores a behavior's vectors and direction at the layers of the study.
+///
+/// # Errors
+///
+/// [`BehaviorError`]; an earlier definition of the same name stays until the new one is complete.
+pub fn define(
+    study: &Study,
+    folder: &ModelFolder,
+    device: &Device,
+    options: &BehaviorOptions,
+    report: Report,
+) -> Result<Defined, BehaviorError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if options.name.is_empty() || options.name.len() > 64 || !options.name.chars().all(is_plain) {
+        return Err(BehaviorError::Name(options.name.clone()));
+    }
+    let given = read_pairs(&options.pairs)?;
+    let no_vectors = || ExtractError::NoVectors { study: study.root().into() };
+    let vectors = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
+    let layers = match options.layers.as_slice() {
+        [] => study.complete_layers()?,
+        asked => asked.to_vec(),
+    };
+    if layers.is_empty() {
+        return Err(no_vectors().into());
+    }
+    if let Some(&layer) = layers.iter().find(|&&layer| layer > folder.config.num_hidden_layers) {
+        let n_layers = folder.config.num_hidden_layers;
+        return Err(ExtractError::from(crate::model::ModelError::Layer { layer, n_layers }).into());
+    }
+    let encoder = TextEncoder::new(folder, &options.template, vectors.max_tokens).map_err(ExtractError::from)?;
+    must_be_same_reading(study, folder, &encoder, &vectors)?;
+
+    let pairs: Vec<Pair> = given.iter().enumerate().map(|(i, pair)| as_pair(i, pair)).collect();
+    let model = folder.load(device).map_err(ExtractError::from)?;
+    let differ =
+        Differ { model: &model, encoder: &encoder, device, layers: &layers, batch_tokens: options.batch_tokens };
+    let progress = |done: u64, _tokens: u64| {
+        report(Update { stage: "behavior", done, total: pairs.len() as u64, unit: "pairs", detail: String::new() });
+    };
+    let block = differ.block(&pairs, 0, &progress).map_err(ExtractError::from)?;
+
+    let left_out: BTreeSet<usize> = block.remarks.iter().filter(|r| r.no_vector).map(|r| r.row).collect();
+    let kept: Vec<usize> = (0..given.len()).filter(|i| !left_out.contains(i)).collect();
+    if kept.is_empty() {
+        let reason = block.remarks.first().map_or_else(String::new, |remark| remark.reason.clone());
+        return Err(BehaviorError::Empty { path: options.pairs.clone(), reason });
+    }
+    let scenarios: Vec<String> = kept.iter().map(|&i| given[i].scenario.clone()).collect();
+    let d_model = block.d_model;
+    let mut direction_norms = Vec::new();
+    let mut shards = Vec::new();
+    for (&layer, all) in layers.iter().zip(&block.vectors) {
+        let rows: Vec<f32> = kept.iter().flat_map(|&i| &all[i * d_model..(i + 1) * d_model]).copied().collect();
+        let direction = direction(options.method, &rows, &scenarios, d_model);
+        let norm = whence_shared::dot::norm(&direction);
+        if norm == 0.0 {
+            return Err(BehaviorError::NoDirection { layer, path: options.pairs.clone() });
+        }
+        direction_norms.push(norm);
+        let header = ShardHeader { layer, first_row: 0, inputs: vectors.inputs.clone() };
+        let bytes = shard::write(&header, &rows, d_model, StoreDtype::F32, Some(&direction))
+            .map_err(|source| ExtractError::Store { layer, source })?;
+        shards.push((layer, bytes));
+    }
+    let view = BehaviorView {
+        name: options.name.clone(),
+        n_pairs: kept.len(),
+        n_scenarios: scenarios.iter().collect::<BTreeSet<_>>().len(),
+        method: options.method,
+        layers,
+        examples: kept.iter().take(N_EXAMPLES).map(|&i| example(&given[i])).collect(),
+    };
+    store(study, &view, kept.iter().map(|&i| &given[i]), &shards)?;
+    Ok(Defined { view, remarks: block.remarks, direction_norms })
+}
+
+fn must_be_same_reading(
+    study: &Study,
+    folder: &ModelFolder,
+    encoder: &TextEncoder,
+    vectors: &VectorsManifest,
+) -> Result<(), BehaviorError> {
+    let model = folder.view(encoder.name(), &vectors.model.pooling).map_err(ExtractError::from)?;
+    if model.sha256 != vectors.model.sha256 {
+        let show = |name: &str, hash: &str| format!("{name} ({})", hash.get(..12).unwrap_or(hash));
+        return Err(BehaviorError::OtherModel {
+            study: study.root().into(),
+            there: show(&vectors.model.name, &vectors.model.sha256),
+            asked: show(&model.name, &model.sha256),
+        });
+    }
+    let template_sha256 = match encoder.template_source() {
+        "" => String::new(),
+        source => files::sha256(source.as_bytes()),
+    };
+    if manifest::inputs(&model, &template_sha256, vectors.max_tokens) != vectors.inputs {
+        return Err(ExtractError::Mixed {
+            path: study.vectors_manifest(),
+            what: "template",
+            there: vectors.model.template.clone(),
+            asked: encoder.name().into(),
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// A response pair as the extraction sees it: r1 in the place of chosen, r0 in the place of rejected.
+fn as_pair(i: usize, pair: &ResponsePair) -> Pair {
+    Pair {
+        id: format!("{}", i + 1),
+        prompt: pair.prompt.clone(),
+        chosen: vec![Message::new("assistant", &pair.r1)],
+        rejected: vec![Message::new("assistant", &pair.r0)],
+        source: pair.scenario.clone(),
+        metadata: "{}".into(),
+    }
+}
+
+fn example(pair: &ResponsePair) -> BehaviorExample {
+    let prompt = match pair.prompt.as_slice() {
+        [only] => only.content.clone(),
+        turns => turns.iter().map(|m| format!("{}: {}", m.role, m.content)).collect::<Vec<_>>().join("\n\n"),
+    };
+    BehaviorExample { prompt, r0: pair.r0.clone(), r1: pair.r1.clone(), scenario: pair.scenario.clone() }
+}
+
+/// Stores a behavior. behavior.json goes last: a behavior without it does not exist.
+fn store<'a>(
+    study: &Study,
+    view: &BehaviorView,
+    pairs: impl Iterator<Item = &'a ResponsePair>,
+    shards: &[(usize, Vec<u8>)],
+) -> Result<(), FileError> {
+    let folder = study.behavior(&view.name);
+    let mut lines = Vec::new();
+    for pair in pairs {
+        serde_json::to_writer(&mut lines, pair).expect("a response pair serialises");
+        lines.push(b'\n');
+    }
+    files::write(&folder.join("pairs.jsonl"), &lines)?;
+    for (layer, bytes) in shards {
+        files::write(&study.behavior_vectors(&view.name, *layer), bytes)?;
+    }
+    let mut json = serde_json::to_vec_pretty(view).expect("a view serialises");
+    json.push(b'\n');
+    files::write(&folder.join("behavior.json"), &json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<ResponsePair>, BehaviorError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read_pairs(&path)
+    }
+
+    #[test]
+    fn prompts_may_be_text_or_messages() {
+        let pairs = read(
+            "{\"prompt\":\"p\",\"r0\":\"a\",\"r1\":\"b\"}\n\n\
+             {\"prompt\":[{\"role\":\"user\",\"content\":\"p\"}],\"r0\":\"a\",\"r1\":\"b\",\"scenario\":\"s\"}\n",
+        )
+        .unwrap();
+        assert_eq!(pairs[0].prompt, pairs[1].prompt);
+        assert_eq!((pairs[0].scenario.as_str(), pairs[1].scenario.as_str()), ("", "s"));
+    }
+
+    #[test]
+    fn malformed_lines_are_named() {
+        for (text, named) in [
+            ("{\"prompt\":\"p\",\"r0\":\"a\"}", "\"r1\" is missing"),
+            ("{\"prompt\":3,\"r0\":\"a\",\"r1\":\"b\"}", "neither text nor messages"),
+            ("{\"prompt\":[],\"r0\":\"a\",\"r1\":\"b\"}", "neither text nor messages"),
+            ("{\"prompt\":\"p\",\"r0\":1,\"r1\":\"b\"}", "\"r0\" is not text"),
+            ("{oops", "not JSON"),
+            ("", "no lines"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let error = read("{\"prompt\":\"p\",\"r0\":\"a\",\"r1\":\"b\"}\n{}\n").unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -1,12 +1,93 @@
-//! `whence behavior`.
+//! `whence behavior`: a behavior's vectors and direction.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use whence_backend::behavior::{BehaviorOptions, define};
+use whence_backend::data::template::TemplateChoice;
+use whence_backend::device::{self, DeviceChoice};
+use whence_backend::model::ModelFolder;
+use whence_backend::study::Study;
+use whence_shared::direction::DirectionMethod;
+
+use super::bar::Bars;
+use super::extract::{Layers, list};
 
 /// Arguments of `whence behavior`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Study folder with extracted pair vectors
+    #[arg(long)]
+    study: PathBuf,
+    /// Name of the behavior: letters, digits, - and _
+    #[arg(long)]
+    name: String,
+    /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
+    #[arg(long)]
+    pairs: PathBuf,
+    /// The model folder the study's vectors were extracted with
+    #[arg(long)]
+    model: PathBuf,
+    /// One direction of many pairs: `mean` or `scenario-mean`
+    #[arg(long, default_value = "mean", value_parser = method)]
+    method: DirectionMethod,
+    /// Layers; `all` means every layer the study has
+    #[arg(long, default_value = "all", value_parser = Layers::parse)]
+    layers: Layers,
+    /// Where to compute: auto, cpu, wgpu, vulkan, cuda
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+    /// Text form; must be the one of the study
+    #[arg(long, default_value = "model")]
+    template: TemplateChoice,
+    /// Most tokens in one padded batch (GPU)
+    #[arg(long, default_value_t = 8192)]
+    batch_tokens: usize,
+}
+
+fn method(text: &str) -> Result<DirectionMethod, String> {
+    match text {
+        "mean" => Ok(DirectionMethod::Mean),
+        "scenario-mean" => Ok(DirectionMethod::ScenarioMean),
+        _ => Err(format!("expected mean or scenario-mean, got {text:?}")),
+    }
+}
 
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
-        anyhow::bail!("under construction")
+        let study = Study::at(self.study);
+        let model = ModelFolder::open(&self.model).context("cannot use this model")?;
+        let opened = device::open(self.device)?;
+        let options = BehaviorOptions {
+            name: self.name,
+            pairs: self.pairs,
+            method: self.method,
+            layers: self.layers.0,
+            template: self.template,
+            batch_tokens: self.batch_tokens,
+        };
+        let bars = Bars::default();
+        let defined = define(&study, &model, &opened.device, &options, &|update| bars.show(update))?;
+        for remark in defined.remarks {
+            let what = if remark.no_vector { "left out" } else { "kept" };
+            println!("pair {} {what}: {}: {}", remark.id, response_name(&remark.side), remark.reason);
+        }
+        println!(
+            "behavior {}: {} response pairs, {} scenarios, layers {}",
+            defined.view.name,
+            defined.view.n_pairs,
+            defined.view.n_scenarios,
+            list(&defined.view.layers)
+        );
+        for (layer, norm) in defined.view.layers.iter().zip(&defined.direction_norms) {
+            println!("  layer {layer:>2}: ‖direction‖ = {norm:.4}");
+        }
+        Ok(())
     }
+}
+
+/// The two responses take the places of chosen and rejected.
+fn response_name(side: &str) -> &'static str {
+    if side == "chosen" { "r1" } else { "r0" }
 }

@@ -1,1 +1,85 @@
-//! under construction
+//! Extraction: from pairs to pair vectors, `v_d = ā(p, chosen) − ā(p, rejected)` at the layers asked for.
+//!
+//! [`differ`] computes the vectors of a block of pairs; [`verb`] walks a study in fixed row ranges and writes one file
+//! per range and layer, so that a killed run continues where it was and ends with the same bytes; [`manifest`] records
+//! what the vectors were made from and refuses to mix.
+
+pub mod differ;
+pub mod manifest;
+pub mod verb;
+
+pub use differ::{Block, Differ, Remark};
+pub use manifest::VectorsManifest;
+pub use verb::{ExtractOptions, Extracted, extract};
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use whence_shared::shard::ShardError;
+
+use crate::data::pairs::PairFileError;
+use crate::data::tokens::EncoderError;
+use crate::files::FileError;
+use crate::model::ModelError;
+
+/// What stops an extraction.
+#[derive(Debug, Error)]
+pub enum ExtractError {
+    /// The pairs cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairFileError),
+    /// The model cannot be loaded or gave up.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The text form cannot be set up.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A vector cannot be stored.
+    #[error("vectors of layer {layer}: {source}")]
+    Store {
+        /// The layer.
+        layer: usize,
+        /// What is wrong.
+        #[source]
+        source: ShardError,
+    },
+    /// The study has vectors made in another way.
+    #[error("{path}: this study's vectors were made with another {what} ({there}) than asked for now ({asked}); use another --study folder, or --replace to discard them", path = path.display())]
+    Mixed {
+        /// The manifest.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// In the study.
+        there: String,
+        /// Now.
+        asked: String,
+    },
+    /// The study has no vectors yet.
+    #[error("{study} has no vectors yet: run `whence extract --study {study} --model MODEL` first", study = study.display())]
+    NoVectors {
+        /// The study.
+        study: PathBuf,
+    },
+    /// A manifest is not what this version writes.
+    #[error("{path}: {reason}; it was written by another version or damaged: extract again with --replace", path = path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// An option has a value outside its range.
+    #[error("{option}: expected {expected}, got {got}")]
+    Option {
+        /// The option as typed.
+        option: &'static str,
+        /// Its range.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+}

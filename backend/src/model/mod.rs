@@ -1,1 +1,140 @@
-//! under construction
+//! Language models: one file per architecture, top to bottom, with Hugging Face's key names as field names.
+//!
+//! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
+//! weights; [`olmo2`] is the architecture; [`layers`] and [`rotary`] are what architectures share; [`folder`] ties a
+//! Hugging Face model folder together. Models carry no backend type: tensors know their device.
+
+pub mod checkpoint;
+pub mod config;
+pub mod folder;
+pub mod layers;
+pub mod olmo2;
+pub mod rotary;
+
+pub use config::Olmo2Config;
+pub use folder::ModelFolder;
+pub use olmo2::Olmo2ForCausalLM;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::files::FileError;
+
+/// What can be wrong with a model folder. Every variant names the file and, where there is one, the key.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file that every model folder has is absent.
+    #[error("no {file} in {folder}: expected a Hugging Face model folder with config.json, *.safetensors and tokenizer.json{hint}", folder = folder.display())]
+    Missing {
+        /// The model folder.
+        folder: PathBuf,
+        /// The file.
+        file: String,
+        /// More to say, starting with `; `, or empty.
+        hint: &'static str,
+    },
+    /// config.json, a tokenizer file or an index is not what it should be.
+    #[error("{path}: {key}: expected {expected}, got {got}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is supported.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
+    /// A weights file is not whole or not safetensors.
+    #[error("{path}: not a complete safetensors file: {reason}; download or copy it again", path = path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Weights the architecture needs are not in the files.
+    #[error("{folder}: {n} weights are missing: {names}; is config.json of the same model as the weights?", folder = folder.display(), n = keys.len(), names = some_of(keys))]
+    MissingKeys {
+        /// The model folder.
+        folder: PathBuf,
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// Weights that the architecture has no use for: the wrong architecture or extra options.
+    #[error("{folder}: {n} weights have no place in this architecture: {names}; the configuration asks for less than the file holds", folder = folder.display(), n = keys.len(), names = some_of(keys))]
+    UnusedKeys {
+        /// The model folder.
+        folder: PathBuf,
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// A weight has another shape than the configuration says.
+    #[error("{path}: weight {key:?}: expected shape {expected:?} (from config.json), got {got:?}", path = path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// From the configuration.
+        expected: Vec<usize>,
+        /// In the file.
+        got: Vec<usize>,
+    },
+    /// A weight is stored in a type that is not a float we read.
+    #[error("{path}: weight {key:?}: expected F32, BF16 or F16, got {got}; quantised checkpoints are not supported", path = path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// In the file.
+        got: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{path}: weight {key:?}: element {index} is {value}; the checkpoint is damaged: download or export it again", path = path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Position in the flattened weight.
+        index: usize,
+        /// NaN or infinity.
+        value: f32,
+    },
+    /// A layer beyond the model's depth was asked for.
+    #[error(
+        "layer {layer} does not exist: this model has {n_layers} decoder layers, so layers 0 (embeddings) to {n_layers}"
+    )]
+    Layer {
+        /// What was asked for.
+        layer: usize,
+        /// What there is.
+        n_layers: usize,
+    },
+    /// The tokenizer can produce ids that the model has no embedding for.
+    #[error("{path}: token {token:?} has id {id}, but config.json says vocab_size {vocab_size}: tokenizer and model do not belong together", path = path.display())]
+    TokenBeyondVocabulary {
+        /// tokenizer.json.
+        path: PathBuf,
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The device gave up, for example out of memory.
+    #[error("the device failed while computing: {0}; try a smaller --batch-tokens")]
+    Device(String),
+}
+
+fn some_of(keys: &[String]) -> String {
+    let shown = keys.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if keys.len() > 5 { format!("{shown} and {} more", keys.len() - 5) } else { shown }
+}

@@ -1,0 +1,107 @@
+//! `vectors/manifest.json`: what a study's vectors were made from. Written before the first vector; everything that
+//! adds vectors to the study must agree with it.
+
+use serde::{Deserialize, Serialize};
+use whence_shared::shard::StoreDtype;
+use whence_shared::study::ModelView;
+
+use super::ExtractError;
+use crate::files;
+use crate::study::{self, Study};
+
+/// The value of [`VectorsManifest::format`].
+pub const FORMAT: &str = "whence.vectors-manifest/1";
+
+/// How a study's vectors were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorsManifest {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Hash of what decides a vector given its text: model, template, pooling, longest text. The same in every shard
+    /// and behavior file of the study.
+    pub inputs: String,
+    /// The model and text form.
+    pub model: ModelView,
+    /// SHA-256 of the template's source, empty for none.
+    pub template_sha256: String,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// SHA-256 of pairs.parquet.
+    pub pairs_sha256: String,
+    /// Number of pairs.
+    pub n_pairs: usize,
+    /// Rows per file; the last may have fewer.
+    pub rows_per_file: usize,
+    /// How numbers are stored.
+    pub store: StoreDtype,
+}
+
+/// The hash that vectors of the same reading share.
+pub fn inputs(model: &ModelView, template_sha256: &str, max_tokens: usize) -> String {
+    study::inputs_hash(&["whence.reading/1", &model.sha256, template_sha256, &model.pooling, &max_tokens.to_string()])
+}
+
+impl VectorsManifest {
+    /// Reads a study's manifest; `None` when it has no vectors yet.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or parsed.
+    pub fn read(study: &Study) -> Result<Option<Self>, ExtractError> {
+        let path = study.vectors_manifest();
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let manifest: Self = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|error| ExtractError::Manifest { path: path.clone(), reason: error.to_string() })?;
+        if manifest.format != FORMAT {
+            let reason = format!("expected format {FORMAT:?}, got {:?}", manifest.format);
+            return Err(ExtractError::Manifest { path, reason });
+        }
+        Ok(Some(manifest))
+    }
+
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write(&self, study: &Study) -> Result<(), ExtractError> {
+        let mut json = serde_json::to_vec_pretty(self).expect("a manifest serialises");
+        json.push(b'\n');
+        Ok(files::write(&study.vectors_manifest(), &json)?)
+    }
+
+    /// Refuses to mix: `self` is what the study has, `asked` what is about to be added.
+    ///
+    /// # Errors
+    ///
+    /// [`ExtractError::Mixed`] naming the first thing that differs.
+    pub fn must_equal(&self, asked: &Self, study: &Study) -> Result<(), ExtractError> {
+        let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
+        let model = |m: &Self| format!("{} {}", m.model.name, short(&m.model.sha256));
+        let parts: [(&'static str, String, String); 8] = [
+            ("set of pairs", short(&self.pairs_sha256), short(&asked.pairs_sha256)),
+            ("number of pairs", self.n_pairs.to_string(), asked.n_pairs.to_string()),
+            ("model", model(self), model(asked)),
+            ("template", template(self), template(asked)),
+            ("pooling", self.model.pooling.clone(), asked.model.pooling.clone()),
+            ("--max-tokens", self.max_tokens.to_string(), asked.max_tokens.to_string()),
+            ("--rows-per-file", self.rows_per_file.to_string(), asked.rows_per_file.to_string()),
+            ("--store", self.store.name().into(), asked.store.name().into()),
+        ];
+        // The name of a folder may change; what counts of a model is its hash.
+        let same_model = self.model.sha256 == asked.model.sha256;
+        for (what, there, asked) in parts {
+            if there != asked && !(what == "model" && same_model) {
+                return Err(ExtractError::Mixed { path: study.vectors_manifest(), what, there, asked });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn template(manifest: &VectorsManifest) -> String {
+    let hash = manifest.template_sha256.get(..12).unwrap_or_default();
+    format!("{} {hash}", manifest.model.template)
+}

@@ -1,0 +1,276 @@
+//! Weights: safetensors files, single or sharded by an index, memory-mapped and converted to f32 as they are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::ModelError;
+use super::layers::Parameters;
+use crate::files::{self, Context};
+
+/// The single weights file.
+pub const SINGLE: &str = "model.safetensors";
+/// The index of a sharded checkpoint.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// Files of a checkpoint in `folder`, in a fixed order: the single file, or those that the index names.
+///
+/// # Errors
+///
+/// When there is neither, or the index is malformed or names a file that is not there.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let single = folder.join(SINGLE);
+    let index = folder.join(INDEX);
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    if !index.is_file() {
+        let hint = if folder.join("pytorch_model.bin").is_file() {
+            "; this folder has only pickled weights: save it again with safe_serialization=True"
+        } else {
+            ""
+        };
+        return Err(ModelError::Missing { folder: folder.into(), file: format!("{SINGLE} or {INDEX}"), hint });
+    }
+    let malformed = |got: String| ModelError::Config {
+        path: index.clone(),
+        key: "weight_map".into(),
+        expected: "an object from weight names to file names".into(),
+        got,
+    };
+    let value: Value = serde_json::from_slice(&files::read(&index)?).map_err(|error| malformed(error.to_string()))?;
+    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| malformed("none".into()))?;
+    let mut names = BTreeSet::new();
+    for file in map.values() {
+        let name =
+            file.as_str().filter(|name| !name.contains(['/', '\\'])).ok_or_else(|| malformed(file.to_string()))?;
+        names.insert(name.to_owned());
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            let path = folder.join(&name);
+            let missing = || ModelError::Missing {
+                folder: folder.into(),
+                file: name,
+                hint: "; the index names this file: the download is incomplete",
+            };
+            if path.is_file() { Ok(path) } else { Err(missing()) }
+        })
+        .collect()
+}
+
+/// An open checkpoint: hands out weights by key and remembers what went wrong, so that all missing keys are reported
+/// together.
+pub struct Checkpoint {
+    folder: PathBuf,
+    files: Vec<(PathBuf, Mmap)>,
+    /// Key → file index.
+    index: BTreeMap<String, usize>,
+    taken: BTreeSet<String>,
+    missing: Vec<String>,
+    first_error: Option<ModelError>,
+}
+
+impl Checkpoint {
+    /// Opens the weights of a model folder.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing or not a complete safetensors file.
+    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+        let mut opened = Vec::new();
+        let mut index = BTreeMap::new();
+        for (i, path) in weight_files(folder)?.into_iter().enumerate() {
+            let file = File::open(&path).at("open", &path)?;
+            // SAFETY: the mapping is only read. A file that another process truncates meanwhile ends this process, as
+            // with every memory-mapped reader.
+            let mapped = unsafe { Mmap::map(&file) }.at("map", &path)?;
+            let tensors = SafeTensors::deserialize(&mapped)
+                .map_err(|error| ModelError::Truncated { path: path.clone(), reason: error.to_string() })?;
+            for name in tensors.names() {
+                index.insert(name.to_owned(), i);
+            }
+            opened.push((path, mapped));
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            files: opened,
+            index,
+            taken: BTreeSet::new(),
+            missing: Vec::new(),
+            first_error: None,
+        })
+    }
+
+    /// Whether the checkpoint has a weight.
+    pub fn has(&self, key: &str) -> bool {
+        self.index.contains_key(key)
+    }
+
+    /// To be called when the model is built: reports what was wrong, missing or left over.
+    ///
+    /// `ignored` are keys that may be left over, such as a stored copy of a tied projection.
+    ///
+    /// # Errors
+    ///
+    /// The first wrong weight, else all missing keys, else all unused keys.
+    pub fn finish(self, ignored: &[&str]) -> Result<(), ModelError> {
+        if let Some(error) = self.first_error {
+            return Err(error);
+        }
+        if !self.missing.is_empty() {
+            return Err(ModelError::MissingKeys { folder: self.folder, keys: self.missing });
+        }
+        let unused: Vec<String> = self
+            .index
+            .into_keys()
+            .filter(|key| !self.taken.contains(key) && !ignored.contains(&key.as_str()))
+            // Old exports store the rotary table; it follows from the configuration.
+            .filter(|key| !key.ends_with("rotary_emb.inv_freq"))
+            .collect();
+        if unused.is_empty() { Ok(()) } else { Err(ModelError::UnusedKeys { folder: self.folder, keys: unused }) }
+    }
+
+    fn read(&self, key: &str, shape: &[usize]) -> Result<Option<Vec<f32>>, ModelError> {
+        let Some(&file) = self.index.get(key) else { return Ok(None) };
+        let (path, mapped) = &self.files[file];
+        let truncated = |error: safetensors::SafeTensorError| ModelError::Truncated {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        let view = SafeTensors::deserialize(mapped).and_then(|t| t.tensor(key)).map_err(truncated)?;
+        if view.shape() != shape {
+            return Err(ModelError::Shape {
+                path: path.clone(),
+                key: key.into(),
+                expected: shape.to_vec(),
+                got: view.shape().to_vec(),
+            });
+        }
+        let values = to_f32(&view).ok_or_else(|| ModelError::Dtype {
+            path: path.clone(),
+            key: key.into(),
+            got: format!("{:?}", view.dtype()),
+        })?;
+        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
+            let value = values[index];
+            return Err(ModelError::NotFinite { path: path.clone(), key: key.into(), index, value });
+        }
+        Ok(Some(values))
+    }
+}
+
+impl Parameters for Checkpoint {
+    fn tensor<const D: usize>(&mut self, key: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+        self.taken.insert(key.to_owned());
+        match self.read(key, &shape) {
+            Ok(Some(values)) => return Tensor::from_data(TensorData::new(values, shape), device),
+            Ok(None) => self.missing.push(key.to_owned()),
+            Err(error) => self.first_error = self.first_error.take().or(Some(error)),
+        }
+        // A placeholder that `finish` keeps from ever being used.
+        Tensor::zeros(shape, device)
+    }
+}
+
+fn to_f32(view: &TensorView) -> Option<Vec<f32>> {
+    let halves = view.data().as_chunks::<2>().0;
+    Some(match view.dtype() {
+        Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::BF16 => halves.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::F16 => halves.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        _ => return None,
+    })
+}
+
+/// Random weights for training from scratch: projections and embeddings from a truncated normal distribution with
+/// standard deviation `std` (as transformers' `initializer_range`), norms at one. Seeded: the same on every machine.
+#[derive(Debug)]
+pub struct RandomParameters {
+    rng: ChaCha8Rng,
+    std: f32,
+}
+
+impl RandomParameters {
+    /// Random weights of a seed.
+    pub fn new(seed: u64, std: f32) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), std }
+    }
+
+    /// One normal number by the Box–Muller transform, redrawn beyond three standard deviations.
+    fn normal(&mut self) -> f32 {
+        let mut uniform = || (f64::from(self.rng.next_u32()) + 0.5) / f64::from(u32::MAX);
+        loop {
+            let z = (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+            if z.abs() <= 3.0 {
+                return z as f32 * self.std;
+            }
+        }
+    }
+}
+
+impl Parameters for RandomParameters {
+    fn tensor<const D: usize>(&mut self, _key: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+        let n_values = shape.iter().product();
+        // Vectors are norms, matrices are everything else.
+        let values: Vec<f32> =
+            if D == 1 { vec![1.0; n_values] } else { (0..n_values).map(|_| self.normal()).collect() };
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+}
+
+/// All weights of a module by checkpoint key, as f32, in key order.
+pub fn weights_of<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
+    #[derive(Default)]
+    struct Collector {
+        path: Vec<String>,
+        weights: BTreeMap<String, TensorData>,
+    }
+    impl ModuleVisitor for Collector {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.weights.insert(self.path.join("."), param.val().into_data_as::<f32>());
+        }
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+    }
+    let mut collector = Collector::default();
+    module.visit(&mut collector);
+    collector.weights
+}
+
+/// Writes a module's weights as `model.safetensors` in f32, atomically. The same weights give the same bytes.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn save<M: Module>(module: &M, folder: &Path) -> Result<(), ModelError> {
+    let weights = weights_of(module);
+    let path = folder.join(SINGLE);
+    let broken =
+        |error: safetensors::SafeTensorError| ModelError::Truncated { path: path.clone(), reason: error.to_string() };
+    let mut views = Vec::with_capacity(weights.len());
+    for (key, data) in &weights {
+        let shape: Vec<usize> = data.shape().to_vec();
+        views.push((key.as_str(), TensorView::new(Dtype::F32, shape, data.bytes()).map_err(broken)?));
+    }
+    // transformers refuses files without this hint at the framework.
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
+    files::write(&path, &bytes)?;
+    Ok(())
+}
