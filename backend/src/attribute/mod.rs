@@ -1,1 +1,132 @@
-//! under construction
+//! Attribution: which pairs push hardest toward a behavior. The last verb before a reader looks.
+//!
+//! [`probe`] scores every pair by the cosine of its vector with the behavior's direction and orders them; [`table`]
+//! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known.
+
+pub mod probe;
+pub mod table;
+pub mod truth;
+
+pub use probe::{RankOptions, Ranking, rank};
+pub use table::RankedRow;
+pub use truth::Truth;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use whence_shared::shard::ShardError;
+
+use crate::data::pairs::PairFileError;
+use crate::extract::ExtractError;
+use crate::files::FileError;
+
+/// What stops a ranking.
+#[derive(Debug, Error)]
+pub enum RankError {
+    /// The pairs cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairFileError),
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The study's vectors are absent or not readable.
+    #[error(transparent)]
+    Vectors(#[from] ExtractError),
+    /// There is no such behavior.
+    #[error("no behavior {name:?} in {}: {}", study.display(), known(known_names))]
+    UnknownBehavior {
+        /// The name asked for.
+        name: String,
+        /// The study.
+        study: PathBuf,
+        /// The behaviors there are.
+        known_names: Vec<String>,
+    },
+    /// A layer without complete pair vectors.
+    #[error(
+        "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
+        study.display(), numbers(complete)
+    )]
+    LayerIncomplete {
+        /// The layer asked for.
+        layer: usize,
+        /// The study.
+        study: PathBuf,
+        /// Layers that are complete.
+        complete: Vec<usize>,
+    },
+    /// A layer at which the behavior has no direction.
+    #[error(
+        "behavior {behavior:?} has no vectors at layer {layer} (expected {}): run `whence behavior --name {behavior}` again",
+        path.display()
+    )]
+    NoDirection {
+        /// The behavior.
+        behavior: String,
+        /// The layer.
+        layer: usize,
+        /// Where they should be.
+        path: PathBuf,
+    },
+    /// Vectors of pairs that are no longer the study's.
+    #[error(
+        "the vectors in {} were made from other pairs than pairs.parquet now holds (expected {expected}, got {got}): run \
+         `whence extract` again with --replace",
+        study.display()
+    )]
+    OtherPairs {
+        /// The study.
+        study: PathBuf,
+        /// What the vectors were made from.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// A file that is no vector file.
+    #[error("{}: {source}; {remedy}", path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ShardError,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A vector file, manifest or behavior file that does not fit the others.
+    #[error("{}: {what}: expected {expected}, got {got}; {remedy}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the rest of the study says.
+        expected: String,
+        /// What the file says.
+        got: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A manifest, ranking or truth file that cannot be understood.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+}
+
+fn known(names: &[String]) -> String {
+    match names {
+        [] => "it has none yet: run `whence behavior` first".into(),
+        names => format!("expected one of {}", names.join(", ")),
+    }
+}
+
+fn numbers(layers: &[usize]) -> String {
+    match layers {
+        [] => "none".into(),
+        layers => layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    }
+}

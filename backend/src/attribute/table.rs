@@ -1,0 +1,210 @@
+//! A ranking as a Parquet file: `rankings/NAME/layer-L.parquet`, one row per pair, from the top.
+//!
+//! ```text
+//! column    type     meaning
+//! rank      uint32   from 1
+//! row       uint32   row of pairs.parquet, from 0
+//! id        string   the pair's id
+//! score     float32  cosine in [−1, 1]
+//! source    string   the pair's source
+//! snippet   string   its last user turn on one line
+//! ```
+//!
+//! Metadata keys `whence.format`, `whence.behavior`, `whence.layer`, `whence.inputs` and `whence.pairs_sha256` say what
+//! it was made from.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use super::{RankError, Ranking};
+use crate::data::pairs::{PairFile, SNIPPET_CHARS};
+use crate::files::{AtomicFile, Context, FileError};
+use crate::study::Study;
+
+/// The value of the metadata key `whence.format`.
+pub const FORMAT: &str = "whence.ranking/1";
+
+const ROWS_PER_BATCH: usize = 8192;
+
+/// One row of a ranking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedRow {
+    /// From 1.
+    pub rank: u32,
+    /// Row of pairs.parquet, from 0.
+    pub row: u32,
+    /// The pair's id.
+    pub id: String,
+    /// In [−1, 1].
+    pub score: f32,
+    /// The pair's source.
+    pub source: String,
+    /// Its last user turn on one line.
+    pub snippet: String,
+}
+
+/// What a table shows of each pair, by row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels {
+    /// Ids.
+    pub ids: Vec<String>,
+    /// Sources.
+    pub sources: Vec<String>,
+    /// Last user turns on one line.
+    pub snippets: Vec<String>,
+}
+
+impl Labels {
+    /// Reads the labels of all pairs of a study.
+    ///
+    /// # Errors
+    ///
+    /// When the pairs cannot be read.
+    pub fn read(study: &Study) -> Result<Self, RankError> {
+        let pairs = PairFile::open(&study.pairs())?;
+        let mut labels = Self::default();
+        for pair in &pairs {
+            let pair = pair?;
+            labels.snippets.push(pair.snippet(SNIPPET_CHARS));
+            labels.ids.push(pair.id);
+            labels.sources.push(pair.source);
+        }
+        Ok(labels)
+    }
+}
+
+/// The first `n_rows` rows of a ranking, for showing.
+///
+/// # Panics
+///
+/// Panics when the labels are of fewer pairs than the ranking.
+pub fn top(ranking: &Ranking, labels: &Labels, n_rows: usize) -> Vec<RankedRow> {
+    let ranked = ranking.order.iter().zip(1..).take(n_rows);
+    ranked
+        .map(|(&row, rank)| RankedRow {
+            rank,
+            row,
+            id: labels.ids[row as usize].clone(),
+            score: ranking.scores[row as usize],
+            source: labels.sources[row as usize].clone(),
+            snippet: labels.snippets[row as usize].clone(),
+        })
+        .collect()
+}
+
+/// Stores a ranking in the study, atomically; returns its path. The same ranking gives the same bytes.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+///
+/// # Panics
+///
+/// Panics when the labels are of fewer pairs than the ranking.
+pub fn store(study: &Study, ranking: &Ranking, labels: &Labels) -> Result<PathBuf, RankError> {
+    let path = study.ranking(&ranking.behavior, ranking.layer);
+    let key = |key: &str, value: &str| KeyValue::new(format!("whence.{key}"), value.to_owned());
+    let properties = WriterProperties::builder()
+        .set_created_by(concat!("whence ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_key_value_metadata(Some(vec![
+            key("format", FORMAT),
+            key("behavior", &ranking.behavior),
+            key("layer", &ranking.layer.to_string()),
+            key("inputs", &ranking.inputs),
+            key("pairs_sha256", &ranking.pairs_sha256),
+        ]))
+        .build();
+    let failed = |error: ParquetError| write_error(&path, error);
+    let file = AtomicFile::create(&path)?;
+    let mut writer = ArrowWriter::try_new(file, Arc::new(schema()), Some(properties)).map_err(failed)?;
+    for (batch, first_rank) in ranking.order.chunks(ROWS_PER_BATCH).zip((1..).step_by(ROWS_PER_BATCH)) {
+        let texts = |labels: &[String]| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(batch.iter().map(|&row| &labels[row as usize])))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from_iter_values((first_rank..).take(batch.len()))),
+            Arc::new(UInt32Array::from_iter_values(batch.iter().copied())),
+            texts(&labels.ids),
+            Arc::new(Float32Array::from_iter_values(batch.iter().map(|&row| ranking.scores[row as usize]))),
+            texts(&labels.sources),
+            texts(&labels.snippets),
+        ];
+        let batch = RecordBatch::try_new(Arc::new(schema()), columns).expect("the columns follow the schema");
+        writer.write(&batch).map_err(failed)?;
+    }
+    writer.into_inner().map_err(failed)?.commit()?;
+    Ok(path)
+}
+
+/// Reads a stored ranking, top first.
+///
+/// # Errors
+///
+/// When the file is missing, damaged or no ranking.
+pub fn read(path: &Path) -> Result<Vec<RankedRow>, RankError> {
+    let malformed = |reason: String| RankError::Malformed {
+        path: path.to_owned(),
+        reason: format!("{reason}; run `whence rank` again"),
+    };
+    let file = File::open(path).at("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(error.to_string()))?;
+    let types = |schema: &Schema| schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
+    let (expected, got): (Vec<(String, DataType)>, Vec<_>) = (types(&schema()), types(builder.schema()));
+    if expected != got {
+        return Err(malformed(format!("expected columns {expected:?}, got {got:?}")));
+    }
+    let reader = builder.build().map_err(|error| malformed(error.to_string()))?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| malformed(error.to_string()))?;
+        if batch.columns().iter().any(|column| column.null_count() > 0) {
+            return Err(malformed("a value is null".into()));
+        }
+        let number = |column: usize, i: usize| batch.column(column).as_primitive::<UInt32Type>().value(i);
+        let text = |column: usize, i: usize| batch.column(column).as_string::<i32>().value(i).to_owned();
+        rows.extend((0..batch.num_rows()).map(|i| RankedRow {
+            rank: number(0, i),
+            row: number(1, i),
+            id: text(2, i),
+            score: batch.column(3).as_primitive::<Float32Type>().value(i),
+            source: text(4, i),
+            snippet: text(5, i),
+        }));
+    }
+    Ok(rows)
+}
+
+fn schema() -> Schema {
+    let field = |name: &str, data_type| Field::new(name, data_type, false);
+    Schema::new(vec![
+        field("rank", DataType::UInt32),
+        field("row", DataType::UInt32),
+        field("id", DataType::Utf8),
+        field("score", DataType::Float32),
+        field("source", DataType::Utf8),
+        field("snippet", DataType::Utf8),
+    ])
+}
+
+fn write_error(path: &Path, error: ParquetError) -> RankError {
+    match error {
+        ParquetError::External(source) if source.is::<std::io::Error>() => {
+            let source = *source.downcast().expect("just checked");
+            FileError { action: "write", path: path.to_owned(), source }.into()
+        }
+        error => RankError::Malformed { path: path.to_owned(), reason: error.to_string() },
+    }
+}
