@@ -1,0 +1,97 @@
+//! Who is let in and what every answer carries: the host check and the security headers.
+//!
+//! A page of another site can make a reader's browser send requests to this machine. It cannot read the answers, as no
+//! CORS header is ever sent; and it cannot pass for this server through a name of its own that resolves to this machine
+//! (DNS rebinding), as such a name is refused.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::State;
+use super::error::RequestError;
+
+/// Adds the headers to every answer and, on loopback, refuses names that are not this machine's.
+pub fn protect(router: Router<State>, is_loopback: bool) -> Router<State> {
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    let mut router = router;
+    for (name, value) in fixed {
+        router = router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
+    }
+    let policy = HeaderValue::from_str(&content_security_policy(&[])).expect("the policy is plain text");
+    // index.html brings its own, with the hashes of its scripts.
+    let router = router.layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy));
+    if is_loopback { router.layer(middleware::from_fn(only_this_machine)) } else { router }
+}
+
+/// The policy: everything from this server alone, WebAssembly allowed, no inline script but those hashed.
+pub fn content_security_policy(script_hashes: &[String]) -> String {
+    let hashes: String = script_hashes.iter().map(|hash| format!(" {hash}")).collect();
+    format!(
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data: blob:; worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self'; \
+         form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+async fn only_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_some_and(is_this_machine) { next.run(request).await } else { RequestError::Host.into_response() }
+}
+
+/// Whether the `Host` of a request names this machine: `localhost` or a loopback address, with or without a port.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if is_port(port) => return is_loopback(address),
+            _ => return false,
+        },
+        None => match host.split_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            Some(_) => return false,
+            None => host,
+        },
+    };
+    name.eq_ignore_ascii_case("localhost") || is_loopback(name)
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_let_in_and_others_not() {
+        for host in ["localhost", "LOCALHOST:7411", "127.0.0.1", "127.0.0.1:80", "127.0.0.2:1", "[::1]", "[::1]:7411"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:7411",
+            "10.0.0.1",
+            "[::2]",
+            "::1",
+            "[::1",
+            "[::1]x",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `/data/study.json`: what the study holds, assembled from its folder on every request, so that what a verb just wrote
+//! is there on reload.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use axum::extract::State as Extract;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use safetensors::SafeTensors;
+use whence_shared::study::{BehaviorView, FORMAT, LayerView, StudyView};
+
+use super::State;
+use super::chunks::{blocking, json_response};
+use super::error::RequestError;
+use super::pairs::{OpenPairs, config_of};
+use crate::extract::VectorsManifest;
+use crate::files;
+use crate::study::Study;
+
+/// Answers `/data/study.json`.
+pub async fn study(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
+    let json = blocking(move || {
+        let pairs = state.pairs.current()?;
+        let view = assemble(&state.study, &pairs)?;
+        serde_json::to_vec(&view).map_err(RequestError::study)
+    })
+    .await?;
+    let etag = files::sha256(&json);
+    Ok(json_response(&headers, &etag, json.into()))
+}
+
+/// What a study looks like from outside. Vectors that were made from other pairs, and behaviors' vectors that were made
+/// with another model, are left out: they cannot be shown together.
+///
+/// # Errors
+///
+/// When the study's own files cannot be read.
+pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestError> {
+    let config = config_of(study, pairs)?;
+    let manifest = VectorsManifest::read(study).map_err(RequestError::study)?;
+    let manifest = manifest.filter(|manifest| {
+        let is_theirs = manifest.pairs_sha256 == pairs.sha256;
+        if !is_theirs {
+            tracing::warn!("the vectors were made from other pairs: run `whence extract` again with --replace");
+        }
+        is_theirs
+    });
+    let mut layers = Vec::new();
+    let mut behaviors = Vec::new();
+    if let Some(manifest) = &manifest {
+        for layer in study.complete_layers()? {
+            let view: LayerView = read_json(&study.layer_manifest(layer))?;
+            if view.n_rows == manifest.n_pairs {
+                layers.push(view);
+            }
+        }
+        for name in study.behavior_names()? {
+            let mut view: BehaviorView = read_json(&study.behavior(&name).join("behavior.json"))?;
+            view.layers.retain(|&layer| {
+                inputs_of(&study.behavior_vectors(&name, layer)).is_some_and(|inputs| inputs == manifest.inputs)
+            });
+            behaviors.push(view);
+        }
+    }
+    Ok(StudyView {
+        format: FORMAT.into(),
+        name: study.name(),
+        n_pairs: pairs.file.len(),
+        sources: config.sources,
+        health: config.health,
+        model: manifest.map(|manifest| manifest.model),
+        layers,
+        behaviors,
+    })
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RequestError> {
+    serde_json::from_slice(&files::read(path)?)
+        .map_err(|error| RequestError::study(format!("{}: {error}", path.display())))
+}
+
+/// What a vector file says it was made from, read from its header alone.
+fn inputs_of(path: &Path) -> Option<String> {
+    const MAX_HEADER_BYTES: u64 = 1 << 20;
+    let mut file = File::open(path).ok()?;
+    let mut start = [0; 8];
+    file.read_exact(&mut start).ok()?;
+    let n_bytes = u64::from_le_bytes(start);
+    if n_bytes > MAX_HEADER_BYTES {
+        return None;
+    }
+    let mut header = start.to_vec();
+    file.take(n_bytes).read_to_end(&mut header).ok()?;
+    let (_, metadata) = SafeTensors::read_metadata(&header).ok()?;
+    metadata.metadata().as_ref()?.get("inputs").cloned()
+}
