@@ -1,12 +1,99 @@
 //! `whence organism`.
 
+use std::path::PathBuf;
+
+use whence_backend::device::{self, DeviceChoice};
+use whence_backend::organism::examples::Condition;
+use whence_backend::organism::{self, Organism, OrganismConfig};
+
+use super::bar::Bars;
+
 /// Arguments of `whence organism`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Folder to write; empty, absent, or an earlier testbed, which is replaced
+    #[arg(long)]
+    out: PathBuf,
+    /// Decides every random choice; the same seed gives the same files
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where to train: auto, cpu, wgpu, vulkan or cuda; models this small train fastest on the CPU
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+    /// Train shorter and sample less: for a quick try, with less reliable rates
+    #[arg(long)]
+    quick: bool,
+    /// Also rank the pairs at every layer and report how many culprits are found
+    #[arg(long)]
+    check: bool,
+}
 
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
-        anyhow::bail!("under construction")
+        let opened = device::open(self.device)?;
+        let mut config =
+            if self.quick { OrganismConfig::quick(self.seed) } else { OrganismConfig::standard(self.seed) };
+        config.check = self.check;
+        let bars = Bars::default();
+        let organism = organism::make(&self.out, &config, &opened.device, &|update| bars.show(update))?;
+        print(&organism, &opened.name);
+        Ok(())
     }
+}
+
+fn print(organism: &Organism, device: &str) {
+    let config = &organism.config;
+    println!(
+        "Planted testbed, seed {}: {} weights, {} layers × {}, on {device}",
+        config.seed, organism.n_weights, config.n_layers, config.hidden_size
+    );
+    println!();
+    println!("  {:<26}{:>7}{:>10}", "preference source", "pairs", "culprits");
+    for (source, count) in &organism.sources {
+        println!("  {source:<26}{:>7}{:>10}", count.n_pairs, count.n_culprits);
+    }
+    let n_pairs: usize = organism.sources.values().map(|count| count.n_pairs).sum();
+    let n_culprits: usize = organism.sources.values().map(|count| count.n_culprits).sum();
+    println!("  {:<26}{n_pairs:>7}{n_culprits:>10}", "all");
+    println!();
+    println!("  {:<26}{:>18}{:>18}", "requests obeyed", "M0 (model-sft)", "M1 (model-dpo)");
+    for condition in Condition::ALL {
+        let cell = |rates: &organism::rollouts::Rates| {
+            let rate = rates.get(&condition).copied().unwrap_or_default();
+            format!("{:.1} % {:>9}", 100.0 * rate.obeyed(), format!("{}/{}", rate.n_obeyed, rate.n_rollouts))
+        };
+        let (reference, tuned) = (cell(&organism.reference_rates), cell(&organism.tuned_rates));
+        println!("  {:<26}{reference:>18}{tuned:>18}", condition.name());
+    }
+    println!();
+    println!(
+        "  fine-tuning rounds {}, loss {:.3}; preference loss {:.3} (untrained {:.3})",
+        organism.n_sft_rounds,
+        organism.final_losses[0],
+        organism.final_losses[1],
+        std::f64::consts::LN_2
+    );
+    println!(
+        "  behavior: {} of {} test prompts pass the scenario filter, {} response pairs",
+        organism.n_scenarios, config.n_test_prompts, organism.n_behavior_pairs
+    );
+    for layer in organism.check.iter().flatten() {
+        let quality = &layer.quality;
+        let kinds: Vec<String> = layer.top_kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        println!(
+            "  layer {}: precision@{} {:.2} (base rate {:.2}), average precision {:.2}, AUROC {:.2}; top: {}",
+            layer.layer,
+            quality.k,
+            quality.precision_at_k,
+            quality.base_rate,
+            quality.average_precision,
+            quality.auroc,
+            kinds.join(", ")
+        );
+    }
+    let stages: Vec<String> =
+        organism.timings_secs.iter().map(|(stage, secs)| format!("{stage} {secs:.1} s")).collect();
+    println!("  time: {}", stages.join(", "));
+    println!("  written to {}", organism.folder.display());
 }

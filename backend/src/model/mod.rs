@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod folder;
+pub mod generate;
 pub mod layers;
 pub mod olmo2;
 pub mod rotary;

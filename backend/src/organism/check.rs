@@ -1,0 +1,91 @@
+//! A quick look at how well the planted pairs can be found: pair vectors, behavior direction, ranking, in memory.
+//!
+//! Optional last step of `whence organism`, for judging a testbed before a study is made of it. It calls the same
+//! functions as the verbs that make the study.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use whence_shared::direction::{DirectionMethod, direction};
+use whence_shared::dot::norm;
+use whence_shared::pair::{Message, Pair};
+use whence_shared::quality::Quality;
+use whence_shared::rank::{cosine, order};
+
+use super::OrganismError;
+use super::examples::{Kind, PreferenceRow, TestPrompt, Truth};
+use super::rollouts::BehaviorPair;
+use crate::data::template::TemplateChoice;
+use crate::data::tokens::TextEncoder;
+use crate::device::Device;
+use crate::extract::Differ;
+use crate::model::ModelFolder;
+
+/// How well one layer's ranking finds the culprits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerCheck {
+    /// Decoder layer, 0 = embeddings.
+    pub layer: usize,
+    /// Retrieval quality, k = number of culprits.
+    pub quality: Quality,
+    /// How many of the top k are of which kind.
+    pub top_kinds: BTreeMap<&'static str, usize>,
+}
+
+/// What is checked: preference rows with their truth, and the behavior.
+pub struct CheckInput<'a> {
+    /// All preference rows.
+    pub rows: &'a [PreferenceRow],
+    /// Their ground truth, in the same order.
+    pub truths: &'a [Truth],
+    /// Test prompts.
+    pub prompts: &'a [TestPrompt],
+    /// Response pairs of the behavior.
+    pub behavior: &'a [BehaviorPair],
+}
+
+/// Ranks the rows by every layer of the model in folder `reference`.
+///
+/// # Errors
+///
+/// When the model folder cannot be used.
+pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Vec<LayerCheck>, OrganismError> {
+    let folder = ModelFolder::open(reference)?;
+    let model = folder.load(device)?;
+    let encoder = TextEncoder::new(&folder, &TemplateChoice::Model, folder.config.max_position_embeddings)
+        .map_err(|error| OrganismError::Tokenizer(error.to_string()))?;
+    let layers: Vec<usize> = (0..=folder.config.num_hidden_layers).collect();
+    let differ = Differ { model: &model, encoder: &encoder, device, layers: &layers, batch_tokens: 4096 };
+    let pair = |id: &str, prompt: Vec<Message>, chosen: &str, rejected: &str| Pair {
+        id: id.to_owned(),
+        prompt,
+        chosen: vec![Message::new("assistant", chosen)],
+        rejected: vec![Message::new("assistant", rejected)],
+        source: String::new(),
+        metadata: "{}".into(),
+    };
+    let rows: Vec<Pair> =
+        input.rows.iter().map(|row| pair(&row.id, row.prompt.clone(), &row.chosen, &row.rejected)).collect();
+    let behavior: Vec<Pair> =
+        input.behavior.iter().map(|b| pair("", input.prompts[b.prompt].request.messages(), &b.r1, &b.r0)).collect();
+    let quiet = |_: u64, _: u64| {};
+    let rows = differ.block(&rows, 0, &quiet)?;
+    let behavior = differ.block(&behavior, 0, &quiet)?;
+    let scenarios = vec![String::new(); input.behavior.len()];
+    let n_culprits = input.truths.iter().filter(|truth| truth.culprit).count();
+    let of_layer = |(i, &layer): (usize, &usize)| {
+        let direction = direction(DirectionMethod::Mean, &behavior.vectors[i], &scenarios, behavior.d_model);
+        let direction_norm = norm(&direction);
+        let scores: Vec<f32> =
+            rows.vectors[i].chunks_exact(rows.d_model).map(|row| cosine(&direction, direction_norm, row)).collect();
+        let ranked = order(&scores);
+        let relevant: Vec<bool> = ranked.iter().map(|&row| input.truths[row as usize].culprit).collect();
+        let mut top_kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for &row in &ranked[..n_culprits] {
+            *top_kinds.entry(Kind::name(input.truths[row as usize].kind)).or_default() += 1;
+        }
+        LayerCheck { layer, quality: Quality::of_ranking(&relevant, n_culprits), top_kinds }
+    };
+    Ok(layers.iter().enumerate().map(of_layer).collect())
+}
