@@ -3,4 +3,5 @@
 pub mod binary;
 pub mod checkpoint;
 pub mod fixture;
+pub mod made_study;
 pub mod vectors;

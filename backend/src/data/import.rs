@@ -460,3 +460,7 @@ fn hash128(bytes: &[u8]) -> u128 {
 fn first_half(digest: &[u8]) -> u128 {
     u128::from_le_bytes(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
 }
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;

@@ -1,0 +1,281 @@
+//! The server, over a real socket: what it answers, what it refuses, and that it goes on.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tempfile::{TempDir, tempdir};
+use whence_backend::server::{ServeError, ServeOptions, Server};
+use whence_backend::study::Study;
+use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
+use whence_tests::made_study;
+
+const N_PAIRS: usize = 4200;
+const INDEX: &str = "<!doctype html><script type=\"module\">start()</script><p>app</p>";
+
+struct Site {
+    folder: TempDir,
+    study: Study,
+    address: SocketAddr,
+}
+
+struct Answer {
+    status: u16,
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.header("content-type"), "application/json", "{body}");
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    fn error(&self) -> String {
+        self.json::<HashMap<String, String>>()["error"].clone()
+    }
+}
+
+fn options(app: &Path) -> ServeOptions {
+    ServeOptions { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, app: app.to_owned() }
+}
+
+fn app(folder: &Path) -> std::path::PathBuf {
+    let app = folder.join("app");
+    fs::create_dir_all(&app).unwrap();
+    fs::write(app.join("index.html"), INDEX).unwrap();
+    fs::write(app.join("app-1f0c29a4e8b53d67_bg.wasm"), vec![7; 5000]).unwrap();
+    fs::write(app.join("worker.js"), "self.onmessage = null;".repeat(100)).unwrap();
+    app
+}
+
+impl Site {
+    fn start() -> Self {
+        let folder = tempdir().unwrap();
+        let study = made_study::make(folder.path(), N_PAIRS);
+        let server = Server::bind(study.clone(), &options(&app(folder.path()))).unwrap();
+        let address = server.address();
+        // The thread ends with the test process.
+        thread::spawn(|| server.run(std::future::pending()));
+        Self { folder, study, address }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[("host", "localhost")])
+    }
+
+    fn get_with(&self, path: &str, header: (&str, &str)) -> Answer {
+        self.request("GET", path, &[("host", "localhost"), header])
+    }
+
+    /// One request on a connection of its own, its path sent to the letter.
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(stream, "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: HashMap<String, String> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut body = bytes[end + 4..].to_vec();
+        if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+            body = unchunk(&body);
+        }
+        Answer { status, headers, body }
+    }
+}
+
+fn unchunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+        let n_bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if n_bytes == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + n_bytes]);
+        rest = &rest[end + 4 + n_bytes..];
+    }
+}
+
+#[test]
+fn the_study_and_its_chunks_are_what_the_folder_holds() {
+    let site = Site::start();
+    let view: StudyView = site.get("/data/study.json").json();
+    assert_eq!((view.n_pairs, view.name.as_str()), (N_PAIRS, "study"));
+    assert_eq!(view.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), made_study::LAYERS);
+    assert_eq!(view.behaviors[0].layers, made_study::LAYERS);
+    assert_eq!(view.sources.iter().map(|source| source.n_pairs).sum::<usize>(), N_PAIRS);
+
+    let mut n_rows = 0;
+    for number in 0..2 {
+        let rows: RowChunk = site.get(&format!("/data/rows/{number}.json")).json();
+        assert_eq!(rows.first_row, n_rows);
+        for (i, id) in rows.id.iter().enumerate() {
+            assert_eq!(*id, format!("p{}", n_rows + i));
+            let source = &view.sources[rows.source[i] as usize].name;
+            assert_eq!(source, if (n_rows + i) % 3 == 0 { "third" } else { "rest" });
+        }
+        assert_eq!(rows.chosen_chars[7] as usize, format!("yes {}", n_rows + 7).len());
+        n_rows += rows.id.len();
+    }
+    assert_eq!(n_rows, N_PAIRS);
+
+    let last = (N_PAIRS - 1) / ROWS_PER_TEXT_CHUNK;
+    let texts: TextChunk = site.get(&format!("/data/texts/{last}.json")).json();
+    assert_eq!(texts.first_row, last * ROWS_PER_TEXT_CHUNK);
+    assert_eq!(texts.pairs.last().unwrap().chosen[0].content, format!("yes {}", N_PAIRS - 1));
+    for path in ["rows/2.json", "texts/132.json", "texts/-1.json", "texts/00.json", "texts/0", "rows/x.json", "nothing"]
+    {
+        let answer = site.get(&format!("/data/{path}"));
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.error().contains(path), "{}", answer.error());
+    }
+}
+
+#[test]
+fn vector_files_come_whole_in_ranges_or_not_again() {
+    let site = Site::start();
+    let view: StudyView = site.get("/data/study.json").json();
+    let shard = &view.layers[1].shards[3];
+    let path = format!("/data/{}", shard.path);
+    let file = fs::read(site.study.root().join(&shard.path)).unwrap();
+    let whole = site.get_with(&path, ("accept-encoding", "gzip"));
+    assert_eq!((whole.status, whole.header("content-encoding")), (200, ""));
+    assert!(whole.body == file && whole.body.len() as u64 == shard.n_bytes);
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    let part = site.get_with(&path, ("range", "bytes=100-299"));
+    assert_eq!((part.status, part.header("content-range")), (206, format!("bytes 100-299/{}", file.len()).as_str()));
+    assert_eq!(part.body, file[100..300]);
+    assert_eq!(site.get_with(&path, ("range", "bytes=99999999-")).status, 416);
+    let etag = whole.header("etag").to_owned();
+    assert!(!etag.is_empty());
+    let again = site.get_with(&path, ("if-none-match", &etag));
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let behavior = site.get(&format!("/data/behaviors/{}/layer-1.safetensors", made_study::BEHAVIOR));
+    assert_eq!(behavior.body, fs::read(site.study.behavior_vectors(made_study::BEHAVIOR, 1)).unwrap());
+}
+
+#[test]
+fn nothing_outside_the_served_folders_has_an_address() {
+    let site = Site::start();
+    fs::write(site.folder.path().join("secret.json"), "secret").unwrap();
+    fs::write(site.study.vectors().join("notes.txt"), "secret").unwrap();
+    for path in [
+        "/data/vectors/../../secret.json",
+        "/data/vectors/..%2f..%2fsecret.json",
+        "/data/vectors/%2e%2e/%2e%2e/secret.json",
+        "/data/vectors/layer-1/../../../secret.json",
+        "/data/vectors//etc/passwd",
+        "/data/vectors/..%5c..%5csecret.json",
+        "/data/vectors/notes.txt",
+        "/data/vectors/",
+        "/data/pairs.parquet",
+        "/data/behaviors/%00.json",
+        "/../secret.json",
+        "/..%2fsecret.json",
+        "/%2e%2e/secret.json",
+        "//secret.json",
+    ] {
+        let answer = site.get(path);
+        assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("secret\""), "{path}");
+        assert_ne!(answer.body, b"secret", "{path}");
+    }
+}
+
+#[test]
+fn the_app_is_cached_by_hash_and_json_by_etag() {
+    let site = Site::start();
+    let index = site.get("/?behavior=obeys&layer=2");
+    assert_eq!((index.status, index.body.as_slice()), (200, INDEX.as_bytes()));
+    assert_eq!(index.header("cache-control"), "no-cache");
+    let policy = index.header("content-security-policy");
+    assert!(policy.contains("'wasm-unsafe-eval' 'sha256-"), "the page's own script may run: {policy}");
+    let wasm = site.get("/app-1f0c29a4e8b53d67_bg.wasm");
+    assert_eq!((wasm.status, wasm.header("content-type")), (200, "application/wasm"));
+    assert!(wasm.header("cache-control").contains("immutable"));
+    let worker = site.get_with("/worker.js", ("accept-encoding", "gzip"));
+    assert_eq!((worker.header("content-encoding"), worker.header("cache-control")), ("gzip", "no-cache"));
+    assert!(worker.header("content-type").contains("javascript"));
+    assert_eq!(site.get("/none.js").status, 404);
+
+    for path in ["/data/study.json", "/data/rows/0.json", "/data/texts/0.json", "/"] {
+        let first = site.get(path);
+        let again = site.get_with(path, ("if-none-match", first.header("etag")));
+        assert_eq!((first.status, again.status, again.body.len()), (200, 304, 0), "{path}");
+    }
+    assert_eq!(site.get_with("/data/rows/0.json", ("accept-encoding", "gzip")).header("content-encoding"), "gzip");
+}
+
+#[test]
+fn every_answer_is_guarded_and_other_hosts_are_refused() {
+    let site = Site::start();
+    for path in ["/", "/data/study.json", "/data/rows/99.json", "/worker.js", "/data/vectors/manifest.json"] {
+        let answer = site.get_with(path, ("origin", "http://evil.example"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert!(answer.header("content-security-policy").contains("default-src 'self'"), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "evil.example:7411", ""] {
+        let answer = site.request("GET", "/data/study.json", &[("host", host)]);
+        assert!(matches!(answer.status, 400 | 421), "{host}: {}", answer.status);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("sources"), "{host}");
+    }
+    assert_eq!(site.request("GET", "/data/study.json", &[("host", "127.0.0.1:1")]).status, 200);
+    assert_eq!(site.request("POST", "/data/study.json", &[("host", "localhost")]).status, 405);
+}
+
+#[test]
+fn a_study_that_breaks_or_changes_does_not_stop_the_server() {
+    let site = Site::start();
+    let first = site.get("/data/rows/0.json");
+    let pairs = fs::read(site.study.pairs()).unwrap();
+    fs::write(site.study.pairs(), &pairs[..pairs.len() / 2]).unwrap();
+    let broken = site.get("/data/rows/0.json");
+    assert_eq!(broken.status, 500);
+    assert!(!broken.error().contains("pairs.parquet"), "paths stay inside: {}", broken.error());
+    fs::write(site.study.pairs(), &pairs).unwrap();
+    assert_eq!(site.get("/data/rows/0.json").body, first.body);
+
+    // Other pairs: the vectors of the old ones are no longer shown with them.
+    let other = tempdir().unwrap();
+    let smaller = made_study::make(other.path(), 40);
+    fs::copy(smaller.pairs(), site.study.pairs()).unwrap();
+    assert_eq!(site.get("/data/study.json").status, 500, "study.toml is still of the old pairs");
+    fs::copy(smaller.config(), site.study.config()).unwrap();
+    let view: StudyView = site.get("/data/study.json").json();
+    assert_eq!((view.n_pairs, view.layers.len(), view.model.is_some()), (40, 0, false));
+    assert_eq!(site.get("/data/rows/1.json").status, 404);
+}
+
+#[test]
+fn what_cannot_be_served_is_said_at_once() {
+    let folder = tempdir().unwrap();
+    let app = app(folder.path());
+    let error = Server::bind(Study::at(folder.path().join("none")), &options(&app)).unwrap_err();
+    assert!(error.to_string().contains("whence import"), "{error}");
+    let study = made_study::make(folder.path(), 5);
+    let error = Server::bind(study.clone(), &options(&folder.path().join("bare"))).unwrap_err();
+    assert!(matches!(error, ServeError::NoApp { .. }) && error.to_string().contains("trunk build"), "{error}");
+    let first = Server::bind(study.clone(), &options(&app)).unwrap();
+    let taken = ServeOptions { port: first.address().port(), ..options(&app) };
+    let error = Server::bind(study, &taken).unwrap_err();
+    assert!(error.to_string().contains("--port"), "{error}");
+}
