@@ -159,11 +159,15 @@ impl TextEncoder {
         let around = probe.split_once(PLACEHOLDER).filter(|(before, after)| {
             text.len() >= before.len() + after.len() && text.starts_with(before) && text.ends_with(after)
         });
-        match around {
-            Some((before, after)) => {
-                let span = before.len()..text.len() - after.len();
-                Ok((text, span))
-            }
+        if let Some((before, after)) = around {
+            let span = before.len()..text.len() - after.len();
+            return Ok((text, span));
+        }
+        // What stands around the response depends on the response itself: find it as it is or trimmed, last occurrence.
+        let content = response.content.as_str();
+        let forms = [content, content.trim_start(), content.trim_end(), content.trim()];
+        match forms.into_iter().find_map(|form| text.rfind(form).map(|start| start..start + form.len())) {
+            Some(span) => Ok((text, span)),
             None => Err(Unreadable::Template("it does not put the last assistant message into the text".into())),
         }
     }
