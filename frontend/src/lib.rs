@@ -1,1 +1,18 @@
-//! stub
+//! The app: ranks, plots and lets a person read preference pairs in the browser.
+//!
+//! Two programs share this crate: the page (`main.rs`) and the worker that ranks (`bin/ranker.rs`). The page never
+//! scores anything and the worker never touches the document; they talk through [`protocol`]. Everything a reader
+//! chooses is in the address ([`address`]), so copying the address shares the view. All data are fetched relative to
+//! the document's base, so any static host at any sub-path will do.
+//!
+//! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
+//! the page knows) → [`app`] (what the page shows).
+
+pub mod address;
+pub mod app;
+pub mod fetch;
+pub mod number;
+pub mod protocol;
+pub mod ranker;
+pub mod ranker_client;
+pub mod state;

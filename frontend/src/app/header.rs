@@ -1,0 +1,143 @@
+//! The header: what this study is, and the pickers for behavior, layer and k.
+
+use leptos::prelude::*;
+use whence_shared::study::{HealthView, StudyView};
+
+use super::ranking_csv::DownloadRanking;
+use crate::number::{count, counted};
+use crate::state::{State, StudyStatus, View, shared_layers};
+
+/// Study name, facts and pickers.
+#[component]
+pub fn Header() -> impl IntoView {
+    let state = State::here();
+    let study = move || match state.study.get() {
+        StudyStatus::Ready(study) => Some(study),
+        _ => None,
+    };
+    Effect::new(move || {
+        if let Some(study) = study() {
+            document().set_title(&format!("{} · Whence", study.name));
+        }
+    });
+    view! {
+        <header class="header">
+            <h1>
+                <span class="wordmark">"Whence"</span>
+                {move || study().map(|study| view! { <span class="study-name">{study.name.clone()}</span> })}
+            </h1>
+            {move || study().map(|study| facts(&study))}
+            <Show when=move || matches!(state.view.get(), View::Ready { .. })>
+                <Pickers />
+            </Show>
+        </header>
+    }
+}
+
+fn facts(study: &StudyView) -> impl IntoView + use<> {
+    let model = study.model.as_ref().map(|model| {
+        let details = format!(
+            "{}, {} layers of width {}, {} template, {} pooling, SHA-256 {}",
+            model.architecture, model.n_layers, model.d_model, model.template, model.pooling, model.sha256
+        );
+        view! { <li title=details>{model.name.clone()}</li> }
+    });
+    let health = health(&study.health);
+    let has_findings = health.is_some();
+    view! {
+        <ul class="facts" aria-label="About this study">
+            {model} <li>{counted(study.n_pairs, "pair", "pairs")}</li>
+            <li>{counted(study.sources.len(), "source", "sources")}</li>
+            <li class:warn=has_findings>{health.unwrap_or_else(|| "no duplicates, none refused".to_owned())}</li>
+        </ul>
+    }
+}
+
+/// What import found worth knowing; `None` when there is nothing.
+fn health(health: &HealthView) -> Option<String> {
+    let findings: Vec<String> = [
+        (health.n_rejected_rows, "refused row", "refused rows"),
+        (health.n_duplicates, "duplicate", "duplicates"),
+        (health.n_identical, "identical pair", "identical pairs"),
+        (health.n_empty_responses, "empty response", "empty responses"),
+    ]
+    .into_iter()
+    .filter(|(n, ..)| *n > 0)
+    .map(|(n, one, many)| counted(n, one, many))
+    .collect();
+    (!findings.is_empty()).then(|| findings.join(", "))
+}
+
+#[component]
+fn Pickers() -> impl IntoView {
+    let state = State::here();
+    let options = Memo::new(move |_| match state.view.get() {
+        View::Ready { study, behavior, layer } => {
+            let names: Vec<String> = study.behaviors.iter().map(|behavior| behavior.name.clone()).collect();
+            let layers: Vec<usize> = shared_layers(&study, &behavior).iter().map(|layer| layer.layer).collect();
+            Some((names, behavior.name, layers, layer.layer, study.n_pairs))
+        }
+        _ => None,
+    });
+    let behaviors = move || {
+        let (names, chosen, ..) = options.get()?;
+        let options: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let is_chosen = name == chosen;
+                view! { <option value=name.clone() selected=is_chosen>{name.clone()}</option> }
+            })
+            .collect();
+        Some(options)
+    };
+    let layers = move || {
+        let (_, _, layers, chosen, _) = options.get()?;
+        let options: Vec<_> = layers
+            .into_iter()
+            .map(|layer| view! { <option value=layer.to_string() selected=layer == chosen>{layer}</option> })
+            .collect();
+        Some(options)
+    };
+    let max_k = move || options.get().map_or(1, |(.., n_pairs)| n_pairs.max(1));
+    view! {
+        <form class="pickers" on:submit=|event| event.prevent_default()>
+            <label>
+                "Behavior"
+                <select id="behavior" on:change=move |event| state.choose_behavior(event_target_value(&event))>
+                    {behaviors}
+                </select>
+            </label>
+            <label>
+                "Layer"
+                <select
+                    id="layer"
+                    on:change=move |event| {
+                        if let Ok(layer) = event_target_value(&event).parse() {
+                            state.choose_layer(layer);
+                        }
+                    }
+                >
+                    {layers}
+                </select>
+            </label>
+            <label title=move || format!("How many pairs count as the top, 1 to {}", count(max_k()))>
+                "Top"
+                <input
+                    id="k"
+                    type="number"
+                    min="1"
+                    max=move || max_k().to_string()
+                    step="1"
+                    inputmode="numeric"
+                    prop:value=move || state.k.get().to_string()
+                    on:change=move |event| {
+                        if let Ok(k) = event_target_value(&event).parse() {
+                            state.choose_k(k);
+                        }
+                    }
+                />
+            </label>
+            <DownloadRanking />
+        </form>
+    }
+}

@@ -1,0 +1,277 @@
+//! The score histogram: how many pairs score how high, where the top k begins, where the selected pair lies.
+//!
+//! Drawn with plotters on a canvas in device pixels, so that it is crisp on every screen. Counts are on a logarithmic
+//! axis: the tail that attribution is about would not be seen beside the bulk otherwise.
+
+use std::sync::Arc;
+
+use leptos::html;
+use leptos::prelude::*;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters_canvas::CanvasBackend;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::Closure;
+use web_sys::{HtmlCanvasElement, MediaQueryList, PointerEvent, ResizeObserver};
+use whence_shared::rank::Histogram;
+
+use crate::number::{count, counted, score};
+use crate::state::{Ranking, State};
+
+/// Bins of the whole range.
+const N_BINS: usize = 96;
+/// Room for labels, in CSS pixels: left, bottom, top, right.
+const MARGINS_PX: [f64; 4] = [34.0, 18.0, 6.0, 10.0];
+const FONT: &str = "system-ui, Arial, sans-serif";
+
+/// The chart with its caption.
+#[component]
+pub fn ScoreHistogram() -> impl IntoView {
+    let state = State::here();
+    let canvas = NodeRef::<html::Canvas>::new();
+    let redraw = Trigger::new();
+    let hovered = RwSignal::new(None::<usize>);
+    let bins = Memo::new(move |_| {
+        state.ranking.with(|ranking| ranking.as_ref().map(|r| Histogram::of_scores(&r.scores, N_BINS)))
+    });
+    let threshold = Memo::new(move |_| {
+        let k = state.k.get();
+        state.ranking.with(|ranking| ranking.as_ref()?.score_at(k - 1))
+    });
+    observe(canvas, redraw);
+    Effect::new(move || {
+        redraw.track();
+        let (Some(canvas), Some(ranking), Some(bins)) = (canvas.get(), state.ranking.get(), bins.get()) else { return };
+        let chart = Chart {
+            top: top_counts(&bins, &ranking, state.k.get()),
+            bins,
+            threshold: threshold.get(),
+            selected: state.row.get().and_then(|row| ranking.scores.get(row as usize).copied()),
+            hovered: hovered.get(),
+        };
+        // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the caption too.
+        let _ = chart.draw(&canvas);
+    });
+    let on_move = move |event: PointerEvent| {
+        let (Some(canvas), Some(bins)) = (canvas.get_untracked(), bins.get_untracked()) else { return };
+        let width = f64::from(canvas.client_width()) - MARGINS_PX[0] - MARGINS_PX[3];
+        let at = (f64::from(event.offset_x()) - MARGINS_PX[0]) / width;
+        let bin = (at * bins.counts.len() as f64).floor();
+        hovered.set((bin >= 0.0 && bin < bins.counts.len() as f64).then_some(bin as usize));
+    };
+    // A click shows where in the ranking these scores are.
+    let on_click = move |_| {
+        let (Some(bin), Some(bins)) = (hovered.get_untracked(), bins.get_untracked()) else { return };
+        let (_, high) = bins.edges(bin);
+        let place = state.ranking.with_untracked(|ranking| {
+            let ranking = ranking.as_ref()?;
+            Some(ranking.order.partition_point(|&row| ranking.scores[row as usize] > high))
+        });
+        if let Some(place) = place {
+            state.select_place(place, crate::address::Step::Push);
+        }
+    };
+    let caption = move || {
+        if let (Some(bin), Some(bins)) = (hovered.get(), bins.get()) {
+            let (low, high) = bins.edges(bin);
+            let n = counted(bins.counts[bin] as usize, "pair", "pairs");
+            return format!("{} to {}: {n}", score(low), score(high));
+        }
+        threshold
+            .get()
+            .map_or_else(String::new, |threshold| format!("top {} from {}", count(state.k.get()), score(threshold)))
+    };
+    let description = move || {
+        let ends = state.ranking.with(|ranking| {
+            let ranking = ranking.as_ref()?;
+            Some((ranking.score_at(ranking.order.len() - 1)?, ranking.score_at(0)?, ranking.order.len()))
+        });
+        ends.map_or_else(String::new, |(low, high, n)| {
+            format!(
+                "Histogram of {} scores from {} to {}; the top {} score at least {}",
+                count(n),
+                score(low),
+                score(high),
+                count(state.k.get()),
+                score(threshold.get().unwrap_or(low))
+            )
+        })
+    };
+    view! {
+        <section class="histogram" aria-label="Score histogram">
+            <h2>"Pairs by score" <span class="legend">{caption}</span></h2>
+            <canvas
+                node_ref=canvas
+                role="img"
+                aria-label=description
+                on:pointermove=on_move
+                on:pointerleave=move |_| hovered.set(None)
+                on:click=on_click
+            ></canvas>
+        </section>
+    }
+}
+
+/// How many of each bin's pairs are among the top k.
+fn top_counts(bins: &Histogram, ranking: &Arc<Ranking>, k: usize) -> Vec<u32> {
+    let mut counts = vec![0; bins.counts.len()];
+    // The bin of a score, as `Histogram::of_scores` computes it.
+    let scale = counts.len() as f32;
+    for &row in ranking.order.iter().take(k) {
+        let bin = ((ranking.scores[row as usize] - bins.low) / (bins.high - bins.low) * scale) as usize;
+        let last = counts.len() - 1;
+        counts[bin.min(last)] += 1;
+    }
+    counts
+}
+
+struct Chart {
+    bins: Histogram,
+    top: Vec<u32>,
+    threshold: Option<f32>,
+    selected: Option<f32>,
+    hovered: Option<usize>,
+}
+
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+impl Chart {
+    fn draw(&self, canvas: &HtmlCanvasElement) -> Drawn {
+        let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
+        let device = |px: f64| (px * ratio).round() as u32;
+        let (width, height) = (device(f64::from(canvas.client_width())), device(f64::from(canvas.client_height())));
+        if width < 64 || height < 32 {
+            return Ok(());
+        }
+        canvas.set_width(width);
+        canvas.set_height(height);
+        let backend = CanvasBackend::with_canvas_object(canvas.clone()).ok_or("the canvas has no 2d context")?;
+        let root = backend.into_drawing_area();
+        let ink = Ink::of(canvas);
+        let max_count = self.bins.counts.iter().copied().max().unwrap_or(0).max(1);
+        let top = height_of(max_count) * 1.04;
+        let [left, bottom, above, right] = MARGINS_PX.map(device);
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(above)
+            .margin_right(right)
+            .x_label_area_size(bottom)
+            .y_label_area_size(left)
+            .build_cartesian_2d(self.bins.low..self.bins.high, 0f32..top)?;
+        let (xs, ys) = chart.plotting_area().get_pixel_range();
+        let ((x0, x1), (y0, y1)) = ((xs.start, xs.end), (ys.start, ys.end));
+        let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
+        let hair = ratio.max(1.0).round() as u32;
+
+        // Grid lines at powers of ten, labels beside them.
+        for exponent in 0.. {
+            let n = 10u32.pow(exponent);
+            if n > max_count {
+                break;
+            }
+            let (_, y) = chart.plotting_area().map_coordinate(&(self.bins.low, height_of(n)));
+            root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
+            let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
+            root.draw(&Text::new(count(n as usize), (x0 - device(5.0) as i32, y), style))?;
+        }
+        chart.draw_series(self.bars(&ink))?;
+        for (value, color) in [(self.threshold, ink.accent), (self.selected, ink.text)] {
+            let Some(value) = value else { continue };
+            let (x, _) = chart.plotting_area().map_coordinate(&(value, 0.0));
+            root.draw(&PathElement::new([(x, y0), (x, y1)], color.stroke_width(hair)))?;
+        }
+        root.draw(&PathElement::new([(x0, y1), (x1, y1)], ink.muted.stroke_width(hair)))?;
+        for value in ticks(self.bins.low, self.bins.high, f64::from(x1 - x0) / ratio) {
+            let (x, _) = chart.plotting_area().map_coordinate(&(value, 0.0));
+            let style = font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
+            root.draw(&Text::new(tick_label(value), (x, y1 + device(4.0) as i32), style))?;
+        }
+        root.present()?;
+        Ok(())
+    }
+
+    /// Every bin's bar, its part from the top k in the accent color.
+    fn bars<'a>(&'a self, ink: &'a Ink) -> impl Iterator<Item = Rectangle<(f32, f32)>> + 'a {
+        self.bins.counts.iter().enumerate().filter(|(_, n)| **n > 0).flat_map(move |(bin, &n)| {
+            let (left, right) = self.bins.edges(bin);
+            let is_hovered = self.hovered == Some(bin);
+            let all = if is_hovered { ink.text } else { ink.bar };
+            let whole = Rectangle::new([(left, 0.0), (right, height_of(n))], all.filled());
+            let n_top = self.top[bin];
+            let part =
+                (n_top > 0).then(|| Rectangle::new([(left, 0.0), (right, height_of(n_top))], ink.accent.filled()));
+            [Some(whole), part].into_iter().flatten()
+        })
+    }
+}
+
+/// Where a count stands on the logarithmic axis: one pair is a visible step above none.
+fn height_of(n: u32) -> f32 {
+    if n == 0 { 0.0 } else { (n as f32).log10() + 0.5 }
+}
+
+/// Round scores with at least 56 pixels between them.
+fn ticks(low: f32, high: f32, width_px: f64) -> Vec<f32> {
+    let max_ticks = (width_px / 56.0).max(2.0) as f32;
+    let step =
+        [0.05, 0.1, 0.2, 0.25, 0.5, 1.0].into_iter().find(|step| (high - low) / step <= max_ticks).unwrap_or(1.0);
+    let (first, last) = ((low / step - 1e-3).ceil() as i32, (high / step + 1e-3).floor() as i32);
+    (first..=last).map(|i| i as f32 * step).collect()
+}
+
+fn tick_label(value: f32) -> String {
+    let label = format!("{:.2}", value.abs());
+    let label = label.strip_suffix('0').unwrap_or(&label);
+    if value < -1e-6 { format!("−{label}") } else { label.to_owned() }
+}
+
+/// The style sheet's colors.
+struct Ink {
+    text: RGBColor,
+    muted: RGBColor,
+    line: RGBColor,
+    bar: RGBColor,
+    accent: RGBColor,
+}
+
+impl Ink {
+    fn of(canvas: &HtmlCanvasElement) -> Self {
+        let style = web_sys::window().and_then(|window| window.get_computed_style(canvas).ok().flatten());
+        let color = |name: &str| {
+            let value = style.as_ref().and_then(|style| style.get_property_value(name).ok()).unwrap_or_default();
+            parse_hex(value.trim()).unwrap_or(RGBColor(128, 128, 128))
+        };
+        Self {
+            text: color("--text"),
+            muted: color("--muted"),
+            line: color("--line"),
+            bar: color("--bar"),
+            accent: color("--accent"),
+        }
+    }
+}
+
+/// `#rrggbb`.
+fn parse_hex(color: &str) -> Option<RGBColor> {
+    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+    let channel = |i: usize| u8::from_str_radix(digits.get(i..i + 2)?, 16).ok();
+    Some(RGBColor(channel(0)?, channel(2)?, channel(4)?))
+}
+
+/// Redraws when the size or the color scheme changes.
+fn observe(canvas: NodeRef<html::Canvas>, redraw: Trigger) {
+    Effect::new(move || {
+        let Some(canvas) = canvas.get() else { return };
+        let changed = Closure::<dyn Fn()>::new(move || redraw.notify());
+        if let Ok(observer) = ResizeObserver::new(changed.as_ref().unchecked_ref()) {
+            observer.observe(&canvas);
+        }
+        let scheme = web_sys::window().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok()?);
+        if let Some(scheme) = scheme {
+            let scheme: MediaQueryList = scheme;
+            // Without the event the colors follow at the next drawing.
+            let _ = scheme.add_event_listener_with_callback("change", changed.as_ref().unchecked_ref());
+        }
+        // Lives as long as the chart, which is as long as the page.
+        changed.forget();
+    });
+}

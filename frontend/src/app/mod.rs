@@ -1,0 +1,68 @@
+//! What the page shows: one component per file, the root here.
+//!
+//! Components read `crate::state::State` from the context and never fetch or score by themselves.
+
+mod header;
+mod histogram;
+mod notice;
+mod ranking_csv;
+mod reading;
+mod sources;
+mod status_line;
+mod table;
+mod turns;
+
+use leptos::prelude::*;
+
+use crate::state::{RankStatus, State, StudyStatus, View};
+
+/// The whole app.
+#[component]
+pub fn App() -> impl IntoView {
+    let state = State::start();
+    provide_context(state);
+    Effect::new(move || mark_body(state));
+    let is_ready = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
+    // A page that was never ranked has nothing to show behind an error.
+    let is_shown = Memo::new(move |_| is_ready.get() && state.ranking.with(Option::is_some));
+    let is_outdated = Memo::new(move |_| !matches!(state.status.get(), RankStatus::Ranked(_)));
+    view! {
+        <header::Header />
+        <status_line::StatusLine />
+        <notice::Notices />
+        <Show when=move || is_ready.get()>
+            <main class="panes" class:outdated=move || is_outdated.get()>
+                <section class="ranking" aria-label="Ranking" hidden=move || !is_shown.get()>
+                    <div class="overview">
+                        <histogram::ScoreHistogram />
+                        <sources::Sources />
+                    </div>
+                    <table::RankedTable />
+                </section>
+                <reading::ReadingPane />
+            </main>
+        </Show>
+    }
+}
+
+/// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
+fn mark_body(state: State) {
+    let stage = match (state.study.get(), state.view.get(), state.status.get()) {
+        (StudyStatus::Loading, ..) => "loading",
+        (StudyStatus::Failed(_), ..) => "failed",
+        (_, View::Ready { .. }, status) => match status {
+            RankStatus::Idle | RankStatus::Working(_) => "ranking",
+            RankStatus::Ranked(_) => "ranked",
+            RankStatus::Failed(_) => "failed",
+        },
+        _ => "empty",
+    };
+    let ranked = state
+        .ranking
+        .with(|ranking| ranking.as_ref().map(|ranking| format!("{}/layer-{}", ranking.behavior, ranking.layer)));
+    let Some(body) = document().body() else { return };
+    let marks = body.dataset();
+    // Setting a data attribute cannot fail for these names.
+    let _ = marks.set("state", stage);
+    let _ = marks.set("ranked", &ranked.unwrap_or_default());
+}

@@ -1,0 +1,248 @@
+//! The reading pane: the selected pair in full, or, while none is selected, the behavior that ranks.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use serde_json::Value;
+use web_sys::{ScrollBehavior, ScrollIntoViewOptions};
+use whence_shared::pair::{Pair, Side};
+use whence_shared::study::{BehaviorView, TextChunk};
+
+use super::table::source_name;
+use super::turns::{difference, marked, turn};
+use crate::address::Step;
+use crate::number::{count, counted, score};
+use crate::state::{Chunk, State, View};
+
+/// The pane.
+#[component]
+pub fn ReadingPane() -> impl IntoView {
+    let state = State::here();
+    // One memo for the pair, so that a change of ranking leaves the text and its scroll position alone.
+    let pair = Memo::new(move |_| state.row.get().map(|row| (row, found(state.text_chunk(row)))));
+    view! {
+        <section class="reading" id="reading" aria-label="Selected pair" tabindex="-1">
+            {move || match pair.get() {
+                None => view! { <BehaviorSummary /> }.into_any(),
+                Some((row, found)) => {
+                    let body = match found {
+                        Found::Pair(pair) => whole_pair(&pair).into_any(),
+                        Found::Waiting => view! { <p class="quiet">"Reading the pair…"</p> }.into_any(),
+                        Found::Missing(reason) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
+                    };
+                    view! {
+                        <PairHeader row />
+                        {body}
+                    }
+                        .into_any()
+                }
+            }}
+        </section>
+    }
+}
+
+/// On a narrow screen the pane lies below the table: brings it into view.
+pub fn reveal() {
+    let is_narrow = web_sys::window()
+        .and_then(|window| window.match_media("(max-width: 900px)").ok()?)
+        .is_some_and(|query| query.matches());
+    if let Some(pane) = document().get_element_by_id("reading").filter(|_| is_narrow) {
+        let options = ScrollIntoViewOptions::new();
+        options.set_behavior(ScrollBehavior::Auto);
+        pane.scroll_into_view_with_scroll_into_view_options(&options);
+    }
+}
+
+#[derive(Clone, PartialEq)]
+enum Found {
+    Waiting,
+    Missing(String),
+    Pair(Arc<Pair>),
+}
+
+fn found((chunk, i): (Chunk<TextChunk>, usize)) -> Found {
+    match chunk {
+        None => Found::Waiting,
+        Some(Err(error)) => Found::Missing(format!("The text did not arrive: {error}. Reload the page to try again.")),
+        Some(Ok(chunk)) => match chunk.pairs.get(i) {
+            Some(pair) => Found::Pair(Arc::new(pair.clone())),
+            None => Found::Missing("The study holds no text of this row.".into()),
+        },
+    }
+}
+
+#[component]
+fn PairHeader(row: u32) -> impl IntoView {
+    let state = State::here();
+    let place = Memo::new(move |_| state.place());
+    let value = move || {
+        state.ranking.with(|ranking| ranking.as_ref().and_then(|r| r.scores.get(row as usize).copied())).map(score)
+    };
+    let step = move |by: isize| {
+        if let Some(at) = place.get_untracked() {
+            state.select_place(at.saturating_add_signed(by), Step::Replace);
+        }
+    };
+    let is_last = move || {
+        state.ranking.with(|ranking| ranking.as_ref().is_some_and(|r| place.get() == r.order.len().checked_sub(1)))
+    };
+    view! {
+        <header class="pair-header">
+            <p class="standing">
+                <span class="big">{move || place.get().map(|place| format!("#{}", count(place + 1)))}</span>
+                <span class="big score-value">{value}</span>
+                <span class="quiet">{format!("row {}", count(row as usize))}</span>
+            </p>
+            <nav aria-label="Neighbors in the ranking">
+                <button
+                    type="button"
+                    title="Previous pair (k)"
+                    disabled=move || place.get() == Some(0)
+                    on:click=move |_| step(-1)
+                >
+                    "↑ Previous"
+                </button>
+                <button type="button" title="Next pair (j)" disabled=is_last on:click=move |_| step(1)>
+                    "↓ Next"
+                </button>
+                <button
+                    type="button"
+                    title="Close the pair and show the behavior"
+                    on:click=move |_| state.select(None, Step::Push)
+                >
+                    "Close"
+                </button>
+            </nav>
+        </header>
+    }
+}
+
+fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
+    let prompt: Vec<_> = pair.prompt.iter().map(turn).collect();
+    let (chosen, rejected) = (pair.response(Side::Chosen), pair.response(Side::Rejected));
+    let diff = difference(chosen, rejected);
+    let is_compared = diff.is_some();
+    let (left, right) = match diff {
+        Some(diff) => (marked(diff.left), marked(diff.right)),
+        None => (vec![chosen.to_owned().into_any()], vec![rejected.to_owned().into_any()]),
+    };
+    let note = (!is_compared).then(|| {
+        view! { <p class="quiet">"These responses are too long for a word-level difference."</p> }
+    });
+    view! {
+        <section class="prompt" aria-label="Prompt">
+            {prompt}
+        </section>
+        <div class="sides">{side(pair, Side::Chosen, left)} {side(pair, Side::Rejected, right)}</div>
+        {note}
+        {metadata(pair)}
+    }
+}
+
+fn side(pair: &Pair, side: Side, response: Vec<AnyView>) -> impl IntoView + use<> {
+    let turns = pair.side(side);
+    // Turns before the response, where the two conversations part early.
+    let context: Vec<_> = turns.iter().take(turns.len().saturating_sub(1)).map(turn).collect();
+    let n_chars = pair.response(side).chars().count();
+    let is_empty = n_chars == 0;
+    view! {
+        <section class=format!("side {}", side.name()) aria-label=format!("{} response", side.name())>
+            <h2>{side.name()} <span class="quiet">{counted(n_chars, "character", "characters")}</span></h2>
+            {context}
+            <p class="text response" dir="auto">
+                {response}
+            </p>
+            {is_empty.then(|| view! { <p class="quiet">"(empty)"</p> })}
+        </section>
+    }
+}
+
+fn metadata(pair: &Pair) -> impl IntoView + use<> {
+    let mut entries = vec![("id".to_owned(), pair.id.clone()), ("source".to_owned(), source_name(&pair.source))];
+    match serde_json::from_str(&pair.metadata) {
+        Ok(Value::Object(fields)) => entries.extend(fields.into_iter().map(|(key, value)| match value {
+            Value::String(text) => (key, text),
+            other => (key, other.to_string()),
+        })),
+        _ => entries.push(("metadata".to_owned(), pair.metadata.clone())),
+    }
+    let entries: Vec<_> = entries
+        .into_iter()
+        .map(|(key, value)| {
+            view! {
+                <dt>{key}</dt>
+                <dd dir="auto">{value}</dd>
+            }
+        })
+        .collect();
+    view! { <dl class="metadata" aria-label="Metadata">{entries}</dl> }
+}
+
+#[component]
+fn BehaviorSummary() -> impl IntoView {
+    let state = State::here();
+    move || match state.view.get() {
+        View::Ready { behavior, .. } => Some(summary(&behavior)),
+        _ => None,
+    }
+}
+
+fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
+    let examples: Vec<_> = behavior
+        .examples
+        .iter()
+        .map(|example| {
+            let scenario =
+                (!example.scenario.is_empty()).then(|| view! { <p class="quiet">{example.scenario.clone()}</p> });
+            let diff = difference(&example.r0, &example.r1);
+            let (left, right) = match diff {
+                Some(diff) => (marked(diff.left), marked(diff.right)),
+                None => (vec![example.r0.clone().into_any()], vec![example.r1.clone().into_any()]),
+            };
+            view! {
+                <article class="example">
+                    {scenario} <div class="turn">
+                        <span class="role">"user"</span>
+                        <p class="text" dir="auto">
+                            {example.prompt.clone()}
+                        </p>
+                    </div> <div class="sides">
+                        <section class="side plain" aria-label="Response without the behavior">
+                            <h2>"without " <span class="quiet">"r0"</span></h2>
+                            <p class="text" dir="auto">
+                                {left}
+                            </p>
+                        </section>
+                        <section class="side shows" aria-label="Response with the behavior">
+                            <h2>"with " <span class="quiet">"r1"</span></h2>
+                            <p class="text" dir="auto">
+                                {right}
+                            </p>
+                        </section>
+                    </div>
+                </article>
+            }
+        })
+        .collect();
+    let method = match behavior.method {
+        whence_shared::direction::DirectionMethod::Mean => "mean over test prompts",
+        whence_shared::direction::DirectionMethod::ScenarioMean => "mean over scenarios of each scenario's mean",
+    };
+    let made_of = format!(
+        "{} of responses with and without the behavior, {}; direction: {method}.",
+        counted(behavior.n_pairs, "pair", "pairs"),
+        counted(behavior.n_scenarios, "scenario", "scenarios")
+    );
+    view! {
+        <header class="pair-header">
+            <p class="standing">
+                <span class="big">{behavior.name.clone()}</span>
+            </p>
+        </header>
+        <p>{made_of}</p>
+        <p class="hint">
+            "Select a pair to read it: click, or press " <kbd>"j"</kbd> " and " <kbd>"k"</kbd> "."
+        </p>
+        {examples}
+    }
+}

@@ -1,0 +1,231 @@
+//! The ranked table: as many rows as fit the screen exist, whatever the number of pairs.
+//!
+//! An ARIA grid with one tab stop: arrow keys or j and k move the selection, Home and End go to the ends.
+
+use leptos::html;
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::Closure;
+use web_sys::{HtmlInputElement, HtmlSelectElement, KeyboardEvent, ResizeObserver};
+
+use crate::address::Step;
+use crate::number::{count, score};
+use crate::state::{State, StudyStatus};
+
+/// Height of a row; `--row-height` in the style sheet is the same.
+const ROW_PX: f64 = 28.0;
+/// Rows kept beyond the visible ones on either side.
+const N_SPARE_ROWS: usize = 8;
+/// Largest height browsers lay out; beyond it the last rows would be out of reach.
+const MAX_SCROLL_PX: f64 = 16_000_000.0;
+
+/// The table.
+#[component]
+pub fn RankedTable() -> impl IntoView {
+    let state = State::here();
+    let scroller = NodeRef::<html::Div>::new();
+    let scroll_px = RwSignal::new(0.0);
+    let height_px = RwSignal::new(600.0);
+    let n_rows = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref().map_or(0, |r| r.order.len())));
+    let total_px = Memo::new(move |_| (n_rows.get() as f64 * ROW_PX).min(MAX_SCROLL_PX));
+    // Beyond the browser's limit the scroll bar moves faster than the rows.
+    let pace = Memo::new(move |_| {
+        let (rows_px, total_px) = (n_rows.get() as f64 * ROW_PX, total_px.get());
+        if rows_px <= total_px { 1.0 } else { (rows_px - height_px.get()) / (total_px - height_px.get()) }
+    });
+    let first = Memo::new(move |_| (scroll_px.get() * pace.get() / ROW_PX) as usize);
+    let shown = Memo::new(move |_| {
+        let n_fit = (height_px.get() / ROW_PX).ceil() as usize + 1;
+        let end = (first.get() + n_fit + N_SPARE_ROWS).min(n_rows.get());
+        first.get().saturating_sub(N_SPARE_ROWS).min(end)..end
+    });
+    let place = Memo::new(move |_| state.place());
+    let max_score = Memo::new(move |_| {
+        state.ranking.with(|ranking| {
+            let ends = ranking.as_ref().map(|r| (r.score_at(0), r.score_at(r.order.len().saturating_sub(1))));
+            ends.map_or(1.0, |(high, low)| high.unwrap_or(0.0).abs().max(low.unwrap_or(0.0).abs()).max(1e-6))
+        })
+    });
+
+    let scroll_to = move |place: usize, center: bool| {
+        let Some(scroller) = scroller.get_untracked() else { return };
+        let (pace, height) = (pace.get_untracked(), f64::from(scroller.client_height()));
+        let top = place as f64 * ROW_PX / pace;
+        let at = f64::from(scroller.scroll_top());
+        let target = if center && (top < at || top + ROW_PX > at + height) {
+            top - height / 2.0
+        } else {
+            at.min(top).max(top + ROW_PX - height)
+        };
+        if target != at {
+            scroller.set_scroll_top(target.round() as i32);
+        }
+    };
+    // Follow the selection: by the shortest way when a key moved it, to the middle when it came from elsewhere.
+    Effect::new(move |before: Option<Option<usize>>| {
+        let now = place.get();
+        if let Some(now) = now {
+            let is_near = matches!(before, Some(Some(before)) if before.abs_diff(now) <= 1);
+            request_animation_frame(move || scroll_to(now, !is_near));
+        }
+        now
+    });
+    observe_height(scroller, height_px);
+    let on_scroll = move |_| {
+        if let Some(scroller) = scroller.get_untracked() {
+            // Tracking whole rows keeps scrolling within a row free of work.
+            scroll_px.set(f64::from(scroller.scroll_top()));
+        }
+    };
+    window_event_listener(leptos::ev::keydown, move |event| {
+        if let Some(target) = moved(state, &event, height_px) {
+            event.prevent_default();
+            state.select_place(target, Step::Replace);
+        }
+    });
+    view! {
+        <div
+            class="table"
+            role="grid"
+            id="table"
+            tabindex="0"
+            aria-label="Pairs by score, highest first"
+            aria-rowcount=move || n_rows.get() + 1
+            aria-colcount="6"
+            aria-activedescendant=move || place.get().map(|place| format!("place-{place}"))
+        >
+            <div role="rowgroup" class="table-head">
+                <div role="row" aria-rowindex="1" class="row">
+                    <span role="columnheader" class="rank">"Rank"</span>
+                    <span role="columnheader" class="score">"Score"</span>
+                    <span role="columnheader" class="source">"Source"</span>
+                    <span role="columnheader" class="chars" title="Length of the chosen response in characters">
+                        "Chosen"
+                    </span>
+                    <span role="columnheader" class="chars" title="Length of the rejected response in characters">
+                        "Rejected"
+                    </span>
+                    <span role="columnheader" class="snippet">"Prompt"</span>
+                </div>
+            </div>
+            <div role="rowgroup" class="table-body" id="rows" node_ref=scroller on:scroll=on_scroll>
+                <div role="presentation" class="table-spacer" style:height=move || format!("{}px", total_px.get())>
+                    <For each=move || shown.get() key=|place| *place let(at)>
+                        <Row
+                            at
+                            top_px=Signal::derive(move || {
+                                let pace = pace.get();
+                                let shift = if pace == 1.0 { 0.0 } else { scroll_px.get() * (1.0 - pace) };
+                                at as f64 * ROW_PX + shift
+                            })
+                            max_score
+                        />
+                    </For>
+                </div>
+            </div>
+        </div>
+    }
+}
+
+#[component]
+fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
+    let state = State::here();
+    let row = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref()?.order.get(at).copied()));
+    let value = move || state.ranking.with(|ranking| ranking.as_ref()?.score_at(at)).unwrap_or_default();
+    let is_selected = Memo::new(move |_| row.get().is_some() && row.get() == state.row.get());
+    let columns = move || row.get().and_then(|row| state.row_chunk(row));
+    let source = move || {
+        let (chunk, i) = columns()?;
+        let StudyStatus::Ready(study) = state.study.get() else { return None };
+        study.sources.get(chunk.source[i] as usize).map(|source| source_name(&source.name))
+    };
+    let chars = |n: u32| count(n as usize);
+    let select = move |_| {
+        if let Some(row) = row.get_untracked() {
+            state.select(Some(row), Step::Push);
+            super::reading::reveal();
+        }
+    };
+    view! {
+        <div
+            role="row"
+            id=format!("place-{at}")
+            class="row"
+            class:top=move || at < state.k.get()
+            class:boundary=move || at + 1 == state.k.get()
+            class:selected=move || is_selected.get()
+            aria-rowindex=at + 2
+            aria-selected=move || is_selected.get().to_string()
+            style:transform=move || format!("translateY({}px)", top_px.get())
+            on:click=select
+        >
+            <span role="gridcell" class="rank">{count(at + 1)}</span>
+            <span role="gridcell" class="score">
+                <span class="bar" aria-hidden="true">
+                    <span
+                        class:negative=move || value() < 0.0
+                        style:transform=move || format!("scaleX({:.3})", value().abs() / max_score.get())
+                    ></span>
+                </span>
+                {move || score(value())}
+            </span>
+            <span role="gridcell" class="source" title=source>{source}</span>
+            <span role="gridcell" class="chars">{move || columns().map(|(chunk, i)| chars(chunk.chosen_chars[i]))}</span>
+            <span role="gridcell" class="chars">
+                {move || columns().map(|(chunk, i)| chars(chunk.rejected_chars[i]))}
+            </span>
+            <span role="gridcell" class="snippet" dir="auto">
+                {move || columns().map(|(chunk, i)| chunk.snippet[i].clone())}
+            </span>
+        </div>
+    }
+}
+
+/// A source's name as shown; pairs may state none.
+pub fn source_name(name: &str) -> String {
+    if name.is_empty() { "(not stated)".to_owned() } else { name.to_owned() }
+}
+
+/// The place a key moves the selection to; `None` for keys that are not ours, or typed into a control.
+fn moved(state: State, event: &KeyboardEvent, height_px: RwSignal<f64>) -> Option<usize> {
+    if event.ctrl_key() || event.meta_key() || event.alt_key() {
+        return None;
+    }
+    let target = event.target()?;
+    if target.has_type::<HtmlInputElement>() || target.has_type::<HtmlSelectElement>() {
+        return None;
+    }
+    let in_table = target.dyn_ref::<web_sys::Element>().is_some_and(|e| e.closest("#table").ok().flatten().is_some());
+    let n_rows = state.ranking.with_untracked(|ranking| ranking.as_ref().map(|r| r.order.len()))?;
+    let last = n_rows.checked_sub(1)?;
+    let at = untrack(|| state.place());
+    let page = (height_px.get_untracked() / ROW_PX) as usize;
+    // Letters work anywhere in the page; keys that scroll elsewhere belong to the table only while it has the focus.
+    match event.key().as_str() {
+        "j" => Some(at.map_or(0, |at| at + 1)),
+        "k" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        _ if !in_table => None,
+        "ArrowDown" => Some(at.map_or(0, |at| at + 1)),
+        "ArrowUp" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        "PageDown" => Some(at.map_or(0, |at| at + page)),
+        "PageUp" => Some(at.map_or(0, |at| at.saturating_sub(page))),
+        "Home" => Some(0),
+        "End" => Some(last),
+        "Enter" if at.is_none() => Some(0),
+        _ => None,
+    }
+    .map(|place| place.min(last))
+}
+
+fn observe_height(scroller: NodeRef<html::Div>, height_px: RwSignal<f64>) {
+    Effect::new(move || {
+        let Some(scroller) = scroller.get() else { return };
+        let element = scroller.clone();
+        let measure = Closure::<dyn Fn()>::new(move || height_px.set(f64::from(element.client_height())));
+        if let Ok(observer) = ResizeObserver::new(measure.as_ref().unchecked_ref()) {
+            observer.observe(&scroller);
+        }
+        // Lives as long as the table, which is as long as the page.
+        measure.forget();
+    });
+}

@@ -1,0 +1,86 @@
+//! The page's side of ranking: starts the worker, sends requests, hands replies on.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use js_sys::Array;
+use wasm_bindgen::prelude::*;
+use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+
+use crate::protocol::{RankError, RankReply, RankRequest};
+
+/// The worker's loader, relative to the document.
+const WORKER: &str = "./ranker_loader.js";
+
+/// A running worker. Dropping it stops the worker.
+pub struct RankerClient {
+    worker: Worker,
+    ready: Cell<bool>,
+    /// The request to send once the worker takes any; a newer one replaces it.
+    waiting: RefCell<Option<RankRequest>>,
+    _on_message: Closure<dyn Fn(MessageEvent)>,
+    _on_error: Closure<dyn Fn(ErrorEvent)>,
+}
+
+impl RankerClient {
+    /// Starts the worker. `on_reply` gets every reply and the message it came in; `on_stop` is told when the worker fails.
+    ///
+    /// # Errors
+    ///
+    /// When the browser refuses to start a worker.
+    pub fn start(
+        on_reply: impl Fn(RankReply, &Array) + 'static,
+        on_stop: impl Fn(RankError) + 'static,
+    ) -> Result<Rc<Self>, RankError> {
+        let options = WorkerOptions::new();
+        options.set_type(WorkerType::Module);
+        let worker = Worker::new_with_options(WORKER, &options)
+            .map_err(|error| RankError::Worker { reason: format!("{error:?}") })?;
+        Ok(Rc::new_cyclic(|client: &std::rc::Weak<Self>| {
+            let client = client.clone();
+            let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+                let message = Array::from(&event.data());
+                let json = message.get(0).as_string().unwrap_or_default();
+                let reply: RankReply = serde_json::from_str(&json).expect("the worker sends rank replies");
+                if let (RankReply::Ready, Some(client)) = (&reply, client.upgrade()) {
+                    client.ready.set(true);
+                    if let Some(request) = client.waiting.take() {
+                        client.rank(request);
+                    }
+                }
+                on_reply(reply, &message);
+            });
+            let on_error = Closure::<dyn Fn(ErrorEvent)>::new(move |event: ErrorEvent| {
+                // An error event of a script that did not load carries no message.
+                let said = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
+                let reason = said.unwrap_or_else(|| format!("{WORKER} did not load"));
+                on_stop(RankError::Worker { reason });
+            });
+            worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+            worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+            Self {
+                worker,
+                ready: Cell::new(false),
+                waiting: RefCell::default(),
+                _on_message: on_message,
+                _on_error: on_error,
+            }
+        }))
+    }
+
+    /// Asks for a ranking; the one before is cancelled.
+    pub fn rank(&self, request: RankRequest) {
+        if !self.ready.get() {
+            self.waiting.replace(Some(request));
+            return;
+        }
+        let json = serde_json::to_string(&request).expect("requests serialise");
+        self.worker.post_message(&Array::of1(&json.into())).expect("messages hold nothing but text");
+    }
+}
+
+impl Drop for RankerClient {
+    fn drop(&mut self) {
+        self.worker.terminate();
+    }
+}
