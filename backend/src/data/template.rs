@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 use whence_shared::pair::Message;
@@ -71,10 +72,10 @@ impl ChatTemplate {
     /// When the template refuses the conversation, for example because roles do not alternate.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
         self.environment.get_template(NAME)?.render(context! {
-            messages => Value::from_serialize(messages),
+            messages => Serde(messages),
             add_generation_prompt,
-            bos_token => self.bos_token,
-            eos_token => self.eos_token,
+            bos_token => self.bos_token.as_str(),
+            eos_token => self.eos_token.as_str(),
         })
     }
 }
