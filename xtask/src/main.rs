@@ -1,1 +1,56 @@
-fn main() {}
+//! `cargo xtask setup | demo | test | bench`: what a developer of Whence runs, with one line per step that says what it
+//! does and why. It calls cargo, trunk, the browser and `whence` itself; it knows nothing of what they compute.
+
+mod app;
+mod bench;
+mod checks;
+mod demo;
+mod failure;
+mod licenses;
+mod nextest;
+mod place;
+mod setup;
+mod step;
+
+use std::env;
+use std::process::ExitCode;
+
+use failure::Failure;
+use place::Place;
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
+  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs and serve the app;
+                                 --fresh starts again, --no-serve stops before serving and fails over 3 min or 2 GB
+  test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
+  bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
+  bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code";
+
+fn run(args: &[&str]) -> Result<(), Failure> {
+    match args {
+        ["setup"] => setup::setup(&Place::find()?),
+        ["demo", options @ ..] => demo::demo(&Place::find()?, demo::Options::parse(options)?),
+        ["test"] => checks::test(&Place::find()?, &[]),
+        ["test", "--", nextest @ ..] => checks::test(&Place::find()?, nextest),
+        ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
+        ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(Failure::new(format!("unknown task {:?}", args.join(" ")), USAGE)),
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Building the app: trunk compiles the frontend to wasm and bundles it into `frontend/dist`.
+
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::place::Place;
+use crate::step::{self, Cost};
+
+/// Builds the app. What has not changed is cargo's business.
+///
+/// # Errors
+///
+/// Fails when trunk does.
+pub fn build(place: &Place) -> Result<Cost, Failure> {
+    let why = "compiles the app to wasm and bundles it into frontend/dist";
+    let remedy = "mend what trunk names; `cargo xtask setup` installs the tools";
+    step::run("app", why, &mut trunk(place), remedy)
+}
+
+fn trunk(place: &Place) -> Command {
+    let mut command = place.command("trunk");
+    // Offline: every tool is on the path, and trunk must not fetch others.
+    command.args(["build", "--offline", "--skip-version-check"]);
+    command.env("CARGO_TARGET_DIR", place.app_build());
+    // trunk reads any value but true or false as an error.
+    command.env_remove("NO_COLOR");
+    command
+}

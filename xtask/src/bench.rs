@@ -1,0 +1,42 @@
+//! `cargo xtask bench`: builds what a benchmark needs and runs it. The benchmarks themselves measure and print.
+
+use std::env;
+
+use crate::checks::BROWSER_TESTS;
+use crate::failure::Failure;
+use crate::place::Place;
+use crate::{app, demo, setup, step};
+
+/// Extraction beside transformers.
+///
+/// # Errors
+///
+/// Fails when Python lacks torch or transformers, or the benchmark fails.
+pub fn extraction(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let remedy = "pip install torch transformers safetensors, then set WHENCE_PYTHON to that Python";
+    let mut ask = place.command(&python);
+    ask.args(["-c", "import torch, transformers, safetensors"]);
+    step::run("peer", "the benchmark compares with transformers", &mut ask, remedy)?;
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_extraction").to_string_lossy());
+    bench.args(options).env("WHENCE_BIN", place.whence()).env("WHENCE_PYTHON", python);
+    step::run("extraction", "tokens per second of whence beside transformers", &mut bench, "read the error above")
+        .map(drop)
+}
+
+/// Ranking in the browser beside native code.
+///
+/// # Errors
+///
+/// Fails when the browser is missing or the benchmark fails.
+pub fn ranking(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    setup::setup(place)?;
+    app::build(place)?;
+    let mut build = place.command("cargo");
+    build.args(["build", "--release", "-p", BROWSER_TESTS]);
+    step::run("benchmark", "compiles it", &mut build, "mend what rustc names")?;
+    let mut bench = place.command(&place.release("bench_ranking").to_string_lossy());
+    bench.args(options).env("WHENCE_APP", place.app());
+    step::run("ranking", "rows per second in Chromium beside native code", &mut bench, "read the error above").map(drop)
+}

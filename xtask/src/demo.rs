@@ -1,0 +1,195 @@
+//! `cargo xtask demo`: the whole path on the planted testbed, with the same commands a person would type, into `demo/`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, io};
+
+use crate::failure::Failure;
+use crate::place::Place;
+use crate::step::{self, Cost};
+use crate::{app, setup};
+
+/// What the path may take on two cores, once built.
+const BUDGET: Duration = Duration::from_secs(180);
+/// How much memory any of its commands may take, in bytes.
+const BUDGET_BYTES: u64 = 2_000_000_000;
+
+const BEHAVIOR: &str = "distractor-compliance";
+
+/// How the demo runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Start again from nothing.
+    pub fresh: bool,
+    /// Stop before serving, and fail when over the budget.
+    pub no_serve: bool,
+}
+
+impl Options {
+    /// Reads the options.
+    ///
+    /// # Errors
+    ///
+    /// Fails on an option it does not know.
+    pub fn parse(args: &[&str]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for arg in args {
+            match *arg {
+                "--fresh" => options.fresh = true,
+                "--no-serve" => options.no_serve = true,
+                other => {
+                    let what = format!("demo: expected --fresh or --no-serve, got {other:?}");
+                    return Err(Failure::new(what, "leave it out"));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Builds, runs the path and serves its result until interrupted.
+///
+/// # Errors
+///
+/// Fails with the first step that fails.
+pub fn demo(place: &Place, options: Options) -> Result<(), Failure> {
+    setup::app_tools(place)?;
+    let built = [build_whence(place)?, app::build(place)?];
+    let folder = place.root.join("demo");
+    if options.fresh {
+        remove(&folder)?;
+    }
+    // A finished testbed is kept: its numbers depend on its seed alone.
+    let is_whole = !folder.join("organism").join("organism.json").is_file();
+    if !is_whole {
+        step::announce("organism", "demo/organism is there already; --fresh makes it again");
+    }
+
+    let mut costs = Vec::new();
+    for (name, why, line) in path() {
+        if name == "organism" && !is_whole {
+            continue;
+        }
+        println!("\n$ whence {line}");
+        let mut command = whence(place, &line);
+        let remedy = "read the error above; `cargo xtask demo --fresh` starts again from nothing";
+        costs.push(step::run(name, why, &mut command, remedy)?);
+    }
+    println!("\nbuilding took");
+    step::print_costs(&built);
+    println!("the path took");
+    step::print_costs(&costs);
+    if is_whole {
+        judge(&costs, options)?;
+    }
+    if options.no_serve {
+        return Ok(());
+    }
+    serve(place)
+}
+
+/// The commands between building and serving: name, purpose and arguments.
+fn path() -> [(&'static str, &'static str, String); 5] {
+    let model = "demo/organism/model-sft";
+    [
+        (
+            "organism",
+            "trains a small model with a known culprit in its preference data",
+            "organism --out demo/organism --device cpu".to_owned(),
+        ),
+        (
+            "import",
+            "reads the preference pairs into a study",
+            "import demo/organism/preferences/*.jsonl --study demo/study".to_owned(),
+        ),
+        (
+            "extract",
+            "computes the vector of every pair at every layer",
+            format!("extract --study demo/study --model {model} --layers all --device cpu"),
+        ),
+        (
+            "behavior",
+            "turns test prompts with two responses each into the behavior's direction",
+            format!(
+                "behavior --study demo/study --name {BEHAVIOR} --pairs demo/organism/behavior.jsonl --model {model} \
+                 --device cpu"
+            ),
+        ),
+        (
+            "rank",
+            "ranks the pairs and compares the ranking with the planted truth",
+            format!("rank --study demo/study --behavior {BEHAVIOR} --truth demo/organism/truth.jsonl"),
+        ),
+    ]
+}
+
+/// Builds the binary. From the root without `-p`: with one set of features nothing is compiled twice.
+///
+/// # Errors
+///
+/// Fails when cargo does.
+pub fn build_whence(place: &Place) -> Result<Cost, Failure> {
+    let mut command = place.command("cargo");
+    command.args(["build", "--release"]);
+    step::run(
+        "whence",
+        "compiles the binary (the first time: a quarter of an hour)",
+        &mut command,
+        "mend what rustc names",
+    )
+}
+
+/// `whence` with arguments that hold no spaces. There is no shell: a glob reaches `whence`, which expands it.
+fn whence(place: &Place, line: &str) -> Command {
+    let mut command = place.command(&place.whence().to_string_lossy());
+    command.args(line.split(' '));
+    command
+}
+
+fn judge(costs: &[Cost], options: Options) -> Result<(), Failure> {
+    let duration: Duration = costs.iter().map(|cost| cost.duration).sum();
+    let peak_bytes = costs.iter().filter_map(|cost| cost.peak_bytes).max();
+    let is_met = duration <= BUDGET && peak_bytes.is_none_or(|bytes| bytes <= BUDGET_BYTES);
+    let peak = peak_bytes.map_or("not measured here".to_owned(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+    let verdict = format!(
+        "{:.0} s of {} s, peak memory {peak} of {:.0} GB",
+        duration.as_secs_f64(),
+        BUDGET.as_secs(),
+        BUDGET_BYTES as f64 / 1e9
+    );
+    println!("budget {}: {verdict}", if is_met { "met" } else { "exceeded" });
+    if is_met || !options.no_serve {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the demo is over its budget: {verdict}"), "run it on an idle machine, or make it faster"))
+}
+
+fn remove(folder: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::new(format!("cannot remove {}: {error}", folder.display()), "remove it by hand"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn serve(place: &Place) -> Result<(), Failure> {
+    let line = "serve --study demo/study --app frontend/dist";
+    println!("\n$ whence {line}");
+    step::announce("serve", "the app; open its address in a browser, end it with Ctrl-C");
+    replace_with(whence(place, line))
+}
+
+/// Becomes the command, so that Ctrl-C reaches it alone and its exit status is ours.
+#[cfg(unix)]
+fn replace_with(mut command: Command) -> Result<(), Failure> {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(Failure::new(format!("cannot start {}: {error}", step::line(&command)), "build it again"))
+}
+
+#[cfg(not(unix))]
+fn replace_with(mut command: Command) -> Result<(), Failure> {
+    step::run("serve", "until interrupted", &mut command, "read the error above").map(drop)
+}
