@@ -35,7 +35,7 @@ const EXCEPTIONS: [(&str, &str, &str); 5] = [
     ("libfuzzer-sys", "(MIT OR Apache-2.0) AND NCSA", "NCSA is permissive; for fuzzing dependencies, never linked"),
 ];
 
-/// Looks at the license of every package in the lock file, on every platform.
+/// Looks at the license of every package that any feature on any platform is built from.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub fn check(place: &Place) -> Result<Cost, Failure> {
     let started = Instant::now();
     step::announce("licenses", "everything it is built from may be shipped under MIT OR Apache-2.0");
     let mut ask = place.command("cargo");
-    ask.args(["metadata", "--format-version", "1", "--locked"]);
+    ask.args(["metadata", "--format-version", "1", "--locked", "--all-features"]);
     let remedy = "if Cargo.lock is out of date: run `cargo metadata` once and commit Cargo.lock";
     let metadata: Value = serde_json::from_slice(&step::capture(&mut ask, remedy)?)
         .map_err(|error| Failure::new(format!("cannot read cargo metadata: {error}"), "update cargo"))?;

@@ -38,8 +38,8 @@ pub fn build(place: &Place) -> Result<Tests, Failure> {
 
     join(&mut list, browser)?;
     let mut ask = place.command("cargo");
-    ask.args(["metadata", "--format-version", "1", "--all-features", "--offline"]);
-    // Only the packages that were just compiled are sure to be on this machine.
+    ask.args(["metadata", "--format-version", "1", "--all-features"]);
+    // What nextest itself asks for: packages of other platforms need not be downloaded.
     ask.args(["--filter-platform", &host(place)?]);
     let metadata = step::capture(&mut ask, "repair the Cargo.toml it names")?;
     let folder = place.target.join("nextest");
