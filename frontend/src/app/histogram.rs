@@ -22,7 +22,8 @@ use crate::state::{Ranking, State};
 const N_BINS: usize = 96;
 /// Room for labels, in CSS pixels: left, bottom, top, right.
 const MARGINS_PX: [f64; 4] = [34.0, 18.0, 6.0, 10.0];
-const FONT: &str = "system-ui, Arial, sans-serif";
+/// As `--font` in the style sheet.
+const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
 
 /// The chart with its caption.
 #[component]

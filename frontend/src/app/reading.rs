@@ -123,7 +123,7 @@ fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
     let diff = difference(chosen, rejected);
     let is_compared = diff.is_some();
     let (left, right) = match diff {
-        Some(diff) => (marked(diff.left), marked(diff.right)),
+        Some(diff) => (marked(&diff.left), marked(&diff.right)),
         None => (vec![chosen.to_owned().into_any()], vec![rejected.to_owned().into_any()]),
     };
     let note = (!is_compared).then(|| {
@@ -196,7 +196,7 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
                 (!example.scenario.is_empty()).then(|| view! { <p class="quiet">{example.scenario.clone()}</p> });
             let diff = difference(&example.r0, &example.r1);
             let (left, right) = match diff {
-                Some(diff) => (marked(diff.left), marked(diff.right)),
+                Some(diff) => (marked(&diff.left), marked(&diff.right)),
                 None => (vec![example.r0.clone().into_any()], vec![example.r1.clone().into_any()]),
             };
             view! {
@@ -208,13 +208,13 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
                         </p>
                     </div> <div class="sides">
                         <section class="side plain" aria-label="Response without the behavior">
-                            <h2>"without " <span class="quiet">"r0"</span></h2>
+                            <h2>"without the behavior" <span class="quiet">"r0"</span></h2>
                             <p class="text" dir="auto">
                                 {left}
                             </p>
                         </section>
                         <section class="side shows" aria-label="Response with the behavior">
-                            <h2>"with " <span class="quiet">"r1"</span></h2>
+                            <h2>"with the behavior" <span class="quiet">"r1"</span></h2>
                             <p class="text" dir="auto">
                                 {right}
                             </p>

@@ -28,7 +28,7 @@ pub fn Sources() -> impl IntoView {
         <section class="sources" aria-label="Sources of the top pairs">
             <h2>
                 {move || format!("Sources of the top {}", count(state.k.get()))}
-                <span class="legend">"bar: share of the top · mark: share of all"</span>
+                <span class="legend">"bar: top · mark: all"</span>
             </h2>
             {move || match enrichments() {
                 None => view! { <p class="quiet">"Reading sources…"</p> }.into_any(),

@@ -26,9 +26,22 @@ pub fn difference(chosen: &str, rejected: &str) -> Option<WordDiff> {
     (n_words <= MAX_WORDS).then(|| diff::words(chosen, rejected))
 }
 
-/// A response with the words that the other side lacks marked.
-pub fn marked(runs: Vec<Run>) -> Vec<AnyView> {
-    runs.into_iter()
-        .map(|run| if run.changed { view! { <mark>{run.text}</mark> }.into_any() } else { run.text.into_any() })
+/// A response with the words that the other side lacks marked. White space between two marked words is marked too: the
+/// eye reads one change where the comparison found several.
+pub fn marked(runs: &[Run]) -> Vec<AnyView> {
+    let is_marked = |i: usize| {
+        let bridges = runs[i].text.chars().all(char::is_whitespace) && i > 0 && i + 1 < runs.len();
+        runs[i].changed || bridges
+    };
+    let mut spans: Vec<(String, bool)> = Vec::new();
+    for (i, run) in runs.iter().enumerate() {
+        match spans.last_mut() {
+            Some((text, changed)) if *changed == is_marked(i) => text.push_str(&run.text),
+            _ => spans.push((run.text.clone(), is_marked(i))),
+        }
+    }
+    spans
+        .into_iter()
+        .map(|(text, changed)| if changed { view! { <mark>{text}</mark> }.into_any() } else { text.into_any() })
         .collect()
 }

@@ -1,1 +1,6 @@
-//! What browser tests share.
+//! What browser tests and browser benchmarks share: a study made without any model, a static file server, and a real
+//! Chromium to look at both.
+
+pub mod browser;
+pub mod site;
+pub mod static_study;

@@ -1,0 +1,278 @@
+//! A real Chromium without a window, driven through chromedriver on a free port; both end with the value.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thirtyfour::extensions::cdp::ChromeDevTools;
+use thirtyfour::prelude::*;
+
+/// Longest wait for anything; tests share two cores with whatever else runs.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(40);
+
+/// Runs before any script of a page: remembers what goes wrong and every main-thread task of more than 50 ms.
+const WATCHER: &str = "
+    window.watched = { errors: [], tasks: [] };
+    const note = (what) => window.watched.errors.push(String(what));
+    addEventListener('error', (event) => note(event.message || 'a resource did not load'), true);
+    addEventListener('unhandledrejection', (event) => note(event.reason));
+    const error = console.error.bind(console);
+    console.error = (...what) => { note(what.join(' ')); error(...what); };
+    new PerformanceObserver((list) => {
+        for (const task of list.getEntries()) window.watched.tasks.push([task.startTime, task.duration]);
+    }).observe({ type: 'longtask', buffered: true });
+";
+
+/// A browser with one page.
+#[derive(Debug)]
+pub struct Browser {
+    /// The page.
+    pub page: WebDriver,
+    /// Where its downloads arrive.
+    pub downloads: PathBuf,
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: TempDir,
+}
+
+/// A window size in CSS pixels, and the color scheme the person prefers.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+    /// Prefers dark.
+    pub is_dark: bool,
+}
+
+impl Screen {
+    /// A desk: 1440 × 900, light.
+    pub const DESK: Self = Self { width: 1440, height: 900, is_dark: false };
+    /// A hand: 390 × 844, light.
+    pub const HAND: Self = Self { width: 390, height: 844, is_dark: false };
+}
+
+impl Browser {
+    /// Starts a browser.
+    ///
+    /// # Panics
+    ///
+    /// Panics when chromedriver or Chromium is missing or does not start.
+    pub async fn start(screen: Screen) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let downloads = profile.path().join("downloads");
+        std::fs::create_dir(&downloads).unwrap();
+        let (driver, port) = chromedriver();
+        let page = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads))
+            .await
+            .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
+        let session = page.handle.session_id().to_string();
+        let browser = Self { page, downloads, driver, port, session, _profile: profile };
+        browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCHER })).await;
+        browser.resize(screen).await;
+        browser
+    }
+
+    /// Changes window size and color scheme.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the browser refuses.
+    pub async fn resize(&self, screen: Screen) {
+        let Screen { width, height, is_dark } = screen;
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.cdp("Emulation.setDeviceMetricsOverride", size).await;
+        let scheme = json!([{ "name": "prefers-color-scheme", "value": if is_dark { "dark" } else { "light" } }]);
+        self.cdp("Emulation.setEmulatedMedia", json!({ "features": scheme })).await;
+    }
+
+    /// Sends a command of the Chrome DevTools protocol.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the browser refuses.
+    pub async fn cdp(&self, command: &str, params: Value) -> Value {
+        let tools = ChromeDevTools::new(self.page.handle.clone());
+        tools.execute_cdp_with_params(command, params).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// Opens an address and waits until the page is in `state`, as its body says.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not get there.
+    pub async fn open(&self, address: &str, state: &str) {
+        self.page.goto(address).await.unwrap();
+        self.wait_for_state(state).await;
+    }
+
+    /// Waits until the page is in `state`: loading, empty, ranking, ranked or failed.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not get there.
+    pub async fn wait_for_state(&self, state: &str) {
+        self.find(&format!("body[data-state='{state}']")).await;
+    }
+
+    /// The first element that matches a selector, once there is one.
+    ///
+    /// # Panics
+    ///
+    /// Panics when none comes.
+    pub async fn find(&self, selector: &str) -> WebElement {
+        let query = self.page.query(By::Css(selector.to_owned())).wait(PATIENCE, POLL);
+        match query.first().await {
+            Ok(element) => element,
+            Err(_) => panic!("no {selector}; {}", self.situation().await),
+        }
+    }
+
+    /// Waits until an element's text contains `part`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not.
+    pub async fn wait_for_text(&self, selector: &str, part: &str) {
+        let script = "return document.querySelector(arguments[0])?.textContent.includes(arguments[1]) ?? false";
+        self.wait_until(script, vec![json!(selector), json!(part)]).await;
+    }
+
+    /// Waits until a script returns true.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not.
+    pub async fn wait_until(&self, script: &str, arguments: Vec<Value>) {
+        let start = Instant::now();
+        while self.evaluate(script, arguments.clone()).await != json!(true) {
+            assert!(start.elapsed() < PATIENCE, "waited for {script} {arguments:?}; {}", self.situation().await);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What a script returns.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it throws.
+    pub async fn evaluate(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.page.execute(script, arguments).await.unwrap_or_else(|error| panic!("{script}: {error}")).json().clone()
+    }
+
+    /// Presses a key with the focus where it is.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the browser refuses.
+    pub async fn press(&self, key: impl Into<TypingData>) {
+        self.page.active_element().await.unwrap().send_keys(key).await.unwrap();
+    }
+
+    /// Waits for a download and gives its text.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not come.
+    pub async fn downloaded(&self, name: &str) -> String {
+        let path = self.downloads.join(name);
+        let start = Instant::now();
+        // Chromium writes under another name and renames.
+        while !path.is_file() {
+            assert!(start.elapsed() < PATIENCE, "no download {name}; {}", self.situation().await);
+            tokio::time::sleep(POLL).await;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        text
+    }
+
+    /// Errors the page met: exceptions, console errors, resources that did not load.
+    pub async fn errors(&self) -> Vec<String> {
+        serde_json::from_value(self.evaluate("return window.watched.errors", vec![]).await).unwrap()
+    }
+
+    /// Writes a picture of the window.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the file cannot be written.
+    pub async fn screenshot(&self, path: &Path) {
+        self.page.screenshot(path).await.unwrap();
+    }
+
+    async fn situation(&self) -> String {
+        let script = "return [location.href, document.body.dataset.state, document.body.innerText.slice(0, 2000),
+            JSON.stringify(window.watched?.errors)].join('\\n')";
+        match self.page.execute(script, Vec::new()).await {
+            Ok(value) => format!("the page:\n{}", value.json().as_str().unwrap_or_default()),
+            Err(error) => format!("the page does not answer: {error}"),
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Closing the session ends Chromium; killing chromedriver alone would leave it running. Also when a test panics,
+        // so without the asynchronous client.
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            let _ = write!(
+                stream,
+                "DELETE /session/{} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                self.session, self.port
+            );
+            let _ = stream.read(&mut [0; 512]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+fn chromedriver() -> (Child, u16) {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("chromedriver did not start (`cargo xtask setup` installs it): {error}"));
+    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok())
+        .expect("chromedriver says which port it listens on");
+    // It must not block on a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (driver, port)
+}
+
+fn capabilities(profile: &Path, downloads: &Path) -> ChromeCapabilities {
+    let mut capabilities = DesiredCapabilities::chrome();
+    let profile = format!("--user-data-dir={}", profile.join("profile").display());
+    for argument in [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        &profile,
+    ] {
+        capabilities.add_arg(argument).unwrap();
+    }
+    let prefs = json!({ "download.default_directory": downloads, "download.prompt_for_download": false });
+    capabilities.add_experimental_option("prefs", prefs).unwrap();
+    capabilities
+}

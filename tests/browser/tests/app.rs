@@ -1,0 +1,355 @@
+//! The app in real Chromium, beside a study on a static host without any backend.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use thirtyfour::Key;
+use whence_browser_tests::browser::{Browser, Screen};
+use whence_browser_tests::site::Site;
+use whence_browser_tests::static_study::{LayerPlan, NativeRanking, Plan, StaticStudy, sha256};
+use whence_shared::shard::StoreDtype;
+use whence_shared::study::LayerView;
+
+/// Reads the CSV that the app hands out. Ids may hold commas and quotes, so the fields are cut from both ends.
+fn parse_csv(csv: &str) -> (NativeRanking, Vec<String>) {
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("rank,row,id,score"));
+    let mut order = Vec::new();
+    let mut by_row = Vec::new();
+    for (i, line) in lines.enumerate() {
+        let mut front = line.splitn(3, ',');
+        let rank: usize = front.next().unwrap().parse().unwrap();
+        assert_eq!(rank, i + 1);
+        let row: u32 = front.next().unwrap().parse().unwrap();
+        let (id, score) = front.next().unwrap().rsplit_once(',').unwrap();
+        order.push(row);
+        by_row.push((row, id.to_owned(), score.parse::<f32>().unwrap()));
+    }
+    by_row.sort_by_key(|(row, ..)| *row);
+    let scores = by_row.iter().map(|(.., score)| *score).collect();
+    (NativeRanking { scores, order }, by_row.into_iter().map(|(_, id, _)| id).collect())
+}
+
+async fn ranking_of_page(browser: &Browser, behavior: &str, layer: usize) -> (NativeRanking, Vec<String>) {
+    browser.find(&format!("body[data-state='ranked'][data-ranked='{behavior}/layer-{layer}']")).await;
+    browser.find("#download:enabled").await.click().await.unwrap();
+    parse_csv(&browser.downloaded(&format!("{behavior}-layer-{layer}.csv")).await)
+}
+
+fn assert_same(got: &NativeRanking, expected: &NativeRanking, what: &str) {
+    assert_eq!(got.order, expected.order, "{what}: order");
+    let bits = |scores: &[f32]| scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&got.scores), bits(&expected.scores), "{what}: score bits");
+}
+
+async fn assert_no_errors(browser: &Browser) {
+    let errors = browser.errors().await;
+    assert!(errors.is_empty(), "the page met errors: {errors:?}");
+}
+
+async fn query(browser: &Browser, key: &str) -> Value {
+    browser.evaluate("return new URLSearchParams(location.search).get(arguments[0])", vec![json!(key)]).await
+}
+
+#[tokio::test]
+async fn the_ranking_in_the_browser_is_the_native_one_bit_for_bit() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    for behavior in ["flattery", "obeys-when-formatted"] {
+        for layer in [1, 2] {
+            browser.open(&site.address(&format!("?behavior={behavior}&layer={layer}")), "ranked").await;
+            let (got, ids) = ranking_of_page(&browser, behavior, layer).await;
+            let expected = study.native_ranking(behavior, layer);
+            assert_same(&got, &expected, &format!("{behavior}, layer {layer}"));
+            assert_eq!(ids[1], "pair-1");
+            assert_eq!(ids[2], "\"id, with \"\"quotes\"\"\"");
+            // The study holds what rankings stumble over.
+            assert!(expected.scores.iter().filter(|score| **score == 0.0).count() > 50, "zero rows");
+            assert!(expected.scores.windows(2).any(|pair| pair[0] == pair[1] && pair[0] != 0.0), "ties");
+        }
+    }
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn another_behavior_is_ranked_without_a_download_and_another_layer_with_one() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=1"), "ranked").await;
+    browser.wait_for_text("#status", "SHA-256 verified").await;
+    browser.find("#behavior option[value='obeys-when-formatted']").await.click().await.unwrap();
+    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 1).await;
+    assert_same(&got, &study.native_ranking("obeys-when-formatted", 1), "after the switch");
+    browser.wait_for_text("#status", "from memory").await;
+    browser.find("#layer option[value='2']").await.click().await.unwrap();
+    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
+    assert_same(&got, &study.native_ranking("obeys-when-formatted", 2), "after another layer");
+    browser.wait_for_text("#status", "downloaded").await;
+    assert_eq!(query(&browser, "behavior").await, json!("obeys-when-formatted"));
+    assert_eq!(query(&browser, "layer").await, json!("2"));
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn quick_changes_of_mind_end_with_the_last_choice() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=1"), "ranked").await;
+    let script = "
+        const choose = (id, value) => {
+            const select = document.getElementById(id);
+            select.value = value;
+            select.dispatchEvent(new Event('change', { bubbles: true }));
+        };
+        choose('layer', '2'); choose('behavior', 'obeys-when-formatted'); choose('layer', '1'); choose('layer', '2');";
+    browser.evaluate(script, vec![]).await;
+    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
+    assert_same(&got, &study.native_ranking("obeys-when-formatted", 2), "the last choice");
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn the_address_restores_the_view_and_back_undoes_a_selection() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let expected = study.native_ranking("obeys-when-formatted", 1);
+    let (place, row) = (3210, expected.order[3210]);
+    let browser = Browser::start(Screen::DESK).await;
+    let address = format!("?behavior=obeys-when-formatted&layer=1&k=250&row={row}&page=kept");
+    browser.open(&site.address(&address), "ranked").await;
+    // The selected row is in view although it is far down.
+    browser.find(&format!("#rows [role='row'][aria-rowindex='{}'][aria-selected='true']", place + 2)).await;
+    browser.wait_for_text("#reading", "#3,211").await;
+    browser.wait_for_text("#reading", &format!("pair-{row}")).await;
+    assert_eq!(browser.find("#k").await.prop("value").await.unwrap().as_deref(), Some("250"));
+    assert_eq!(query(&browser, "page").await, json!("kept"));
+
+    let neighbor = browser.find(&format!("#rows [role='row'][aria-rowindex='{}']", place + 4)).await;
+    neighbor.click().await.unwrap();
+    let clicked = expected.order[place + 2];
+    browser.wait_for_text("#reading", &format!("pair-{clicked}")).await;
+    assert_eq!(query(&browser, "row").await, json!(clicked.to_string()));
+    browser.page.back().await.unwrap();
+    browser.wait_for_text("#reading", &format!("pair-{row}")).await;
+    browser.page.forward().await.unwrap();
+    browser.wait_for_text("#reading", &format!("pair-{clicked}")).await;
+    browser.page.refresh().await.unwrap();
+    browser.wait_for_state("ranked").await;
+    browser.wait_for_text("#reading", &format!("pair-{clicked}")).await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn an_address_that_names_what_is_not_there_is_followed_as_far_as_possible_and_says_so() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=unheard-of&layer=99&k=900000&row=999999"), "ranked").await;
+    browser.wait_for_text("#status", "no behavior “unheard-of”").await;
+    browser.wait_for_text("#status", "no row 999999").await;
+    assert_eq!(query(&browser, "k").await, json!("5000"));
+    browser.open(&site.address("?layer=99"), "ranked").await;
+    browser.wait_for_text("#status", "no vectors at layer 99").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn keys_move_the_selection() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let order = study.native_ranking("flattery", 2).order;
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    let selected = async |place: usize| {
+        browser.find(&format!("#rows [aria-rowindex='{}'][aria-selected='true']", place + 2)).await;
+        browser.wait_for_text("#reading dd", &study_id(order[place])).await;
+    };
+    browser.press("j").await;
+    selected(0).await;
+    browser.press("jjk").await;
+    selected(1).await;
+    browser.find("#table").await.focus().await.unwrap();
+    browser.press(Key::Down).await;
+    selected(2).await;
+    browser.press(Key::End).await;
+    selected(4999).await;
+    browser.press(Key::Up).await;
+    selected(4998).await;
+    browser.press(Key::Home).await;
+    selected(0).await;
+    browser.press(Key::Up).await;
+    selected(0).await;
+    // Letters typed into a control are not commands.
+    browser.find("#k").await.focus().await.unwrap();
+    browser.press("j").await;
+    selected(0).await;
+    assert_no_errors(&browser).await;
+}
+
+fn study_id(row: u32) -> String {
+    if row == 2 { "id, with \"quotes\"".into() } else { format!("pair-{row}") }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_rows_scroll_with_few_elements() {
+    let (site, study) = Site::with_study(&Plan::large(100_000, 16));
+    let order = study.native_ranking("flattery", 2).order;
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery"), "ranked").await;
+    assert_eq!(browser.find("#table").await.attr("aria-rowcount").await.unwrap().as_deref(), Some("100001"));
+    for share in [0.5, 0.123, 0.99999, 0.0] {
+        let place = (99_999.0 * share) as usize;
+        let script = "document.getElementById('rows').scrollTop = arguments[0] * 28";
+        browser.evaluate(script, vec![json!(place)]).await;
+        let row = format!("#rows [aria-rowindex='{}']", place + 2);
+        browser.find(&row).await;
+        let snippet = pair_topic(order[place]);
+        browser.wait_for_text(&row, snippet).await;
+        let n_rows = browser.evaluate("return document.querySelectorAll('#rows [role=row]').length", vec![]).await;
+        assert!(n_rows.as_u64().unwrap() < 80, "{n_rows} rows exist");
+    }
+    assert_no_errors(&browser).await;
+}
+
+fn pair_topic(row: u32) -> &'static str {
+    ["a kite", "bread", "the tides", "a lock", "ladybirds", "a compass", "glass", "the violin"][row as usize % 8]
+}
+
+#[tokio::test]
+async fn texts_are_shown_verbatim_with_their_differing_words_marked() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?row=1"), "ranked").await;
+    browser.wait_for_text(".side.chosen .response", "<script>document.title = 'owned'</script><b>").await;
+    assert!(!browser.page.title().await.unwrap().contains("owned"));
+    browser.open(&site.address("?row=9"), "ranked").await;
+    browser.wait_for_text(".side.chosen .response", "This is answer 9.").await;
+    let words = "return [...document.querySelectorAll(arguments[0] + ' mark')].map((m) => m.textContent).join('|')";
+    let chosen = browser.evaluate(words, vec![json!(".side.chosen")]).await;
+    let rejected = browser.evaluate(words, vec![json!(".side.rejected")]).await;
+    assert_eq!(chosen, json!("many|agree. This is answer 9."), "words the rejected response lacks");
+    assert_eq!(rejected, json!("a few|agree, more or less."), "words the chosen response lacks");
+    browser.wait_for_text(".metadata", "teacher-0").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn what_is_missing_says_what_to_do() {
+    let browser = Browser::start(Screen::DESK).await;
+    let empty = Site::empty();
+    browser.open(&empty.address(""), "failed").await;
+    browser.wait_for_text(".notice", "No study here").await;
+    browser.wait_for_text(".notice", "whence serve --study").await;
+
+    let (site, mut study) = Site::with_study(&Plan { behaviors: vec![], ..Plan::small() });
+    browser.open(&site.address(""), "empty").await;
+    browser.wait_for_text(".notice", "whence behavior --study made-for-tests").await;
+    study.view.layers.clear();
+    study.view.model = None;
+    study.save_view();
+    browser.open(&site.address(""), "empty").await;
+    browser.wait_for_text(".notice", "whence extract --study made-for-tests").await;
+    study.view.format = "whence.study/99".into();
+    study.save_view();
+    browser.open(&site.address(""), "failed").await;
+    browser.wait_for_text(".notice", "whence.study/99").await;
+    fs::write(study.path("study.json"), "{\"format\":").unwrap();
+    browser.open(&site.address(""), "failed").await;
+    browser.wait_for_text(".notice", "cannot be read").await;
+
+    let (site, mut study) = Site::with_study(&Plan::small());
+    for behavior in &mut study.view.behaviors {
+        behavior.layers = vec![7];
+    }
+    study.save_view();
+    browser.open(&site.address(""), "empty").await;
+    browser.wait_for_text(".notice", "no vectors at any layer").await;
+}
+
+/// Opens a small study after `damage` and expects the page to name the parts of the error.
+async fn expect_failure(browser: &Browser, damage: impl Fn(&mut StaticStudy), parts: &[&str]) {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    damage(&mut study);
+    browser.open(&site.address("?behavior=flattery&layer=1"), "failed").await;
+    for part in parts {
+        browser.wait_for_text(".notice.error", part).await;
+    }
+}
+
+fn layer(study: &mut StaticStudy) -> &mut LayerView {
+    &mut study.view.layers[0]
+}
+
+#[tokio::test]
+async fn a_broken_file_is_named_and_no_ranking_is_shown() {
+    let browser = Browser::start(Screen::DESK).await;
+    let second = "vectors/layer-1/00001024.safetensors";
+    let flip = |study: &mut StaticStudy| {
+        let mut bytes = fs::read(study.path(second)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(study.path(second), bytes).unwrap();
+    };
+    expect_failure(&browser, flip, &[second, "SHA-256"]).await;
+    expect_failure(&browser, |study| fs::remove_file(study.path(second)).unwrap(), &[second, "404"]).await;
+    let cut = |study: &mut StaticStudy| {
+        let bytes = fs::read(study.path(second)).unwrap();
+        fs::write(study.path(second), &bytes[..1000]).unwrap();
+    };
+    expect_failure(&browser, cut, &[second, "bytes, got 1000"]).await;
+    // Another valid shard under this name, announced as such: only its contents give it away.
+    let swap = |study: &mut StaticStudy| {
+        let bytes = fs::read(study.path("vectors/layer-1/00000000.safetensors")).unwrap();
+        fs::write(study.path(second), &bytes).unwrap();
+        let view = &mut layer(study).shards[1];
+        (view.sha256, view.n_bytes) = (sha256(&bytes), bytes.len() as u64);
+        study.save_view();
+    };
+    expect_failure(&browser, swap, &[second, "first row 1024, got 0"]).await;
+    let narrow = |study: &mut StaticStudy| {
+        layer(study).d_model = 38;
+        study.save_view();
+    };
+    expect_failure(&browser, narrow, &["behaviors/flattery/layer-1.safetensors", "38 wide, got 37"]).await;
+    let gap = |study: &mut StaticStudy| {
+        layer(study).shards.remove(2);
+        study.save_view();
+    };
+    expect_failure(&browser, gap, &["study.json, layer 1", "row 2048"]).await;
+    let not_a_shard = |study: &mut StaticStudy| {
+        fs::write(study.path("behaviors/flattery/layer-1.safetensors"), "hello").unwrap();
+    };
+    expect_failure(&browser, not_a_shard, &["behaviors/flattery/layer-1.safetensors", "whence behavior again"]).await;
+}
+
+#[tokio::test]
+async fn a_failure_that_was_mended_is_tried_again_on_request() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let path = study.path("vectors/layer-1/00001024.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=1"), "failed").await;
+    fs::write(&path, bytes).unwrap();
+    browser.find(".notice button").await.click().await.unwrap();
+    let (got, _) = ranking_of_page(&browser, "flattery", 1).await;
+    assert_same(&got, &study.native_ranking("flattery", 1), "after mending");
+}
+
+#[tokio::test]
+async fn one_row_is_a_ranking_too() {
+    let layer = LayerPlan { layer: 0, d_model: 1, dtype: StoreDtype::F32, rows_per_shard: 10 };
+    let (site, _) = Site::with_study(&Plan { n_pairs: 1, layers: vec![layer], behaviors: vec!["flattery"] });
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?row=0"), "ranked").await;
+    browser.wait_for_text("#status", "Ranked 1 pair").await;
+    browser.wait_for_text("#reading", "pair-0").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn nothing_is_wider_than_a_narrow_screen() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::HAND).await;
+    browser.open(&site.address("?row=11"), "ranked").await;
+    browser.wait_for_text("#reading", "pair-11").await;
+    let width = browser.evaluate("return document.documentElement.scrollWidth", vec![]).await;
+    assert_eq!(width, json!(390), "the page scrolls sideways");
+    assert_no_errors(&browser).await;
+}
