@@ -109,8 +109,8 @@ pub fn train(
     if row_lengths.is_empty() {
         return Err(TrainError::NoRows);
     }
-    let device = model.devices().remove(0).without_autodiff().autodiff();
-    let mut model = model.to_device(&device).unfreeze();
+    let mut model = model.train().unfreeze();
+    let device = model.devices().remove(0);
     let mut optimizer = AdamWConfig::new()
         .with_beta_2(config.adam_beta2)
         .with_epsilon(1e-8)
