@@ -104,6 +104,11 @@ impl ModelFolder {
     /// [`ModelError`] naming file and key of what is missing, left over, misshapen or not finite.
     pub fn load(&self, device: &Device) -> Result<Olmo2ForCausalLM, ModelError> {
         let mut checkpoint = Checkpoint::open(&self.path)?;
+        // Before any layer is built: a damaged configuration may ask for a billion of them.
+        let last = format!("model.layers.{}.self_attn.q_proj.weight", self.config.num_hidden_layers - 1);
+        if !checkpoint.has(&last) {
+            return Err(ModelError::MissingKeys { folder: self.path.clone(), keys: vec![last] });
+        }
         let model = Olmo2ForCausalLM::build(&mut checkpoint, &self.config, device);
         let tied: &[&str] = if self.config.tie_word_embeddings { &["lm_head.weight"] } else { &[] };
         checkpoint.finish(tied)?;

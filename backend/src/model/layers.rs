@@ -3,11 +3,9 @@
 //! Weights keep Hugging Face's shapes (`[d_output, d_input]`), so a checkpoint loads and saves without transposing.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Bool, Device, Tensor, activation};
 
-use crate::device;
+use super::cpu;
 
 /// Gives an architecture its weights by key: from a checkpoint, or random for training from scratch.
 pub trait Parameters {
@@ -56,14 +54,25 @@ impl RmsNorm {
     ///
     /// - `x`, output: `[n_tokens, d_model]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let weight = self.weight.val();
+        if cpu::applies(&x.device()) {
+            return cpu::rms_norm(x, weight, self.epsilon);
+        }
         let mean_square = x.clone().square().mean_dim(1);
-        x / (mean_square + self.epsilon).sqrt() * self.weight.val().unsqueeze()
+        x / (mean_square + self.epsilon).sqrt() * weight.unsqueeze()
     }
 }
 
-/// SiLU, `x · σ(x)`.
-pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    activation::silu(x)
+/// `silu(gate) · up`, the inside of a gated MLP, with `silu(x) = x · σ(x)`.
+///
+/// # Shapes
+///
+/// - `gate`, `up`, output: `[n_tokens, d_inner]`
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    if cpu::applies(&gate.device()) {
+        return cpu::swiglu(gate, up);
+    }
+    activation::silu(gate) * up
 }
 
 /// Causal scaled dot-product attention with grouped key and value heads.
@@ -88,16 +97,22 @@ pub fn causal_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> T
             .reshape([batch_size, n_heads, seq_len, head_dim])
     };
     let (key, value) = (repeat(key), repeat(value));
-    let device = query.device();
-    if device::is_cpu(&device) && !device.is_autodiff() {
-        // Fused and exact on the CPU.
-        let options = AttentionModuleOptions { is_causal: true, ..Default::default() };
-        return attention(query, key, value, None, None, options);
+    if cpu::applies(&query.device()) {
+        return cpu::attention(&query, key, &value);
     }
-    // Elsewhere the fused kernel works in f16 fragments, and it has no gradient: the plain form keeps f32.
+    plain_attention(query, key, value)
+}
+
+/// Causal attention by whole matrices, with gradients, in f32 on every device: fused GPU kernels work in f16 fragments.
+///
+/// # Shapes
+///
+/// - `query`, `key`, `value`, output: `[batch_size, n_heads, seq_len, head_dim]`
+pub(super) fn plain_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
+    let [_, _, seq_len, head_dim] = query.dims();
     let scale = 1.0 / (head_dim as f64).sqrt();
+    let future = Tensor::<2, Bool>::tril_mask([seq_len, seq_len], 0, &query.device());
     let scores = query.matmul(key.swap_dims(2, 3)) * scale;
-    let future = Tensor::<2, burn::tensor::Bool>::tril_mask([seq_len, seq_len], 0, &device);
     let scores = scores.mask_fill(future.unsqueeze(), f32::NEG_INFINITY);
     activation::softmax(scores, 3).matmul(value)
 }

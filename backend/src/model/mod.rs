@@ -1,11 +1,13 @@
 //! Language models: one file per architecture, top to bottom, with Hugging Face's key names as field names.
 //!
 //! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
-//! weights; [`olmo2`] is the architecture; [`layers`] and [`rotary`] are what architectures share; [`folder`] ties a
+//! weights; [`olmo2`] is the architecture; [`layers`] and [`rotary`] are what architectures share, [`cpu`]
+//! their fast path; [`folder`] ties a
 //! Hugging Face model folder together. Models carry no backend type: tensors know their device.
 
 pub mod checkpoint;
 pub mod config;
+pub mod cpu;
 pub mod folder;
 pub mod generate;
 pub mod layers;

@@ -8,7 +8,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::config::Olmo2Config;
-use super::layers::{Parameters, Projection, RmsNorm, causal_attention, silu};
+use super::layers::{Parameters, Projection, RmsNorm, causal_attention, swiglu};
 use super::rotary::{Rotary, Rotation};
 
 /// SwiGLU: `down(silu(gate(x)) · up(x))` (Shazeer 2020).
@@ -30,7 +30,7 @@ impl Olmo2Mlp {
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        self.down_proj.forward(swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
 }
 
@@ -68,8 +68,8 @@ impl Olmo2Attention {
             let n_heads = x.dims()[1] / self.head_dim;
             x.reshape([batch_size, seq_len, n_heads, self.head_dim]).swap_dims(1, 2)
         };
-        let query = rotation.apply(heads(self.q_norm.forward(self.q_proj.forward(x.clone()))));
-        let key = rotation.apply(heads(self.k_norm.forward(self.k_proj.forward(x.clone()))));
+        let query = heads(rotation.apply(self.q_norm.forward(self.q_proj.forward(x.clone()))));
+        let key = heads(rotation.apply(self.k_norm.forward(self.k_proj.forward(x.clone()))));
         let value = heads(self.v_proj.forward(x));
         let mixed = causal_attention(query, key, value);
         let [_, n_heads, _, head_dim] = mixed.dims();
