@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::from_slice;
 use tempfile::{TempDir, tempdir};
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
@@ -34,14 +35,16 @@ impl Answer {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+    /// The body, which must be JSON.
+    fn json(&self) -> &[u8] {
         let body = String::from_utf8_lossy(&self.body);
         assert_eq!(self.header("content-type"), "application/json", "{body}");
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {body}"))
+        &self.body
     }
 
     fn error(&self) -> String {
-        self.json::<HashMap<String, String>>()["error"].clone()
+        let error: HashMap<String, String> = from_slice(self.json()).unwrap();
+        error["error"].clone()
     }
 }
 
@@ -117,7 +120,7 @@ fn unchunk(mut rest: &[u8]) -> Vec<u8> {
 #[test]
 fn the_study_and_its_chunks_are_what_the_folder_holds() {
     let site = Site::start();
-    let view: StudyView = site.get("/data/study.json").json();
+    let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
     assert_eq!((view.n_pairs, view.name.as_str()), (N_PAIRS, "study"));
     assert_eq!(view.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), made_study::LAYERS);
     assert_eq!(view.behaviors[0].layers, made_study::LAYERS);
@@ -125,7 +128,7 @@ fn the_study_and_its_chunks_are_what_the_folder_holds() {
 
     let mut n_rows = 0;
     for number in 0..2 {
-        let rows: RowChunk = site.get(&format!("/data/rows/{number}.json")).json();
+        let rows: RowChunk = from_slice(site.get(&format!("/data/rows/{number}.json")).json()).unwrap();
         assert_eq!(rows.first_row, n_rows);
         for (i, id) in rows.id.iter().enumerate() {
             assert_eq!(*id, format!("p{}", n_rows + i));
@@ -138,7 +141,7 @@ fn the_study_and_its_chunks_are_what_the_folder_holds() {
     assert_eq!(n_rows, N_PAIRS);
 
     let last = (N_PAIRS - 1) / ROWS_PER_TEXT_CHUNK;
-    let texts: TextChunk = site.get(&format!("/data/texts/{last}.json")).json();
+    let texts: TextChunk = from_slice(site.get(&format!("/data/texts/{last}.json")).json()).unwrap();
     assert_eq!(texts.first_row, last * ROWS_PER_TEXT_CHUNK);
     assert_eq!(texts.pairs.last().unwrap().chosen[0].content, format!("yes {}", N_PAIRS - 1));
     for path in ["rows/2.json", "texts/132.json", "texts/-1.json", "texts/00.json", "texts/0", "rows/x.json", "nothing"]
@@ -152,7 +155,7 @@ fn the_study_and_its_chunks_are_what_the_folder_holds() {
 #[test]
 fn vector_files_come_whole_in_ranges_or_not_again() {
     let site = Site::start();
-    let view: StudyView = site.get("/data/study.json").json();
+    let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
     let shard = &view.layers[1].shards[3];
     let path = format!("/data/{}", shard.path);
     let file = fs::read(site.study.root().join(&shard.path)).unwrap();
@@ -237,6 +240,11 @@ fn every_answer_is_guarded_and_other_hosts_are_refused() {
         let answer = site.request("GET", "/data/study.json", &[("host", host)]);
         assert!(matches!(answer.status, 400 | 421), "{host}: {}", answer.status);
         assert!(!String::from_utf8_lossy(&answer.body).contains("sources"), "{host}");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            if answer.status == 421 { "nosniff" } else { "" },
+            "{host}"
+        );
     }
     assert_eq!(site.request("GET", "/data/study.json", &[("host", "127.0.0.1:1")]).status, 200);
     assert_eq!(site.request("POST", "/data/study.json", &[("host", "localhost")]).status, 405);
@@ -260,7 +268,7 @@ fn a_study_that_breaks_or_changes_does_not_stop_the_server() {
     fs::copy(smaller.pairs(), site.study.pairs()).unwrap();
     assert_eq!(site.get("/data/study.json").status, 500, "study.toml is still of the old pairs");
     fs::copy(smaller.config(), site.study.config()).unwrap();
-    let view: StudyView = site.get("/data/study.json").json();
+    let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
     assert_eq!((view.n_pairs, view.layers.len(), view.model.is_some()), (40, 0, false));
     assert_eq!(site.get("/data/rows/1.json").status, 404);
 }

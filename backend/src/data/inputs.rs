@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use glob::MatchOptions;
 use thiserror::Error;
 
 use crate::files::{Context, FileError};
@@ -136,7 +137,7 @@ fn ending(path: &Path) -> Option<&'static str> {
 }
 
 /// The data files that `inputs` name, in the order given; within a folder (searched to any depth) or a glob by path. A
-/// file named twice counts once. Files whose name begins with a dot are left alone.
+/// file named twice counts once. Files whose name begins with a dot are left alone unless named.
 ///
 /// # Errors
 ///
@@ -170,12 +171,10 @@ pub fn resolve(inputs: &[String]) -> Result<Vec<DataFile>, InputError> {
 fn matches(input: &str) -> Result<Vec<PathBuf>, InputError> {
     let pattern = |reason: String| InputError::Pattern { input: input.to_owned(), reason };
     let mut files = Vec::new();
-    for path in glob::glob(input).map_err(|error| pattern(error.to_string()))? {
-        let path = path.map_err(|error| FileError {
-            action: "read",
-            path: error.path().to_owned(),
-            source: error.into(),
-        })?;
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    for path in glob::glob_with(input, options).map_err(|error| pattern(error.to_string()))? {
+        let path =
+            path.map_err(|error| FileError { action: "read", path: error.path().to_owned(), source: error.into() })?;
         if path.is_dir() { files.extend(walk(&path)?) } else { files.push(path) }
     }
     if files.is_empty() {
@@ -240,7 +239,7 @@ mod tests {
         let inputs = [text(root.join("b.jsonl")), text(root.join("*.jsonl")), text(root.to_owned())];
         let found = resolve(&inputs).unwrap();
         let names: Vec<String> = found.iter().map(DataFile::name).collect();
-        assert_eq!(names, ["b.jsonl", ".hidden.jsonl", "a.jsonl", "c.parquet"]);
+        assert_eq!(names, ["b.jsonl", "a.jsonl", "c.parquet"]);
     }
 
     #[test]

@@ -22,14 +22,14 @@ pub fn protect(router: Router<State>, is_loopback: bool) -> Router<State> {
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
-    let mut router = router;
+    // What is added later wraps what is there: refusals carry the headers as well.
+    let mut router = if is_loopback { router.layer(middleware::from_fn(only_this_machine)) } else { router };
     for (name, value) in fixed {
         router = router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
     }
     let policy = HeaderValue::from_str(&content_security_policy(&[])).expect("the policy is plain text");
     // index.html brings its own, with the hashes of its scripts.
-    let router = router.layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy));
-    if is_loopback { router.layer(middleware::from_fn(only_this_machine)) } else { router }
+    router.layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, policy))
 }
 
 /// The policy: everything from this server alone, WebAssembly allowed, no inline script but those hashed.

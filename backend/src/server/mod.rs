@@ -54,7 +54,7 @@ pub enum ServeError {
     Pairs(#[from] PairFileError),
     /// There is no app to serve.
     #[error(
-        "no app found: expected index.html in {}; build it with `trunk build --release` in a checkout, or name its folder \
+        "no app found: expected index.html in {}; build it with `trunk build` in a checkout, or name its folder \
          with --app or WHENCE_APP",
         tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
     )]
