@@ -90,18 +90,16 @@ pub fn extract(
     let layers = layers(&options.layers, folder.config.num_hidden_layers)?;
     let encoder = TextEncoder::new(folder, &options.template, options.max_tokens)?;
     let asked = describe(study, folder, &encoder, pairs.len(), options)?;
-    match VectorsManifest::read(study) {
-        Ok(Some(there)) if options.replace => {
-            if there.must_equal(&asked, study).is_err() {
-                discard(study)?;
-            }
+    let discards = match VectorsManifest::read(study) {
+        Ok(Some(there)) if options.replace => there.must_equal(&asked, study).is_err(),
+        Ok(Some(there)) => {
+            there.must_equal(&asked, study)?;
+            false
         }
-        Ok(Some(there)) => there.must_equal(&asked, study)?,
-        Ok(None) => {}
-        Err(_) if options.replace => discard(study)?,
+        Ok(None) => false,
+        Err(_) if options.replace => true,
         Err(error) => return Err(error),
-    }
-    asked.write(study)?;
+    };
 
     let ranges: Vec<Range<usize>> = (0..pairs.len())
         .step_by(options.rows_per_file)
@@ -111,17 +109,23 @@ pub fn extract(
         layers
             .iter()
             .copied()
-            .filter(|&layer| !is_whole(&shard_path(study, layer, range.start), layer, range, &asked))
+            .filter(|&layer| discards || !is_whole(&shard_path(study, layer, range.start), layer, range, &asked))
             .collect()
     };
     let todo: Vec<(Range<usize>, Vec<usize>)> =
         ranges.iter().map(|range| (range.clone(), missing(range))).filter(|(_, missing)| !missing.is_empty()).collect();
     let n_todo: usize = todo.iter().map(|(range, _)| range.len()).sum();
 
+    // A model that cannot be loaded changes nothing: it neither binds the study to itself nor discards what is there.
+    let model = if todo.is_empty() { None } else { Some(folder.load(device)?) };
+    if discards {
+        discard(study)?;
+    }
+    asked.write(study)?;
+
     let (mut n_computed, mut n_tokens) = (0usize, 0u64);
     let mut compute_secs = 0.0;
-    if !todo.is_empty() {
-        let model = folder.load(device)?;
+    if let Some(model) = model {
         let start = Instant::now();
         for (range, missing) in todo {
             let block_pairs = pairs.read(range.clone())?;
