@@ -12,7 +12,8 @@ use whence_shared::rank::Histogram;
 
 use super::bar::Bars;
 
-const N_BINS: usize = 24;
+/// Bins of the histogram when one layer is shown, and when several are.
+const N_BINS: [usize; 2] = [24, 12];
 const BAR_CHARS: usize = 48;
 const N_SOURCES_SHOWN: usize = 10;
 const SNIPPET_CHARS: usize = 60;
@@ -62,7 +63,7 @@ impl Args {
             let path = table::store(&study, ranking, &labels)?;
             println!("layer {}: {} pairs ranked toward {:?}", ranking.layer, ranking.order.len(), ranking.behavior);
             print_top(ranking, &labels, n_top);
-            print_histogram(ranking, k);
+            print_histogram(ranking, k, N_BINS[usize::from(rankings.len() > 1)]);
             print_sources(ranking, &labels, k);
             println!("  stored in {}\n", path.display());
         }
@@ -74,13 +75,13 @@ impl Args {
 }
 
 fn print_top(ranking: &Ranking, labels: &Labels, n_top: usize) {
-    println!("  {:>6}  {:>7}  {:<24}  {:<24}  prompt", "rank", "score", "id", "source");
+    println!("  {:>6}  {:>7}  {:<28}  {:<24}  prompt", "rank", "score", "id", "source");
     for row in table::top(ranking, labels, n_top) {
         println!(
-            "  {:>6}  {:>7.4}  {:<24}  {:<24}  {}",
+            "  {:>6}  {:>7.4}  {:<28}  {:<24}  {}",
             row.rank,
             row.score,
-            one_line(&row.id, 24),
+            one_line(&row.id, 28),
             one_line(&row.source, 24),
             one_line(&row.snippet, SNIPPET_CHARS)
         );
@@ -88,20 +89,20 @@ fn print_top(ranking: &Ranking, labels: &Labels, n_top: usize) {
 }
 
 /// Bars on a square-root scale, so that a thin tail is seen; the part in the top k is drawn solid.
-fn print_histogram(ranking: &Ranking, k: usize) {
-    let all = Histogram::of_scores(&ranking.scores, N_BINS);
+fn print_histogram(ranking: &Ranking, k: usize, n_bins: usize) {
+    let all = Histogram::of_scores(&ranking.scores, n_bins);
     let lowest_of_top = k.checked_sub(1).map(|last| ranking.scores[ranking.order[last] as usize]);
     println!("  scores; █ = top {k}, ░ = the rest, bar lengths on a square-root scale");
     let most = all.counts.iter().copied().max().unwrap_or(0).max(1);
-    let mut in_top = vec![0u32; N_BINS];
+    let mut in_top = vec![0u32; n_bins];
     for &row in &ranking.order[..k] {
         let score = ranking.scores[row as usize];
         // The histogram's own bins, so that the solid part never exceeds its bar.
-        let bin = ((score - all.low) / (all.high - all.low) * N_BINS as f32) as usize;
-        in_top[bin.min(N_BINS - 1)] += 1;
+        let bin = ((score - all.low) / (all.high - all.low) * n_bins as f32) as usize;
+        in_top[bin.min(n_bins - 1)] += 1;
     }
     let length = |n: u32| (f64::from(n) / f64::from(most)).sqrt() * BAR_CHARS as f64;
-    for bin in (0..N_BINS).rev() {
+    for bin in (0..n_bins).rev() {
         let (low, _) = all.edges(bin);
         let whole = length(all.counts[bin]).ceil() as usize;
         let share = if all.counts[bin] == 0 { 0.0 } else { f64::from(in_top[bin]) / f64::from(all.counts[bin]) };
