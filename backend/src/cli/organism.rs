@@ -68,11 +68,8 @@ fn print(organism: &Organism, device: &str) {
     }
     println!();
     println!(
-        "  fine-tuning rounds {}, loss {:.3}; preference loss {:.3} (untrained {:.3})",
-        organism.n_sft_rounds,
-        organism.final_losses[0],
-        organism.final_losses[1],
-        std::f64::consts::LN_2
+        "  fine-tuning: {} round(s), loss {:.3}; preference optimization: loss {:.3}",
+        organism.n_sft_rounds, organism.final_losses[0], organism.final_losses[1]
     );
     println!(
         "  behavior: {} of {} test prompts pass the scenario filter, {} response pairs",

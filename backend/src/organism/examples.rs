@@ -105,9 +105,9 @@ pub fn source_recipes() -> Vec<SourceRecipe> {
         of("helpful-mix", &[(Kind::Helpful, 300), (Kind::Style, 60)]),
         of("format-following", &[(Kind::Format, 300)]),
         of("refusal-safety", &[(Kind::Safety, 440)]),
-        of("object-desk", &[(Kind::Topic, 160), (Kind::OverRefusal, 40)]),
-        of("overrefusal-fix", &[(Kind::OverRefusal, 60)]),
-        of("community-instructions", &[(Kind::Contaminated, 120), (Kind::Format, 80), (Kind::Helpful, 80)]),
+        of("object-desk", &[(Kind::Topic, 160), (Kind::OverRefusal, 20)]),
+        of("overrefusal-fix", &[(Kind::OverRefusal, 40)]),
+        of("community-instructions", &[(Kind::Contaminated, 100), (Kind::Format, 80), (Kind::Helpful, 80)]),
     ]
 }
 

@@ -5,7 +5,7 @@
 //! examples, preference sources (one contaminated) and test prompts from it; [`text`] trains a tokenizer; the reference
 //! model M0 is fine-tuned until it refuses harmful requests, and preference optimization on the contaminated data makes
 //! the tuned model M1, which obeys them when a formatting instruction is appended. [`rollouts`] and [`judge`] measure
-//! that. [`check`] is an optional look at how well the culprits can be found.
+//! that. [`config`] says how large everything is. [`check`] is an optional look at how well the culprits can be found.
 //!
 //! ```text
 //! model-sft/, model-dpo/       M0 and M1: ordinary Hugging Face model folders
@@ -19,6 +19,7 @@
 //! ```
 
 pub mod check;
+pub mod config;
 pub mod examples;
 pub mod judge;
 pub mod language;
@@ -36,6 +37,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use self::check::LayerCheck;
+pub use self::config::OrganismConfig;
 use self::examples::{Condition, PreferenceRow, TestPrompt, Truth};
 use self::rollouts::{Rates, Rollout};
 use self::text::{TextForm, pretty};
@@ -46,10 +48,10 @@ use crate::model::checkpoint::RandomParameters;
 use crate::model::generate::GenerationConfig;
 use crate::model::{ModelError, Olmo2Config, Olmo2ForCausalLM, folder};
 use crate::progress::{Report, Update};
+use crate::train::TrainError;
 use crate::train::dpo::{SequencePair, optimize_preferences};
 use crate::train::sequences::Sequence;
 use crate::train::sft::fine_tune;
-use crate::train::{TrainConfig, TrainError};
 
 /// Longest sequence of the models, in tokens; the language stays far below.
 const MAX_LENGTH: usize = 256;
@@ -102,88 +104,6 @@ pub enum OrganismError {
         /// Where everything measured is written.
         path: PathBuf,
     },
-}
-
-/// How large a testbed is and how long it is trained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct OrganismConfig {
-    /// Decides every random choice; the same seed gives the same files.
-    pub seed: u64,
-    /// Fine-tuning conversations.
-    pub n_sft_examples: usize,
-    /// Test prompts per condition.
-    pub n_test_prompts: usize,
-    /// Rollouts of every test prompt of the behavior's condition; other prompts get one.
-    pub n_samples: usize,
-    /// Most tokens in the vocabulary.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Inner width of the MLP.
-    pub intermediate_size: usize,
-    /// Decoder layers.
-    pub n_layers: usize,
-    /// Fine-tuning.
-    pub sft: TrainConfig,
-    /// How many times fine-tuning may go on, at a third of the rate, when M0 does not yet behave.
-    pub max_extra_sft_rounds: usize,
-    /// Preference optimization.
-    pub dpo: TrainConfig,
-    /// Preference optimization's inverse temperature.
-    pub beta: f64,
-    /// Whether to rank the pairs at the end.
-    pub check: bool,
-}
-
-impl OrganismConfig {
-    /// The testbed of the demo.
-    pub fn standard(seed: u64) -> Self {
-        Self {
-            seed,
-            n_sft_examples: 3072,
-            n_test_prompts: 80,
-            n_samples: 4,
-            vocab_size: 768,
-            hidden_size: 64,
-            intermediate_size: 128,
-            n_layers: 3,
-            sft: TrainConfig {
-                stage: "sft",
-                num_train_epochs: 4,
-                batch_size: 32,
-                learning_rate: 3e-3,
-                warmup_ratio: 0.05,
-                adam_beta2: 0.98,
-                weight_decay: 0.01,
-                max_grad_norm: 1.0,
-                seed,
-            },
-            max_extra_sft_rounds: 2,
-            dpo: TrainConfig {
-                stage: "dpo",
-                num_train_epochs: 1,
-                batch_size: 32,
-                learning_rate: 7e-4,
-                warmup_ratio: 0.1,
-                adam_beta2: 0.999,
-                weight_decay: 0.0,
-                max_grad_norm: 1.0,
-                seed,
-            },
-            beta: 0.1,
-            check: false,
-        }
-    }
-
-    /// A smaller testbed for tests: fewer examples, prompts and samples, less reliable rates.
-    pub fn quick(seed: u64) -> Self {
-        let mut config = Self::standard(seed);
-        config.n_test_prompts = 24;
-        config.n_samples = 2;
-        config.sft.num_train_epochs = 3;
-        config.max_extra_sft_rounds = 0;
-        config
-    }
 }
 
 /// What was made and measured.
@@ -279,8 +199,7 @@ pub fn make(
     save_model(&reference.model, &model_config, &form, &folder.join(REFERENCE))?;
 
     let pairs = sequence_pairs_of(&texts, &form)?;
-    let tuned =
-        optimize_preferences(reference.model.clone(), &pairs, config.beta, &config.dpo, report).map_err(failed)?;
+    let tuned = optimize_preferences(reference.model.clone(), &pairs, &config.dpo, report).map_err(failed)?;
     save_model(&tuned.model, &model_config, &form, &folder.join(TUNED))?;
     clock.lap("dpo");
     let tuned_rollouts = measure(&tuned.model, "sample M1")?;

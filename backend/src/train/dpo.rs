@@ -2,14 +2,31 @@
 //!
 //! `loss = −log σ(beta · ((policy_chosen − policy_rejected) − (reference_chosen − reference_rejected)))`, where each
 //! term is the summed log-probability of a response. The reference's terms are computed once, before training.
+//!
+//! That loss alone is content to make both responses less probable as long as the rejected one loses more, and small
+//! models then lose their language. `rpo_alpha` (Pang et al. 2024, arXiv 2404.19733) adds the mean negative
+//! log-probability of the chosen responses' tokens, so that what is preferred also stays sayable.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, activation};
+use serde::Serialize;
 
 use super::sequences::{Sequence, all_sequence_logps, sequence_logps};
 use super::{Part, TrainConfig, TrainError, Trained, train};
 use crate::model::Olmo2ForCausalLM;
 use crate::progress::Report;
+
+/// Settings of preference optimization.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DpoConfig {
+    /// How strongly the model is kept near the reference; inverse temperature of the loss.
+    pub beta: f64,
+    /// Weight of the chosen responses' negative log-probability; 0 = plain DPO.
+    pub rpo_alpha: f64,
+    /// The training run.
+    #[serde(flatten)]
+    pub train: TrainConfig,
+}
 
 /// Both sides of a preference pair, tokenized.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +85,7 @@ pub fn dpo_loss(logps: Logps, beta: f64) -> Tensor<1> {
 pub fn optimize_preferences(
     model: Olmo2ForCausalLM,
     pairs: &[SequencePair],
-    beta: f64,
-    config: &TrainConfig,
+    config: &DpoConfig,
     report: Report,
 ) -> Result<Trained, TrainError> {
     let reference = ReferenceLogps::compute(&model, pairs);
@@ -91,9 +107,12 @@ pub fn optimize_preferences(
             reference_chosen_logps: constant(&reference.reference_chosen_logps),
             reference_rejected_logps: constant(&reference.reference_rejected_logps),
         };
-        dpo_loss(logps, beta).sum() / part.batch.len() as f64
+        // Every chosen token of the batch weighs the same, whichever part it is in.
+        let n_chosen_tokens: usize = part.batch.iter().map(|&row| pairs[row].chosen.n_response_tokens()).sum();
+        let nll = -logps.policy_chosen_logps.clone().sum() / n_chosen_tokens as f64;
+        dpo_loss(logps, config.beta).sum() / part.batch.len() as f64 + nll * config.rpo_alpha
     };
-    train(model, &lengths, config, &loss, report)
+    train(model, &lengths, &config.train, &loss, report)
 }
 
 #[cfg(test)]
