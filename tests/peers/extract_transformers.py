@@ -11,7 +11,7 @@ forward passes, pooling and writing the file.
 
 Each pair's response tokens are found as Whence defines them: the tokens that carry the last assistant message's content.
 
-Prints one line of JSON per repetition: seconds, tokens, versions, threads.
+Prints one line of JSON per repetition: seconds, processor seconds, tokens, versions, threads.
 """
 
 import argparse
@@ -125,11 +125,11 @@ def main():
     with torch.inference_mode():
         reader.means([([0] * 64, 8, 60)] * max(1, args.batch_tokens // 64))
     for _ in range(args.repetitions):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         n_pairs, n_tokens = extract(reader, tokenizer, args)
-        secs = time.perf_counter() - start
+        secs, cpu_secs = time.perf_counter() - start, time.process_time() - cpu_start
         print(json.dumps({
-            "secs": secs, "n_pairs": n_pairs, "n_tokens": n_tokens, "threads": torch.get_num_threads(),
+            "secs": secs, "cpu_secs": cpu_secs, "n_pairs": n_pairs, "n_tokens": n_tokens, "threads": torch.get_num_threads(),
             "versions": f"python {platform.python_version()}, torch {torch.__version__}, "
                         f"transformers {transformers.__version__}",
         }), flush=True)

@@ -3,7 +3,8 @@
 //!
 //! The two run in turn, A B A B, so that a machine that slows down slows both; medians are compared. Before a ratio is
 //! printed the vectors of both must agree. Neither side's loading time counts; reading pairs, rendering, tokenising,
-//! computing, pooling and writing do.
+//! computing, pooling and writing do. Beside the ratio by the clock stands the ratio by processor time, which other
+//! programs on the machine disturb less.
 //!
 //! Options: `--shape NAME` (else all), `--repetitions N`, `--pairs N`, `--batch-tokens N`, `--peer-batch-tokens N`.
 //! Environment: `WHENCE_PYTHON`, a Python with torch and transformers (else `python3`).
@@ -96,14 +97,15 @@ fn run(options: &Options) -> Result<(), String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!("extraction on the cpu, {threads} threads, f32, medians of {} alternating runs", options.repetitions);
     let mut table = String::from(
-        "| model | pairs | tokens | tokens/pair | whence tokens/s | transformers tokens/s | ratio | least cosine |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| model | pairs | tokens | tokens/pair | whence tokens/s | transformers tokens/s | ratio | ratio per processor second | least cosine |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     let mut versions = String::new();
     for shape in shapes {
         let folder = tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
         let bench = Bench::prepare(shape, options, folder.path(), threads)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours_cpu, mut theirs_cpu) = (Vec::new(), Vec::new());
         // Both once unmeasured: pages, caches, the processor's clock.
         bench.whence()?;
         bench.peer(&python)?;
@@ -122,18 +124,21 @@ fn run(options: &Options) -> Result<(), String> {
                 return Err(format!("{}: {} tokens against {}: not the same work", shape.name, a.n_tokens, b.n_tokens));
             }
             println!(
-                "{} {repetition}: whence {:.3} s, transformers {:.3} s for {} tokens",
-                shape.name, a.secs, b.secs, a.n_tokens
+                "{} {repetition}: whence {:.3} s ({:.2} processor s), transformers {:.3} s ({:.2} processor s) for {} tokens",
+                shape.name, a.secs, a.cpu_secs, b.secs, b.cpu_secs, a.n_tokens
             );
             n_tokens = a.n_tokens;
             ours.push(a.n_tokens as f64 / a.secs);
             theirs.push(b.n_tokens as f64 / b.secs);
+            ours_cpu.push(a.n_tokens as f64 / a.cpu_secs);
+            theirs_cpu.push(b.n_tokens as f64 / b.cpu_secs);
             versions = b.versions;
         }
         let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+        let cpu_ratio = median(&mut ours_cpu) / median(&mut theirs_cpu);
         let _ = writeln!(
             table,
-            "| {} | {} | {n_tokens} | {:.0} | {ours:.0} | {theirs:.0} | {:.2} | {least_cosine:.7} |",
+            "| {} | {} | {n_tokens} | {:.0} | {ours:.0} | {theirs:.0} | {:.2} | {cpu_ratio:.2} | {least_cosine:.7} |",
             shape.name,
             bench.n_pairs,
             n_tokens as f64 / bench.n_pairs as f64,
@@ -163,6 +168,8 @@ fn python() -> Result<PathBuf, String> {
 /// One measured run.
 struct Measured {
     secs: f64,
+    /// Processor time of all threads; not a number where the system does not tell.
+    cpu_secs: f64,
     n_tokens: u64,
     versions: String,
 }
@@ -238,12 +245,14 @@ impl Bench {
         let folder = ModelFolder::open(&self.root.join("model")).map_err(|error| say(&error))?;
         let options =
             ExtractOptions { layers: vec![self.layer], batch_tokens: self.batch_tokens, ..ExtractOptions::default() };
+        let cpu_start = cpu_secs();
         let extracted =
             extract(&study, &folder, &self.device.device, &options, &silent).map_err(|error| say(&error))?;
+        let cpu_secs = cpu_secs() - cpu_start;
         if let Some(remark) = extracted.remarks.first() {
             return Err(format!("whence: row {}: {}", remark.row, remark.reason));
         }
-        Ok(Measured { secs: extracted.compute_secs, n_tokens: extracted.n_tokens, versions: String::new() })
+        Ok(Measured { secs: extracted.compute_secs, cpu_secs, n_tokens: extracted.n_tokens, versions: String::new() })
     }
 
     fn peer(&self, python: &Path) -> Result<Measured, String> {
@@ -269,6 +278,7 @@ impl Bench {
         let missing = |key: &str| format!("transformers: expected {key:?} in {line}");
         Ok(Measured {
             secs: said["secs"].as_f64().ok_or_else(|| missing("secs"))?,
+            cpu_secs: said["cpu_secs"].as_f64().ok_or_else(|| missing("cpu_secs"))?,
             n_tokens: said["n_tokens"].as_u64().ok_or_else(|| missing("n_tokens"))?,
             versions: said["versions"].as_str().ok_or_else(|| missing("versions"))?.to_owned(),
         })
@@ -302,6 +312,19 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     // A zero row, which random text does not have, must fail the comparison and not slip through it as NaN.
     if cosine.is_nan() { -1.0 } else { cosine }
+}
+
+/// Processor time that this process has used so far, from /proc; not a number elsewhere than on Linux.
+fn cpu_secs() -> f64 {
+    // Clock ticks are hundredths of a second on every Linux that user programs see (USER_HZ).
+    const TICKS_PER_SEC: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in parentheses and may hold spaces; user and system time are the 12th and
+    // 13th after it.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    if ticks.len() == 2 { (ticks[0] + ticks[1]) / TICKS_PER_SEC } else { f64::NAN }
 }
 
 fn median(values: &mut [f64]) -> f64 {
