@@ -131,8 +131,8 @@ pub enum RankError {
         /// In the file.
         got: usize,
     },
-    /// Files of one layer were made from different inputs.
-    #[error("{path}: made from other inputs than the files before it")]
+    /// Pair vectors and behavior were made from different inputs.
+    #[error("{path}: made from another model, template or pairs than the behavior")]
     Inputs {
         /// The file.
         path: String,
@@ -176,7 +176,9 @@ impl RankError {
                 "The file changed or was damaged on the way: reload the page; if it stays, copy the study again or run \
                  whence extract again."
             }
-            Self::Shard { .. } | Self::Coverage { .. } | Self::Part { .. } | Self::Inputs { .. } => {
+            Self::Shard { path, .. } if path.starts_with("behaviors/") => "Run whence behavior again.",
+            Self::Inputs { .. } => "Run whence extract again, then whence behavior with the same model.",
+            Self::Shard { .. } | Self::Coverage { .. } | Self::Part { .. } => {
                 "Run whence extract again: it keeps finished files and replaces what is damaged."
             }
             Self::Width { .. } | Self::NoDirection { .. } => {

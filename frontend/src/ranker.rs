@@ -130,7 +130,7 @@ impl Ranker {
         let start_ms = now_ms();
         let layer = &request.layer;
         check_coverage(layer, request.n_pairs)?;
-        let direction = direction(request, signal).await?;
+        let Direction { direction, inputs } = direction(request, signal).await?;
         if self.kept.borrow().layer != layer.layer {
             *self.kept.borrow_mut() = Kept { layer: layer.layer, ..Kept::default() };
         }
@@ -141,7 +141,6 @@ impl Ranker {
             .buffered(N_DOWNLOADS);
         let mut cost = RankCost { d_model: layer.d_model, verified: true, ..RankCost::default() };
         let mut scores = Vec::with_capacity(layer.n_rows);
-        let mut inputs: Option<String> = None;
         // One buffer for all files: wasm memory never shrinks.
         let mut file = Vec::new();
         let mut turn_ms = now_ms();
@@ -162,7 +161,7 @@ impl Ranker {
             let shard = Shard::parse(&file)
                 .map_err(|error| RankError::Shard { path: view.path.clone(), reason: error.to_string() })?;
             check_shard(&shard, view, layer)?;
-            if *inputs.get_or_insert_with(|| shard.header.inputs.clone()) != shard.header.inputs {
+            if shard.header.inputs != inputs {
                 return Err(RankError::Inputs { path: view.path.clone() }.into());
             }
             scores.extend(rank::score_shard(&shard, &direction));
@@ -216,7 +215,13 @@ struct Arrived {
     verified: bool,
 }
 
-async fn direction(request: &RankRequest, signal: &AbortSignal) -> Result<Vec<f32>, RankError> {
+struct Direction {
+    direction: Vec<f32>,
+    /// What it was made from, by its file.
+    inputs: String,
+}
+
+async fn direction(request: &RankRequest, signal: &AbortSignal) -> Result<Direction, RankError> {
     let path = request.behavior_path.clone();
     let file = File { folder: &request.data, path: &path }.bytes(Some(signal)).await.map_err(RankError::Fetch)?;
     let bytes = file.to_vec();
@@ -229,7 +234,8 @@ async fn direction(request: &RankRequest, signal: &AbortSignal) -> Result<Vec<f3
     if shard.d_model != request.layer.d_model {
         return Err(RankError::Width { path, expected: request.layer.d_model, got: shard.d_model });
     }
-    shard.direction.ok_or(RankError::NoDirection { path })
+    let inputs = shard.header.inputs;
+    shard.direction.map(|direction| Direction { direction, inputs }).ok_or(RankError::NoDirection { path })
 }
 
 fn check_coverage(layer: &LayerView, n_pairs: usize) -> Result<(), RankError> {

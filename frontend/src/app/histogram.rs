@@ -221,7 +221,7 @@ fn ticks(low: f32, high: f32, width_px: f64) -> Vec<f32> {
 
 fn tick_label(value: f32) -> String {
     let label = format!("{:.2}", value.abs());
-    let label = label.strip_suffix('0').unwrap_or(&label);
+    let label = label.trim_end_matches('0').trim_end_matches('.');
     if value < -1e-6 { format!("−{label}") } else { label.to_owned() }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::extensions::cdp::ChromeDevTools;
+use thirtyfour::ChromeCapabilities;
 use thirtyfour::prelude::*;
 
 /// Longest wait for anything; tests share two cores with whatever else runs.
@@ -73,7 +73,7 @@ impl Browser {
         let page = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads))
             .await
             .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
-        let session = page.handle.session_id().to_string();
+        let session = page.handle().session_id().to_string();
         let browser = Self { page, downloads, driver, port, session, _profile: profile };
         browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCHER })).await;
         browser.resize(screen).await;
@@ -99,8 +99,7 @@ impl Browser {
     ///
     /// Panics when the browser refuses.
     pub async fn cdp(&self, command: &str, params: Value) -> Value {
-        let tools = ChromeDevTools::new(self.page.handle.clone());
-        tools.execute_cdp_with_params(command, params).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+        self.page.cdp().send_raw(command, params).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
     /// Opens an address and waits until the page is in `state`, as its body says.

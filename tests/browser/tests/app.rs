@@ -7,7 +7,7 @@ use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::{LayerPlan, NativeRanking, Plan, StaticStudy, sha256};
-use whence_shared::shard::StoreDtype;
+use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 use whence_shared::study::LayerView;
 
 /// Reads the CSV that the app hands out. Ids may hold commas and quotes, so the fields are cut from both ends.
@@ -312,6 +312,16 @@ async fn a_broken_file_is_named_and_no_ranking_is_shown() {
         study.save_view();
     };
     expect_failure(&browser, gap, &["study.json, layer 1", "row 2048"]).await;
+    let foreign = |study: &mut StaticStudy| {
+        let path = study.path("behaviors/flattery/layer-1.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        let shard = Shard::parse(&bytes).unwrap();
+        let header = ShardHeader { inputs: "another model".into(), ..shard.header.clone() };
+        let direction = shard.direction.as_deref();
+        fs::write(path, shard::write(&header, &shard.to_f32(), shard.d_model, shard.dtype, direction).unwrap())
+            .unwrap();
+    };
+    expect_failure(&browser, foreign, &["layer-1/00000000.safetensors", "another model, template or pairs"]).await;
     let not_a_shard = |study: &mut StaticStudy| {
         fs::write(study.path("behaviors/flattery/layer-1.safetensors"), "hello").unwrap();
     };

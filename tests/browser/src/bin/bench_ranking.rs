@@ -99,10 +99,7 @@ async fn in_browser(browser: &Browser) -> Timing {
         browser.find(&format!("#behavior option[value='{behavior}']")).await.click().await.unwrap();
         browser.find(&format!("body[data-state='ranked'][data-ranked='{behavior}/layer-2']")).await;
         browser.wait_for_text("#status", "from memory").await;
-        timings.push(Timing {
-            score_ms: number(browser, "scoreMs").await,
-            order_ms: number(browser, "orderMs").await,
-        });
+        timings.push(Timing { score_ms: number(browser, "scoreMs").await, order_ms: number(browser, "orderMs").await });
     }
     median(timings)
 }
