@@ -171,6 +171,8 @@ fn vector_files_come_whole_in_ranges_or_not_again() {
     assert!(!etag.is_empty());
     let again = site.get_with(&path, ("if-none-match", &etag));
     assert_eq!((again.status, again.body.len()), (304, 0));
+    let missing = format!("/data/vectors/layer-{}/99999999.safetensors", view.layers[1].layer);
+    assert_eq!((site.get(&missing).status, site.get("/data/vectors/layer-9/manifest.json").status), (404, 404));
     let behavior = site.get(&format!("/data/behaviors/{}/layer-1.safetensors", made_study::BEHAVIOR));
     assert_eq!(behavior.body, fs::read(site.study.behavior_vectors(made_study::BEHAVIOR, 1)).unwrap());
 }

@@ -150,7 +150,7 @@ pub fn recognize(columns: &mut Map<String, Value>) -> Result<Recognized, Refusal
         }
         (chosen, rejected) => return Err(Refusal::Mixed { chosen: chosen.kind(), rejected: rejected.kind() }),
     };
-    let (prompt, chosen, rejected) = normal_form(chosen, rejected)?;
+    let [prompt, chosen, rejected] = normal_form(chosen, rejected)?;
     columns.remove("chosen");
     columns.remove("rejected");
     Ok(Recognized { form, prompt, chosen, rejected, other_keys })
@@ -282,11 +282,9 @@ fn says(conversation: &[Message], prompt: &str) -> bool {
     conversation.iter().any(|message| message.role == "user" && message.content.trim() == prompt.trim())
 }
 
-/// Splits two conversations into what they share and what follows on each side, at least one message each.
-fn normal_form(
-    mut chosen: Vec<Message>,
-    mut rejected: Vec<Message>,
-) -> Result<(Vec<Message>, Vec<Message>, Vec<Message>), Refusal> {
+/// Splits two conversations into what they share, what follows on the chosen side and what follows on the rejected side,
+/// at least one message each.
+fn normal_form(mut chosen: Vec<Message>, mut rejected: Vec<Message>) -> Result<[Vec<Message>; 3], Refusal> {
     for (field, side) in [("chosen", &chosen), ("rejected", &rejected)] {
         match side.last() {
             None => return Err(Refusal::Empty { field }),
@@ -301,7 +299,7 @@ fn normal_form(
     let n_shared = chosen[..most].iter().zip(&rejected).take_while(|(a, b)| a == b).count();
     let after_chosen = chosen.split_off(n_shared);
     let after_rejected = rejected.split_off(n_shared);
-    Ok((chosen, after_chosen, after_rejected))
+    Ok([chosen, after_chosen, after_rejected])
 }
 
 fn messages(field: &'static str, list: &[Value], other_keys: &mut BTreeSet<String>) -> Result<Vec<Message>, Refusal> {

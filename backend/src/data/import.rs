@@ -236,6 +236,7 @@ fn earlier_pairs(
     Ok(Some(files::sha256_of_file(&study.pairs())?))
 }
 
+#[derive(Clone, Copy)]
 struct Progress<'a> {
     report: Report<'a>,
     n_bytes_before: u64,
@@ -401,6 +402,7 @@ impl<'a> Intake<'a> {
 }
 
 /// Where a row lies and what its source is called when it names none.
+#[derive(Clone, Copy)]
 struct Origin<'a> {
     file: &'a str,
     row: usize,

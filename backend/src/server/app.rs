@@ -75,7 +75,7 @@ pub async fn file(Extract(state): Extract<State>, request: Request) -> Result<Re
         .append_index_html_on_directories(false)
         .try_call(request)
         .await
-        .map_err(RequestError::study)?
+        .map_err(|error| RequestError::of_file(error, &path))?
         .map(Body::new);
     if served.status() == StatusCode::NOT_FOUND {
         return Err(RequestError::not_found(path));
@@ -88,7 +88,8 @@ pub async fn file(Extract(state): Extract<State>, request: Request) -> Result<Re
 /// Whether a file's name carries the hash of its contents, as in `app-1f0c29a4e8b53d67_bg.wasm`.
 fn is_hashed(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    name.split(['-', '_', '.']).any(|part| (14..=16).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit()))
+    name.split(['-', '_', '.'])
+        .any(|part| (14..=16).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// `'sha256-…'` of every script written into the page: Trunk starts the app with one.

@@ -44,7 +44,7 @@ async fn serve(root: PathBuf, name: &str, path: &str, request: Request) -> Resul
         .with_buf_chunk_size(1 << 18)
         .try_call(request)
         .await
-        .map_err(RequestError::study)?
+        .map_err(|error| RequestError::of_file(error, format!("{name}/{path}")))?
         .map(Body::new);
     if served.status() == StatusCode::NOT_FOUND {
         return Err(not_found());

@@ -2,6 +2,8 @@
 //!
 //! The reader is told what was asked for and what there is; paths and messages of the system stay in the server's log.
 
+use std::io;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http};
@@ -35,6 +37,15 @@ impl RequestError {
     /// Something that does not exist, with nothing more to say.
     pub fn not_found(what: impl Into<String>) -> Self {
         Self::NotFound { what: what.into(), hint: String::new() }
+    }
+
+    /// A file that could not be opened or read: absent as far as the reader is concerned, or the study's trouble.
+    pub fn of_file(error: io::Error, what: impl Into<String>) -> Self {
+        use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound};
+        match error.kind() {
+            NotFound | NotADirectory | IsADirectory | InvalidFilename => Self::not_found(what),
+            _ => Self::study(error),
+        }
     }
 
     /// A study that cannot be read.

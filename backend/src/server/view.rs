@@ -2,13 +2,12 @@
 //! is there on reload.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use axum::extract::State as Extract;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use safetensors::SafeTensors;
 use whence_shared::study::{BehaviorView, FORMAT, LayerView, StudyView};
 
 use super::State;
@@ -81,18 +80,14 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RequestEr
         .map_err(|error| RequestError::study(format!("{}: {error}", path.display())))
 }
 
-/// What a vector file says it was made from, read from its header alone.
+/// What a vector file says it was made from, read from its header alone: the files are large. (The safetensors crate
+/// reads a header only together with the data it describes.)
 fn inputs_of(path: &Path) -> Option<String> {
     const MAX_HEADER_BYTES: u64 = 1 << 20;
     let mut file = File::open(path).ok()?;
-    let mut start = [0; 8];
-    file.read_exact(&mut start).ok()?;
-    let n_bytes = u64::from_le_bytes(start);
-    if n_bytes > MAX_HEADER_BYTES {
-        return None;
-    }
-    let mut header = start.to_vec();
-    file.take(n_bytes).read_to_end(&mut header).ok()?;
-    let (_, metadata) = SafeTensors::read_metadata(&header).ok()?;
-    metadata.metadata().as_ref()?.get("inputs").cloned()
+    let mut n_bytes = [0; 8];
+    file.read_exact(&mut n_bytes).ok()?;
+    let header = file.take(u64::from_le_bytes(n_bytes).min(MAX_HEADER_BYTES));
+    let header: serde_json::Value = serde_json::from_reader(BufReader::new(header)).ok()?;
+    header["__metadata__"]["inputs"].as_str().map(str::to_owned)
 }
