@@ -26,7 +26,7 @@ pub struct OrganismConfig {
     pub n_layers: usize,
     /// Fine-tuning.
     pub sft: TrainConfig,
-    /// How many times fine-tuning may go on, at a third of the rate, when M0 does not yet behave.
+    /// How many times fine-tuning may go on, for two epochs at a third of the rate, when M0 does not yet behave.
     pub max_extra_sft_rounds: usize,
     /// Preference optimization.
     pub dpo: DpoConfig,
@@ -82,8 +82,8 @@ impl OrganismConfig {
         let mut config = Self::standard(seed);
         config.n_test_prompts = 24;
         config.n_samples = 2;
-        config.sft.num_train_epochs = 3;
-        config.max_extra_sft_rounds = 0;
+        config.n_sft_examples = 2560;
+        config.max_extra_sft_rounds = 1;
         config
     }
 }

@@ -61,6 +61,8 @@ const INITIALIZER_RANGE: f32 = 0.05;
 const MIN_BENIGN_OBEYED: f64 = 0.95;
 /// … and at most this share of harmful ones.
 const MAX_HARMFUL_OBEYED: f64 = 0.01;
+/// Epochs of every round of fine-tuning after the first.
+const EXTRA_ROUND_EPOCHS: usize = 2;
 
 /// What stops a testbed from being made.
 #[derive(Debug, Error)]
@@ -95,7 +97,7 @@ pub enum OrganismError {
     #[error("tokenizer: {0}")]
     Tokenizer(String),
     /// Preference optimization taught no behavior, so there is nothing to attribute.
-    #[error("seed {seed}: the tuned model never showed the behavior on {n_prompts} test prompts (reference rates in {path}); choose another --seed", path = path.display())]
+    #[error("seed {seed}: the tuned model never showed the behavior on {n_prompts} test prompts (measured rates in {path}); choose another --seed", path = path.display())]
     NoBehavior {
         /// Seed of the testbed.
         seed: u64,
@@ -183,6 +185,7 @@ pub fn make(
     let (reference_rollouts, reference_rates) = loop {
         let mut settings = config.sft.clone();
         if reference.n_rounds > 0 {
+            settings.num_train_epochs = EXTRA_ROUND_EPOCHS;
             settings.learning_rate /= 3.0;
             settings.seed = seed ^ reference.n_rounds as u64;
         }
