@@ -65,7 +65,7 @@ impl OrganismConfig {
                     stage: "dpo",
                     num_train_epochs: 1,
                     batch_size: 32,
-                    learning_rate: 6e-4,
+                    learning_rate: 7e-4,
                     warmup_ratio: 0.1,
                     adam_beta2: 0.999,
                     weight_decay: 0.0,
