@@ -219,8 +219,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Closing the session ends Chromium; killing chromedriver alone would leave it running. Also when a test panics,
-        // so without the asynchronous client.
+        // Closing the session ends Chromium; killing chromedriver alone would leave it running. The client's own way of
+        // closing waits for a minute when chromedriver is gone, so it is told that there is nothing left to close.
+        let _ = self.page.clone().leak();
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
             let _ = write!(
