@@ -114,6 +114,6 @@ pub fn direction(layer: usize) -> Vec<f32> {
 
 /// The vector of a pair, `[D_MODEL]`: every eleventh is zero, and rows that are equal modulo 40 have the same.
 pub fn vector(layer: usize, row: usize) -> Vec<f32> {
-    let scale = if row % 11 == 0 { 0.0 } else { 1.0 };
+    let scale = if row.is_multiple_of(11) { 0.0 } else { 1.0 };
     (0..D_MODEL).map(|i| scale * ((i * 13 + row % 40 * 17 + layer) as f32 * 0.37).sin()).collect()
 }
