@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::ModelError;
 use crate::files;
 
+/// More decoder layers than any model has: a damaged configuration is refused before something is done for each of them.
+const MAX_LAYERS: usize = 4096;
+
 /// Hyperparameters of an OLMo 2 model, named as in transformers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Olmo2Config {
@@ -113,6 +116,14 @@ impl Olmo2Config {
             }
             Some(_) => keys.positive("head_dim")?,
         };
+        let num_hidden_layers = keys.positive("num_hidden_layers")?;
+        if num_hidden_layers > MAX_LAYERS {
+            return Err(keys.error(
+                "num_hidden_layers",
+                &format!("at most {MAX_LAYERS}"),
+                &num_hidden_layers.to_string(),
+            ));
+        }
         if head_dim % 2 != 0 {
             return Err(keys.error(
                 "head_dim",
@@ -124,7 +135,7 @@ impl Olmo2Config {
             vocab_size: keys.positive("vocab_size")?,
             hidden_size,
             intermediate_size: keys.positive("intermediate_size")?,
-            num_hidden_layers: keys.positive("num_hidden_layers")?,
+            num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
