@@ -35,7 +35,7 @@ fn exp(x: f32) -> f32 {
     // ln 2 in two parts, so that n · ln 2 is exact enough.
     let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let mut y = 1.987_569_1e-4f32;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
         y = y * r + coefficient;
     }
     let y = y * (r * r) + r + 1.0;
