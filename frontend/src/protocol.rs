@@ -171,6 +171,10 @@ impl RankError {
                 "The file is listed but not there: copy the whole study folder, or run whence extract and whence \
                  behavior again; finished parts are kept."
             }
+            Self::Fetch(FetchError::Size { .. }) => {
+                "The file differs from what study.json states: try again; if it stays, copy the study again or run \
+                 whence extract again."
+            }
             Self::Fetch(_) => "Check that the server still runs, then try again.",
             Self::Hash { .. } => {
                 "The file changed or was damaged on the way: reload the page; if it stays, copy the study again or run \

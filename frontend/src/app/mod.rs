@@ -23,16 +23,18 @@ pub fn App() -> impl IntoView {
     provide_context(state);
     Effect::new(move || mark_body(state));
     let is_ready = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
-    // A page that was never ranked has nothing to show behind an error.
-    let is_shown = Memo::new(move |_| is_ready.get() && state.ranking.with(Option::is_some));
+    // A page that was never ranked has nothing to show beside an error. While the first ranking is under way the panes
+    // stand empty, so that nothing moves when it comes.
+    let is_hidden =
+        Memo::new(move |_| matches!(state.status.get(), RankStatus::Failed(_)) && state.ranking.with(Option::is_none));
     let is_outdated = Memo::new(move |_| !matches!(state.status.get(), RankStatus::Ranked(_)));
     view! {
         <header::Header />
         <status_line::StatusLine />
         <notice::Notices />
         <Show when=move || is_ready.get()>
-            <main class="panes" class:outdated=move || is_outdated.get()>
-                <section class="ranking" aria-label="Ranking" hidden=move || !is_shown.get()>
+            <main class="panes" class:outdated=move || is_outdated.get() hidden=move || is_hidden.get()>
+                <section class="ranking" aria-label="Ranking">
                     <div class="overview">
                         <histogram::ScoreHistogram />
                         <sources::Sources />
