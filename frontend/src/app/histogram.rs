@@ -85,7 +85,8 @@ pub fn ScoreHistogram() -> impl IntoView {
     let description = move || {
         let ends = state.ranking.with(|ranking| {
             let ranking = ranking.as_ref()?;
-            Some((ranking.score_at(ranking.order.len() - 1)?, ranking.score_at(0)?, ranking.order.len()))
+            let last = ranking.order.len().checked_sub(1)?;
+            Some((ranking.score_at(last)?, ranking.score_at(0)?, ranking.order.len()))
         });
         ends.map_or_else(String::new, |(low, high, n)| {
             format!(
