@@ -186,7 +186,10 @@ mod tests {
         let prompts: Vec<Vec<u32>> = (0..40).map(|i| (0..=i % 7).map(|t| 1 + (i + t) % 15).collect()).collect();
         let together = generate(&model, &prompts, &config(0.0, 1.0));
         for (prompt, response) in prompts.iter().zip(&together) {
-            assert_eq!(generate(&model, std::slice::from_ref(prompt), &config(0.0, 1.0)), std::slice::from_ref(response));
+            assert_eq!(
+                generate(&model, std::slice::from_ref(prompt), &config(0.0, 1.0)),
+                std::slice::from_ref(response)
+            );
         }
     }
 
