@@ -238,7 +238,7 @@ fn vectors(rows: std::ops::Range<usize>, d_model: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(rows.len() * d_model);
     for row in rows {
         let row = if row % 50 == 7 { row - 1 } else { row };
-        if row % 97 == 0 {
+        if row.is_multiple_of(97) {
             values.extend(std::iter::repeat_n(0.0, d_model));
             continue;
         }
@@ -266,7 +266,7 @@ fn pair(row: usize) -> Pair {
         _ => 0,
     };
     let mut prompt = vec![Message::new("user", format!("Explain how {topic} works.{form}"))];
-    if row % 5 == 0 {
+    if row.is_multiple_of(5) {
         prompt.insert(0, Message::new("system", "You are a patient teacher."));
     }
     let (chosen, rejected) = if row % 8 == 3 {
