@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -158,11 +158,7 @@ pub struct Reject {
 ///
 /// [`ImportError`]; refused rows are no error unless a file holds nothing else.
 pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<Imported, ImportError> {
-    let mut data_files = inputs::resolve(&options.inputs)?;
-    data_files.retain(|file| !is_own_file(study, file));
-    if data_files.is_empty() {
-        return Err(InputError::None.into());
-    }
+    let data_files = inputs::resolve(&options.inputs, &|path| is_own_file(study, path))?;
     let described = describe(&data_files, report)?;
     let earlier = earlier_pairs(study, options, &described)?;
 
@@ -193,8 +189,8 @@ pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<
 }
 
 /// Whether a file is one that Whence wrote into the study, as when the folder around the study is imported again.
-fn is_own_file(study: &Study, file: &DataFile) -> bool {
-    let (Ok(root), Ok(path)) = (study.root().canonicalize(), file.path.canonicalize()) else { return false };
+fn is_own_file(study: &Study, path: &Path) -> bool {
+    let (Ok(root), Ok(path)) = (study.root().canonicalize(), path.canonicalize()) else { return false };
     let Ok(inside) = path.strip_prefix(&root) else { return false };
     let own = ["pairs.parquet", "rejects.jsonl", "vectors", "behaviors", "rankings"];
     inside.components().next().is_some_and(|first| own.iter().any(|name| first.as_os_str() == *name))

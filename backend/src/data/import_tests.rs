@@ -229,6 +229,9 @@ fn a_folder_around_the_study_can_be_imported_again() {
     let folder = bench.folder.path().to_string_lossy().into_owned();
     bench.import(&[&folder]).unwrap();
     assert_eq!(bench.import(&[&folder]).unwrap().n_pairs, 1);
+    let own = bench.study().root().to_string_lossy().into_owned();
+    let error = bench.import(&[&own]).unwrap_err().to_string();
+    assert!(error.contains("holds no data file"), "{error}");
 }
 
 #[test]

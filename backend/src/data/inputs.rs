@@ -137,12 +137,13 @@ fn ending(path: &Path) -> Option<&'static str> {
 }
 
 /// The data files that `inputs` name, in the order given; within a folder (searched to any depth) or a glob by path. A
-/// file named twice counts once. Files whose name begins with a dot are left alone unless named.
+/// file named twice counts once. Files whose name begins with a dot, and those that `is_left_out` picks, are left alone
+/// unless named.
 ///
 /// # Errors
 ///
 /// [`InputError`] on the first input that leads nowhere.
-pub fn resolve(inputs: &[String]) -> Result<Vec<DataFile>, InputError> {
+pub fn resolve(inputs: &[String], is_left_out: &dyn Fn(&Path) -> bool) -> Result<Vec<DataFile>, InputError> {
     if inputs.is_empty() {
         return Err(InputError::None);
     }
@@ -150,7 +151,8 @@ pub fn resolve(inputs: &[String]) -> Result<Vec<DataFile>, InputError> {
     for input in inputs {
         let path = Path::new(input);
         if path.is_dir() {
-            let in_folder = walk(path)?;
+            let mut in_folder = walk(path)?;
+            in_folder.retain(|path| !is_left_out(path));
             if in_folder.is_empty() {
                 return Err(InputError::EmptyFolder { input: input.clone() });
             }
@@ -158,7 +160,7 @@ pub fn resolve(inputs: &[String]) -> Result<Vec<DataFile>, InputError> {
         } else if path.exists() {
             files.push(path.to_owned());
         } else if input.contains(['*', '?', '[']) {
-            files.extend(matches(input)?);
+            files.extend(matches(input, is_left_out)?);
         } else {
             return Err(InputError::Missing { input: input.clone() });
         }
@@ -168,7 +170,7 @@ pub fn resolve(inputs: &[String]) -> Result<Vec<DataFile>, InputError> {
     files.into_iter().map(DataFile::open).collect()
 }
 
-fn matches(input: &str) -> Result<Vec<PathBuf>, InputError> {
+fn matches(input: &str, is_left_out: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, InputError> {
     let pattern = |reason: String| InputError::Pattern { input: input.to_owned(), reason };
     let mut files = Vec::new();
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
@@ -177,6 +179,7 @@ fn matches(input: &str) -> Result<Vec<PathBuf>, InputError> {
             path.map_err(|error| FileError { action: "read", path: error.path().to_owned(), source: error.into() })?;
         if path.is_dir() { files.extend(walk(&path)?) } else { files.push(path) }
     }
+    files.retain(|path| !is_left_out(path));
     if files.is_empty() {
         return Err(InputError::NoMatch { input: input.to_owned() });
     }
@@ -237,7 +240,7 @@ mod tests {
         }
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let inputs = [text(root.join("b.jsonl")), text(root.join("*.jsonl")), text(root.to_owned())];
-        let found = resolve(&inputs).unwrap();
+        let found = resolve(&inputs, &|_| false).unwrap();
         let names: Vec<String> = found.iter().map(DataFile::name).collect();
         assert_eq!(names, ["b.jsonl", "a.jsonl", "c.parquet"]);
     }
@@ -249,13 +252,13 @@ mod tests {
         fs::write(text("empty.jsonl"), "").unwrap();
         fs::write(text("notes.txt"), "hello").unwrap();
         fs::create_dir(text("bare")).unwrap();
-        let error = |input: String| resolve(&[input]).unwrap_err();
+        let error = |input: String| resolve(&[input], &|_| false).unwrap_err();
         assert!(matches!(error(text("none.jsonl")), InputError::Missing { .. }));
         assert!(matches!(error(text("*.parquet")), InputError::NoMatch { .. }));
         assert!(matches!(error(text("[")), InputError::Pattern { .. }));
         assert!(matches!(error(text("bare")), InputError::EmptyFolder { .. }));
         assert!(matches!(error(text("empty.jsonl")), InputError::EmptyFile { .. }));
         assert!(matches!(error(text("notes.txt")), InputError::Kind { .. }));
-        assert!(matches!(resolve(&[]), Err(InputError::None)));
+        assert!(matches!(resolve(&[], &|_| false), Err(InputError::None)));
     }
 }
