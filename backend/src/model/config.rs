@@ -75,7 +75,8 @@ impl Olmo2Config {
         keys.only("hidden_act", &json!("silu"))?;
         keys.only("attention_bias", &json!(false))?;
         // transformers 5 writes rope_parameters {rope_type, rope_theta}; 4 writes rope_theta and rope_scaling.
-        let rope = keys.map.get("rope_parameters").or_else(|| keys.map.get("rope_scaling"));
+        let stated = |key: &str| keys.map.get(key).filter(|value| !value.is_null());
+        let rope = stated("rope_parameters").or_else(|| stated("rope_scaling"));
         let rope = rope.and_then(Value::as_object).cloned().unwrap_or_default();
         for key in ["rope_type", "type"] {
             if let Some(kind) = rope.get(key).filter(|kind| *kind != "default") {
@@ -273,6 +274,11 @@ mod tests {
 
     #[test]
     fn unsupported_options_are_named() {
+        let mut both = small();
+        both["rope_parameters"] = Value::Null;
+        both["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
+        let error = Olmo2Config::from_json(&both, Path::new("m/config.json")).unwrap_err().to_string();
+        assert!(error.contains("rope_scaling.type"), "{error}");
         for (key, value, named) in [
             ("model_type", json!("gpt2"), "model_type"),
             ("hidden_act", json!("gelu"), "hidden_act"),
