@@ -24,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs and serve the app;
                                  --fresh starts again, --no-serve stops before serving and fails over 3 min or 2 GB
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
+  bench                          both benchmarks
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
   bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code";
 
@@ -33,6 +34,11 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         ["demo", options @ ..] => demo::demo(&Place::find()?, demo::Options::parse(options)?),
         ["test"] => checks::test(&Place::find()?, &[]),
         ["test", "--", nextest @ ..] => checks::test(&Place::find()?, nextest),
+        ["bench"] => {
+            let place = Place::find()?;
+            bench::extraction(&place, &[])?;
+            bench::ranking(&place, &[])
+        }
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
