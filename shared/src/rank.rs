@@ -94,7 +94,7 @@ mod tests {
     fn cosine_is_scale_free_and_zero_safe() {
         let direction = [3.0, 4.0];
         assert_eq!(cosine(&direction, norm(&direction), &[6.0, 8.0]), 1.0);
-        assert_eq!(cosine(&direction, norm(&direction), &[-6e-20, -8e-20]), 0.0, "squares vanish: norm is zero");
+        assert_eq!(cosine(&direction, norm(&direction), &[-6e-24, -8e-24]), 0.0, "squares vanish: norm is zero");
         assert_eq!(cosine(&direction, norm(&direction), &[0.0, 0.0]), 0.0);
         assert_eq!(cosine(&[0.0, 0.0], 0.0, &[1.0, 2.0]), 0.0);
         assert!(cosine(&[1e18, 0.0], 1e18, &[1e18, 0.0]).is_finite());
