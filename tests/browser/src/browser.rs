@@ -183,8 +183,9 @@ impl Browser {
     pub async fn downloaded(&self, name: &str) -> String {
         let path = self.downloads.join(name);
         let start = Instant::now();
-        // Chromium writes under another name and renames.
-        while !path.is_file() {
+        // Chromium reserves the name with an empty file, writes under another name and renames: our downloads have at
+        // least a heading, so a file with something in it is whole.
+        while std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
             assert!(start.elapsed() < PATIENCE, "no download {name}; {}", self.situation().await);
             tokio::time::sleep(POLL).await;
         }
