@@ -165,7 +165,7 @@ fn without_heading(files: &[File]) -> Vec<String> {
 }
 
 /// Folders that exist on one machine only.
-const MACHINE_PATHS: [&str; 7] = ["/work/", "/root/", "/home/", "/tmp/", "/Users/", "/opt/", "C:\\"];
+const MACHINE_PATHS: [&str; 6] = ["/root/", "/home/", "/tmp/", "/Users/", "/opt/", "C:\\"];
 /// Settings that fetch packages from somewhere else than everyone does.
 const REGISTRY_SETTINGS: [&str; 6] =
     ["index-url", "find-links", "replace-with", "[source.", "[registries", "artifactory"];
