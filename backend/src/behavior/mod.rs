@@ -249,10 +249,7 @@ fn must_be_same_reading(
             asked: show(&model.name, &model.sha256),
         });
     }
-    let template_sha256 = match encoder.template_source() {
-        "" => String::new(),
-        source => files::sha256(source.as_bytes()),
-    };
+    let template_sha256 = encoder.template_sha256();
     if manifest::inputs(&model, &template_sha256, vectors.max_tokens) != vectors.inputs {
         return Err(ExtractError::Mixed {
             path: study.vectors_manifest(),

@@ -126,6 +126,14 @@ impl TextEncoder {
         &self.template_source
     }
 
+    /// SHA-256 of the template's source, in hex; empty for none.
+    pub fn template_sha256(&self) -> String {
+        match self.template_source() {
+            "" => String::new(),
+            source => files::sha256(source.as_bytes()),
+        }
+    }
+
     /// Longest text in tokens.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens

@@ -194,10 +194,7 @@ fn describe(
     options: &ExtractOptions,
 ) -> Result<VectorsManifest, ExtractError> {
     let model = folder.view(encoder.name(), "mean")?;
-    let template_sha256 = match encoder.template_source() {
-        "" => String::new(),
-        source => files::sha256(source.as_bytes()),
-    };
+    let template_sha256 = encoder.template_sha256();
     Ok(VectorsManifest {
         format: manifest::FORMAT.into(),
         inputs: manifest::inputs(&model, &template_sha256, options.max_tokens),
