@@ -18,7 +18,7 @@ use whence_shared::study::{BehaviorExample, BehaviorView};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{Differ, ExtractError, Remark, VectorsManifest, manifest};
+use crate::extract::{Differ, EncodedPairs, ExtractError, Remark, VectorsManifest, manifest};
 use crate::files::{self, FileError};
 use crate::model::ModelFolder;
 use crate::progress::{Report, Update};
@@ -192,12 +192,12 @@ pub fn define(
 
     let pairs: Vec<Pair> = given.iter().enumerate().map(|(i, pair)| as_pair(i, pair)).collect();
     let model = folder.load(device).map_err(ExtractError::from)?;
-    let differ =
-        Differ { model: &model, encoder: &encoder, device, layers: &layers, batch_tokens: options.batch_tokens };
+    let differ = Differ::new(&model, device, options.batch_tokens);
     let progress = |done: u64, _tokens: u64| {
         report(Update { stage: "behavior", done, total: pairs.len() as u64, unit: "pairs", detail: String::new() });
     };
-    let block = differ.block(&pairs, 0, &progress).map_err(ExtractError::from)?;
+    let encoded = EncodedPairs::new(&encoder, &pairs);
+    let block = differ.compute(&encoded, 0, &layers, &progress).map_err(ExtractError::from)?;
 
     let left_out: BTreeSet<usize> = block.remarks.iter().filter(|r| r.no_vector).map(|r| r.row).collect();
     let kept: Vec<usize> = (0..given.len()).filter(|i| !left_out.contains(i)).collect();

@@ -21,6 +21,8 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// Which of them are the response; never empty.
     pub response: Range<usize>,
+    /// One past the last token that counts for the response's log-probability.
+    pub turn_end: usize,
     /// Response tokens that did not fit.
     pub n_cut: usize,
 }
@@ -207,6 +209,6 @@ impl TextEncoder {
         let end = (last + 1).min(self.max_tokens);
         let mut ids = encoding.get_ids().to_vec();
         ids.truncate(self.max_tokens);
-        Ok(Tokens { ids, response: first..end, n_cut: last + 1 - end })
+        Ok(Tokens { ids, response: first..end, turn_end: end, n_cut: last + 1 - end })
     }
 }

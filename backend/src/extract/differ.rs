@@ -1,9 +1,11 @@
-//! Vectors of a block of pairs: tokenise, run the model up to the last layer asked for, pool, difference.
+//! Vectors of a block of pairs: run the model up to the last layer asked for, pool, difference.
 //!
-//! On the CPU every conversation is computed alone, all cores at once: no padding is ever computed, and what a row comes
-//! out as cannot depend on its neighbours. On a GPU conversations are sorted by length and computed in right-padded
+//! What the two texts of a pair have in common before the responses is computed once: both stand in one row, and the
+//! second response does not see the first. On the CPU every row is computed alone, all cores at once: nothing is filled
+//! up, and what a pair comes out as cannot depend on its neighbors. On a GPU rows are sorted by length and computed in
 //! batches of at most a given number of tokens.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -11,22 +13,25 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use whence_shared::pair::{Pair, Side};
 
+use super::pooling::Pooling;
 use crate::data::tokens::{TextEncoder, Tokens, Unreadable};
 use crate::device;
-use crate::model::{ModelError, Olmo2ForCausalLM};
+use crate::model::{Batch, CausalLm, ModelError, RowShape};
 
 /// Computes vectors of pairs with one model.
 pub struct Differ<'a> {
     /// The model that reads.
-    pub model: &'a Olmo2ForCausalLM,
-    /// The text form.
-    pub encoder: &'a TextEncoder,
+    pub model: &'a CausalLm,
     /// Where the model lives.
     pub device: &'a Device,
-    /// Layers asked for, ascending, 0 = embeddings.
-    pub layers: &'a [usize],
-    /// Most tokens in one padded batch; on the CPU it only decides how often progress is reported.
+    /// Most tokens in one filled-up batch; on the CPU it decides nothing.
     pub batch_tokens: usize,
+    /// How one vector is made of a response's tokens.
+    pub pooling: Pooling,
+    /// Whether to compute the responses' log-probabilities too.
+    pub logps: bool,
+    /// Whether what both texts of a pair begin with is computed once.
+    pub share_prompt: bool,
 }
 
 /// Something about a pair's vector that a reader should know.
@@ -44,17 +49,33 @@ pub struct Remark {
     pub reason: String,
 }
 
+/// Log-probabilities of a pair's responses, each including the tokens that end its turn: what DPO needs of its reference
+/// model. NaN where a pair could not be read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairLogps {
+    /// Σ log p of the chosen response's tokens.
+    pub chosen_sum: f32,
+    /// Mean log p of the chosen response's tokens.
+    pub chosen_mean: f32,
+    /// Σ log p of the rejected response's tokens.
+    pub rejected_sum: f32,
+    /// Mean log p of the rejected response's tokens.
+    pub rejected_mean: f32,
+}
+
 /// Vectors of consecutive pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     /// Per layer asked for: row-major `[n_pairs, d_model]`, f32. Rows without a vector are zero.
     pub vectors: Vec<Vec<f32>>,
-    /// Width of a vector.
+    /// Width of a vector; 0 when no pair could be read.
     pub d_model: usize,
     /// Pairs without a vector, and responses that were cut.
     pub remarks: Vec<Remark>,
     /// Tokens the model read.
     pub n_tokens: u64,
+    /// Per pair, when asked for.
+    pub logps: Option<Vec<PairLogps>>,
 }
 
 /// How far a block is: called with pairs done and tokens done since the block began, from any thread.
@@ -62,17 +83,36 @@ pub type BlockProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 const SIDES: [Side; 2] = [Side::Chosen, Side::Rejected];
 
-impl Differ<'_> {
-    /// Vectors of `pairs`, the first of which is row `first_row` of its study.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Device`] when the device fails. Pairs that cannot be read are no error: they are remarked on.
-    pub fn block(&self, pairs: &[Pair], first_row: usize, progress: BlockProgress) -> Result<Block, ModelError> {
-        let encoded: Vec<[Result<Tokens, Unreadable>; 2]> =
-            pairs.par_iter().map(|pair| SIDES.map(|side| self.encoder.encode(&pair.conversation(side)))).collect();
+/// Tokenised pairs.
+#[derive(Debug, Clone)]
+pub struct EncodedPairs {
+    ids: Vec<String>,
+    sides: Vec<[Result<Tokens, Unreadable>; 2]>,
+}
+
+impl EncodedPairs {
+    /// Tokenises both sides of every pair.
+    pub fn new(encoder: &TextEncoder, pairs: &[Pair]) -> Self {
+        let encode = |pair: &Pair| SIDES.map(|side| encoder.encode(&pair.conversation(side)));
+        Self {
+            ids: pairs.iter().map(|pair| pair.id.clone()).collect(),
+            sides: pairs.par_iter().map(encode).collect(),
+        }
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    fn remarks(&self, first_row: usize) -> Vec<Remark> {
         let mut remarks = Vec::new();
-        for (i, sides) in encoded.iter().enumerate() {
+        for (i, sides) in self.sides.iter().enumerate() {
             for (side, tokens) in SIDES.iter().zip(sides) {
                 let (no_vector, reason) = match tokens {
                     Ok(tokens) if tokens.n_cut == 0 => continue,
@@ -81,139 +121,308 @@ impl Differ<'_> {
                     }
                     Err(why) => (true, why.to_string()),
                 };
-                let id = pairs[i].id.clone();
+                let id = self.ids[i].clone();
                 remarks.push(Remark { row: first_row + i, id, side: side.name().into(), no_vector, reason });
             }
         }
-        // Conversations to compute: both sides of every pair that has two readable ones.
-        let mut work: Vec<Conversation> = Vec::new();
-        for (pair, sides) in encoded.iter().enumerate() {
-            if let [Ok(chosen), Ok(rejected)] = sides {
-                work.push(Conversation { pair, side: 0, tokens: chosen });
-                work.push(Conversation { pair, side: 1, tokens: rejected });
+        remarks
+    }
+
+    /// Rows to compute: both sides of every pair that has two readable ones.
+    fn rows(&self, share_prompt: bool) -> Vec<Row<'_>> {
+        let mut rows = Vec::new();
+        for (pair, sides) in self.sides.iter().enumerate() {
+            let [Ok(chosen), Ok(rejected)] = sides else { continue };
+            if share_prompt {
+                rows.push(Row::of_pair(pair, chosen, rejected));
+            } else {
+                rows.push(Row::of_text(pair, Some(Side::Chosen), chosen));
+                rows.push(Row::of_text(pair, Some(Side::Rejected), rejected));
             }
         }
-        // Longest first: padding is least among equals, and no core is left alone with the longest at the end.
-        work.sort_by_key(|c| (std::cmp::Reverse(c.tokens.ids.len()), c.pair, c.side));
+        rows
+    }
+}
 
-        let counter = Counter { conversations: AtomicU64::new(0), tokens: AtomicU64::new(0), progress };
-        let pooled: Vec<(usize, usize, Vec<Vec<f32>>)> = if device::is_cpu(self.device) {
-            let compute = |c: &Conversation| -> Result<_, ModelError> {
-                let pooled = self.pool(std::slice::from_ref(c))?.remove(0);
-                counter.add(1, c.n_tokens());
-                Ok((c.pair, c.side, pooled))
-            };
-            // One conversation at a time per thread: a thread takes the next longest when it is done.
-            work.par_iter().with_max_len(1).map(compute).collect::<Result<_, _>>()?
-        } else {
-            let mut all = Vec::with_capacity(work.len());
-            for batch in batches(&work, self.batch_tokens) {
-                let pooled = self.pool(batch)?;
-                counter.add(batch.len() as u64, batch.iter().map(Conversation::n_tokens).sum());
-                all.extend(batch.iter().zip(pooled).map(|(c, pooled)| (c.pair, c.side, pooled)));
-            }
-            all
-        };
+/// One row of a batch: a text, or both texts of a pair.
+struct Row<'a> {
+    /// Index into the block.
+    item: usize,
+    shape: RowShape,
+    /// The row's token ids, in parts.
+    parts: Vec<&'a [u32]>,
+    texts: Vec<Text<'a>>,
+}
 
-        let d_model = pooled.first().and_then(|(_, _, layers)| layers.first()).map_or(0, Vec::len);
-        let mut vectors = vec![vec![0f32; pairs.len() * d_model]; self.layers.len()];
-        for (pair, side, layers) in &pooled {
-            for (vectors, pooled) in vectors.iter_mut().zip(layers) {
-                let row = &mut vectors[pair * d_model..(pair + 1) * d_model];
+/// A text within a row.
+struct Text<'a> {
+    /// `None`: a text of no pair, pooled for itself.
+    side: Option<Side>,
+    tokens: &'a Tokens,
+    /// Tokens in the row between the trunk and this text's own branch.
+    skipped: usize,
+    trunk: usize,
+}
+
+impl Text<'_> {
+    /// The column of the row in which token `t` of the text stands.
+    fn column(&self, t: usize) -> usize {
+        if t < self.trunk { t } else { t + self.skipped }
+    }
+
+    /// Columns of the response, which never reaches into the trunk.
+    fn response(&self) -> Range<usize> {
+        self.column(self.tokens.response.start)..self.column(self.tokens.response.end - 1) + 1
+    }
+
+    fn sign(&self) -> f32 {
+        if self.side == Some(Side::Rejected) { -1.0 } else { 1.0 }
+    }
+
+    /// Tokens whose log-probabilities count: the response and what ends its turn. A text's first token has none.
+    fn targets(&self) -> Range<usize> {
+        self.tokens.response.start.max(1)..self.tokens.turn_end.max(1)
+    }
+}
+
+impl<'a> Row<'a> {
+    fn of_text(item: usize, side: Option<Side>, tokens: &'a Tokens) -> Self {
+        let n = tokens.ids.len();
+        let text = Text { side, tokens, skipped: 0, trunk: n };
+        Self { item, shape: RowShape::text(n), parts: vec![&tokens.ids], texts: vec![text] }
+    }
+
+    fn of_pair(item: usize, chosen: &'a Tokens, rejected: &'a Tokens) -> Self {
+        let same = chosen.ids.iter().zip(&rejected.ids).take_while(|(a, b)| a == b).count();
+        let trunk = same.min(chosen.response.start).min(rejected.response.start);
+        let branches = [chosen.ids.len() - trunk, rejected.ids.len() - trunk];
+        Self {
+            item,
+            shape: RowShape { trunk, branches },
+            parts: vec![&chosen.ids, &rejected.ids[trunk..]],
+            texts: vec![
+                Text { side: Some(Side::Chosen), tokens: chosen, skipped: 0, trunk },
+                Text { side: Some(Side::Rejected), tokens: rejected, skipped: branches[0], trunk },
+            ],
+        }
+    }
+
+    fn n_tokens(&self) -> usize {
+        self.shape.n_tokens()
+    }
+
+    /// Two texts with the same tokens: their difference is zero, to the last bit.
+    fn is_zero(&self) -> bool {
+        matches!(&self.texts[..], [a, b] if a.tokens == b.tokens)
+    }
+}
+
+/// What one row came out as.
+struct Pooled {
+    /// Per layer, `[d_model]`.
+    vectors: Vec<Vec<f32>>,
+    /// Per text: sum and number of log-probabilities.
+    logps: Vec<(f32, usize)>,
+}
+
+impl<'a> Differ<'a> {
+    /// Means over response tokens, no log-probabilities, common beginnings computed once.
+    pub fn new(model: &'a CausalLm, device: &'a Device, batch_tokens: usize) -> Self {
+        Self { model, device, batch_tokens, pooling: Pooling::Mean, logps: false, share_prompt: true }
+    }
+
+    /// Vectors of pairs at `layers` (0 = embeddings); the first pair is row `first_row` of its study.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when the device fails or a vector is not finite. Pairs that cannot be read are no error: they are
+    /// remarked on.
+    pub fn compute(
+        &self,
+        pairs: &EncodedPairs,
+        first_row: usize,
+        layers: &[usize],
+        progress: BlockProgress,
+    ) -> Result<Block, ModelError> {
+        let rows = pairs.rows(self.share_prompt);
+        let counter = Counter::new(progress, if self.share_prompt { 1 } else { 2 });
+        let pooled = self.pool(&rows, layers, &counter)?;
+
+        let d_model = pooled.first().and_then(|row| row.vectors.first()).map_or(0, Vec::len);
+        let mut vectors = vec![vec![0f32; pairs.len() * d_model]; layers.len()];
+        let nothing =
+            PairLogps { chosen_sum: f32::NAN, chosen_mean: f32::NAN, rejected_sum: f32::NAN, rejected_mean: f32::NAN };
+        let mut logps = self.logps.then(|| vec![nothing; pairs.len()]);
+        for (row, pooled) in rows.iter().zip(&pooled) {
+            for (layer, (vectors, new)) in layers.iter().zip(vectors.iter_mut().zip(&pooled.vectors)) {
+                let there = &mut vectors[row.item * d_model..(row.item + 1) * d_model];
                 // The sum of a term and its negative counterpart: the same bits whichever side comes first.
-                for (x, a) in row.iter_mut().zip(pooled) {
-                    *x += if *side == 0 { *a } else { -*a };
+                for (x, new) in there.iter_mut().zip(new) {
+                    *x += new;
+                }
+                if there.iter().any(|x| !x.is_finite()) {
+                    let id = pairs.ids[row.item].clone();
+                    return Err(ModelError::Overflow { row: first_row + row.item, id, layer: *layer });
+                }
+            }
+            let Some(logps) = logps.as_mut().map(|logps| &mut logps[row.item]) else { continue };
+            for (text, (sum, n)) in row.texts.iter().zip(&pooled.logps) {
+                let mean = sum / *n as f32;
+                match text.side {
+                    Some(Side::Rejected) => (logps.rejected_sum, logps.rejected_mean) = (*sum, mean),
+                    _ => (logps.chosen_sum, logps.chosen_mean) = (*sum, mean),
                 }
             }
         }
-        Ok(Block { vectors, d_model, remarks, n_tokens: counter.tokens.into_inner() })
+        let n_tokens = counter.tokens.into_inner();
+        Ok(Block { vectors, d_model, remarks: pairs.remarks(first_row), n_tokens, logps })
     }
 
-    /// ā of each conversation at every layer: the mean over its response tokens, in f32.
+    /// ā of single texts at `layers`: per text, per layer, `[d_model]`.
     ///
-    /// Returns per conversation, per layer, `[d_model]`.
-    fn pool(&self, batch: &[Conversation]) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
-        let batch_size = batch.len();
-        let seq_len = batch.iter().map(|c| c.tokens.ids.len()).max().unwrap_or(0);
-        let mut ids = vec![0i32; batch_size * seq_len];
-        for (row, c) in ids.chunks_exact_mut(seq_len.max(1)).zip(batch) {
-            for (id, token) in row.iter_mut().zip(&c.tokens.ids) {
-                *id = *token as i32;
+    /// # Errors
+    ///
+    /// [`ModelError`] when the device fails.
+    pub fn texts(&self, texts: &[&Tokens], layers: &[usize]) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
+        let rows: Vec<Row> = texts.iter().enumerate().map(|(i, tokens)| Row::of_text(i, None, tokens)).collect();
+        let pooled = self.pool(&rows, layers, &Counter::new(&|_, _| {}, 1))?;
+        Ok(pooled.into_iter().map(|row| row.vectors).collect())
+    }
+
+    /// Pools every row, in the order given.
+    fn pool(&self, rows: &[Row], layers: &[usize], counter: &Counter) -> Result<Vec<Pooled>, ModelError> {
+        // Longest first: little is filled up among equals, and no core is left alone with the longest at the end.
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&i| (std::cmp::Reverse(rows[i].n_tokens()), i));
+        let mut pooled: Vec<(usize, Pooled)> = if device::is_cpu(self.device) {
+            let compute = |&i: &usize| -> Result<_, ModelError> {
+                let pooled = self.pool_batch(&[&rows[i]], layers)?.remove(0);
+                counter.add(1, rows[i].n_tokens() as u64);
+                Ok((i, pooled))
+            };
+            // One row at a time per thread: a thread takes the next longest when it is done.
+            order.par_iter().with_max_len(1).map(compute).collect::<Result<_, _>>()?
+        } else {
+            let mut all = Vec::with_capacity(rows.len());
+            let mut rest = &order[..];
+            while let Some(longest) = rest.first() {
+                let n = (self.batch_tokens / rows[*longest].n_tokens().max(1)).clamp(1, rest.len());
+                let (taken, others) = rest.split_at(n);
+                let batch: Vec<&Row> = taken.iter().map(|&i| &rows[i]).collect();
+                let pooled = self.pool_batch(&batch, layers)?;
+                counter.add(batch.len() as u64, batch.iter().map(|row| row.n_tokens() as u64).sum());
+                all.extend(taken.iter().copied().zip(pooled));
+                rest = others;
             }
+            all
+        };
+        pooled.sort_unstable_by_key(|(i, _)| *i);
+        Ok(pooled.into_iter().map(|(_, pooled)| pooled).collect())
+    }
+
+    fn pool_batch(&self, rows: &[&Row], layers: &[usize]) -> Result<Vec<Pooled>, ModelError> {
+        let batch = Batch::of(rows.iter().map(|row| (row.shape, row.parts.clone())));
+        let last = self.model.n_layers();
+        // Log-probabilities need the last layer, whether or not its vectors were asked for.
+        let mut read: Vec<usize> = layers.to_vec();
+        if self.logps {
+            read.push(last);
         }
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch_size, seq_len]), self.device);
-        let hidden = self.model.hidden_states(tokens, self.layers);
-        let mut pooled = vec![Vec::with_capacity(self.layers.len()); batch_size];
-        if let [c] = batch {
-            let response = c.tokens.response.clone();
-            for x in hidden {
-                let [_, _, d_model] = x.dims();
-                let rows = x.narrow(1, response.start, response.len()).reshape([response.len(), d_model]);
-                pooled[0].push(read(rows.mean_dim(0).reshape([d_model]))?);
-            }
-            return Ok(pooled);
-        }
-        // The mean as a matrix product with a row of weights, 1/n on response tokens and 0 elsewhere.
-        let mut weights = vec![0f32; batch_size * seq_len];
-        for (row, c) in weights.chunks_exact_mut(seq_len).zip(batch) {
-            row[c.tokens.response.clone()].fill(1.0 / c.tokens.response.len() as f32);
-        }
-        let weights = Tensor::<3>::from_data(TensorData::new(weights, [batch_size, 1, seq_len]), self.device);
+        let mut hidden = self.model.read(&batch, &read);
+        let logps = match self.logps {
+            true => self.logps_of(rows, batch.seq_len, hidden.pop().expect("the last layer was asked for"))?,
+            false => vec![Vec::new(); rows.len()],
+        };
+        let mut pooled: Vec<Pooled> =
+            logps.into_iter().map(|logps| Pooled { vectors: Vec::with_capacity(layers.len()), logps }).collect();
         for x in hidden {
-            let [_, _, d_model] = x.dims();
-            let means = read(weights.clone().matmul(x).reshape([batch_size * d_model]))?;
+            let means = self.pool_layer(rows, batch.seq_len, x)?;
+            let d_model = means.len() / rows.len();
             for (pooled, mean) in pooled.iter_mut().zip(means.chunks_exact(d_model)) {
-                pooled.push(mean.to_vec());
+                pooled.vectors.push(mean.to_vec());
             }
         }
         Ok(pooled)
     }
-}
 
-/// One side of one pair, with its tokens.
-struct Conversation<'a> {
-    /// Index into the block.
-    pair: usize,
-    /// 0 chosen, 1 rejected.
-    side: usize,
-    tokens: &'a Tokens,
-}
+    /// Pools and differences at one layer: a product with a row of weights, positive on the chosen response's tokens and
+    /// negative on the rejected one's.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[n_rows, seq_len, d_model]`
+    /// - output: row-major `[n_rows, d_model]`
+    fn pool_layer(&self, rows: &[&Row], seq_len: usize, x: Tensor<3>) -> Result<Vec<f32>, ModelError> {
+        let [n_rows, _, d_model] = x.dims();
+        let norms = match self.pooling.needs_norms() {
+            true => download(x.clone().square().sum_dim(2).sqrt().reshape([n_rows * seq_len]))?,
+            false => Vec::new(),
+        };
+        let mut weights = vec![0f32; n_rows * seq_len];
+        for (i, (weights, row)) in weights.chunks_exact_mut(seq_len).zip(rows).enumerate() {
+            if row.is_zero() {
+                continue;
+            }
+            let norms = norms.get(i * seq_len..(i + 1) * seq_len).unwrap_or_default();
+            for text in &row.texts {
+                self.pooling.add_weights(weights, text.response(), norms, text.sign());
+            }
+        }
+        let weights = Tensor::<3>::from_data(TensorData::new(weights, [n_rows, 1, seq_len]), self.device);
+        download(weights.matmul(x).reshape([n_rows * d_model]))
+    }
 
-impl Conversation<'_> {
-    fn n_tokens(&self) -> u64 {
-        self.tokens.ids.len() as u64
+    /// Sum and number of log-probabilities of each row's texts, from the residuals of the last layer.
+    fn logps_of(&self, rows: &[&Row], seq_len: usize, x: Tensor<3>) -> Result<Vec<Vec<(f32, usize)>>, ModelError> {
+        let [n_rows, _, d_model] = x.dims();
+        let (mut positions, mut targets) = (Vec::new(), Vec::new());
+        for (i, row) in rows.iter().enumerate() {
+            for text in &row.texts {
+                for t in text.targets() {
+                    positions.push((i * seq_len + text.column(t - 1)) as i32);
+                    targets.push(text.tokens.ids[t]);
+                }
+            }
+        }
+        let n = targets.len();
+        let mut logps = if n == 0 {
+            Vec::new().into_iter()
+        } else {
+            let positions = Tensor::<1, Int>::from_data(TensorData::new(positions, [n]), self.device);
+            let hidden = x.reshape([n_rows * seq_len, d_model]).select(0, positions);
+            download(self.model.logps_of(hidden, &targets))?.into_iter()
+        };
+        let sum = |text: &Text| {
+            let n = text.targets().len();
+            // In f64: a long response has a thousand terms.
+            (logps.by_ref().take(n).map(f64::from).sum::<f64>() as f32, n)
+        };
+        let mut sum = sum;
+        Ok(rows.iter().map(|row| row.texts.iter().map(&mut sum).collect()).collect())
     }
 }
 
 /// Counts what is done and passes it on.
 struct Counter<'a> {
-    conversations: AtomicU64,
+    rows: AtomicU64,
+    rows_per_pair: u64,
     tokens: AtomicU64,
     progress: BlockProgress<'a>,
 }
 
-impl Counter<'_> {
-    fn add(&self, conversations: u64, tokens: u64) {
-        let conversations = self.conversations.fetch_add(conversations, Ordering::Relaxed) + conversations;
+impl<'a> Counter<'a> {
+    fn new(progress: BlockProgress<'a>, rows_per_pair: u64) -> Self {
+        Self { rows: AtomicU64::new(0), rows_per_pair, tokens: AtomicU64::new(0), progress }
+    }
+
+    fn add(&self, rows: u64, tokens: u64) {
+        let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         let tokens = self.tokens.fetch_add(tokens, Ordering::Relaxed) + tokens;
-        (self.progress)(conversations / 2, tokens);
+        (self.progress)(rows / self.rows_per_pair, tokens);
     }
 }
 
-/// Cuts conversations, longest first, into batches whose padded size is at most `batch_tokens` (at least one each).
-fn batches<'c, 'a>(work: &'c [Conversation<'a>], batch_tokens: usize) -> Vec<&'c [Conversation<'a>]> {
-    let mut batches = Vec::new();
-    let mut rest = work;
-    while let Some(longest) = rest.first() {
-        let n = (batch_tokens / longest.tokens.ids.len().max(1)).clamp(1, rest.len());
-        let (batch, others) = rest.split_at(n);
-        batches.push(batch);
-        rest = others;
-    }
-    batches
-}
-
-fn read(x: Tensor<1>) -> Result<Vec<f32>, ModelError> {
+fn download(x: Tensor<1>) -> Result<Vec<f32>, ModelError> {
     let data = x.try_into_data().map_err(|error| ModelError::Device(format!("{error:?}")))?;
     data.try_into_vec::<f32>().map_err(|error| ModelError::Device(format!("{error:?}")))
 }

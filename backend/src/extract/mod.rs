@@ -6,10 +6,12 @@
 
 pub mod differ;
 pub mod manifest;
+pub mod pooling;
 pub mod verb;
 
-pub use differ::{Block, Differ, Remark};
+pub use differ::{Block, Differ, EncodedPairs, PairLogps, Remark};
 pub use manifest::VectorsManifest;
+pub use pooling::Pooling;
 pub use verb::{ExtractOptions, Extracted, extract};
 
 use std::path::PathBuf;

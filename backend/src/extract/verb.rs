@@ -9,7 +9,7 @@ use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 use whence_shared::study::{LayerView, ShardView};
 
 use super::ExtractError;
-use super::differ::{Block, Differ, Remark};
+use super::differ::{Block, Differ, EncodedPairs, Remark};
 use super::manifest::{self, VectorsManifest};
 use crate::data::pairs::PairFile;
 use crate::data::template::TemplateChoice;
@@ -129,13 +129,7 @@ pub fn extract(
         let start = Instant::now();
         for (range, missing) in todo {
             let block_pairs = pairs.read(range.clone())?;
-            let differ = Differ {
-                model: &model,
-                encoder: &encoder,
-                device,
-                layers: &missing,
-                batch_tokens: options.batch_tokens,
-            };
+            let differ = Differ::new(&model, device, options.batch_tokens);
             let progress = |pairs_done: u64, tokens_done: u64| {
                 let tokens_per_sec = (n_tokens + tokens_done) as f64 / start.elapsed().as_secs_f64();
                 report(Update {
@@ -146,7 +140,8 @@ pub fn extract(
                     detail: format!("{tokens_per_sec:.0} tokens/s"),
                 });
             };
-            let block = differ.block(&block_pairs, range.start, &progress)?;
+            let encoded = EncodedPairs::new(&encoder, &block_pairs);
+            let block = differ.compute(&encoded, range.start, &missing, &progress)?;
             write_block(study, &range, &missing, &block, &asked, folder.config.hidden_size)?;
             n_computed += range.len();
             n_tokens += block.n_tokens;

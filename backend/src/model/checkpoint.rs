@@ -1,11 +1,12 @@
-//! Weights: safetensors files, single or sharded by an index, memory-mapped and converted to f32 as they are taken.
+//! Weights: safetensors files, single or sharded by an index, memory-mapped and converted to the compute type as
+//! they are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rand::{Rng, SeedableRng};
@@ -77,18 +78,20 @@ pub struct Checkpoint {
     files: Vec<(PathBuf, Mmap)>,
     /// Key → file index.
     index: BTreeMap<String, usize>,
+    /// What matrices are converted to; vectors (norms, biases) are always f32.
+    dtype: DType,
     taken: BTreeSet<String>,
     missing: Vec<String>,
     first_error: Option<ModelError>,
 }
 
 impl Checkpoint {
-    /// Opens the weights of a model folder.
+    /// Opens the weights of a model folder, whose matrices will be taken as `dtype` (F32, BF16 or F16).
     ///
     /// # Errors
     ///
     /// When a file is missing or not a complete safetensors file.
-    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+    pub fn open(folder: &Path, dtype: DType) -> Result<Self, ModelError> {
         let mut opened = Vec::new();
         let mut index = BTreeMap::new();
         for (i, path) in weight_files(folder)?.into_iter().enumerate() {
@@ -107,6 +110,7 @@ impl Checkpoint {
             folder: folder.to_owned(),
             files: opened,
             index,
+            dtype,
             taken: BTreeSet::new(),
             missing: Vec::new(),
             first_error: None,
@@ -142,7 +146,7 @@ impl Checkpoint {
         if unused.is_empty() { Ok(()) } else { Err(ModelError::UnusedKeys { folder: self.folder, keys: unused }) }
     }
 
-    fn read(&self, key: &str, shape: &[usize]) -> Result<Option<Vec<f32>>, ModelError> {
+    fn read(&self, key: &str, shape: &[usize]) -> Result<Option<TensorData>, ModelError> {
         let Some(&file) = self.index.get(key) else { return Ok(None) };
         let (path, mapped) = &self.files[file];
         let truncated = |error: safetensors::SafeTensorError| ModelError::Truncated {
@@ -167,7 +171,31 @@ impl Checkpoint {
             let value = values[index];
             return Err(ModelError::NotFinite { path: path.clone(), key: key.into(), index, value });
         }
-        Ok(Some(values))
+        let dtype = if shape.len() == 1 { DType::F32 } else { self.dtype };
+        Ok(Some(match dtype {
+            DType::BF16 => TensorData::new(values.into_iter().map(bf16::from_f32).collect(), shape.to_vec()),
+            DType::F16 => {
+                let largest = f16::MAX.to_f32();
+                if let Some(index) = values.iter().position(|x| x.abs() > largest) {
+                    let value = values[index];
+                    return Err(ModelError::TooLargeForF16 { path: path.clone(), key: key.into(), index, value });
+                }
+                TensorData::new(values.into_iter().map(f16::from_f32).collect(), shape.to_vec())
+            }
+            _ => TensorData::new(values, shape.to_vec()),
+        }))
+    }
+
+    /// The type that most weights are stored in, for people: `BF16`.
+    pub fn stored_dtype(&self) -> String {
+        let mut bytes: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, mapped) in &self.files {
+            let Ok(tensors) = SafeTensors::deserialize(mapped) else { continue };
+            for (_, view) in tensors.iter() {
+                *bytes.entry(format!("{:?}", view.dtype())).or_default() += view.data().len();
+            }
+        }
+        bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or_else(|| "nothing".into(), |(name, _)| name)
     }
 }
 
@@ -175,7 +203,10 @@ impl Parameters for Checkpoint {
     fn tensor<const D: usize>(&mut self, key: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
         self.taken.insert(key.to_owned());
         match self.read(key, &shape) {
-            Ok(Some(values)) => return Tensor::from_data(TensorData::new(values, shape), device),
+            Ok(Some(data)) => {
+                let dtype = data.dtype();
+                return Tensor::from_data(data, (device, dtype));
+            }
             Ok(None) => self.missing.push(key.to_owned()),
             Err(error) => self.first_error = self.first_error.take().or(Some(error)),
         }

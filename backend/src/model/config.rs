@@ -1,19 +1,90 @@
-//! `config.json` of an OLMo 2 model, read strictly: an option that would change the computation and that is not
-//! implemented is an error that names it, never a silent approximation.
+//! `config.json` of a language model, read strictly: an architecture or an option that would change the computation and
+//! that is not implemented is an error that names it, never a silent approximation.
+//!
+//! What the architectures have in common is read here; what is particular to one is read in its own file, beside the
+//! layers it belongs to.
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::ModelError;
+use super::keys::Keys;
+use super::rotary::RopeConfig;
+use super::{llama, mistral, olmo2, olmo3, qwen2, qwen3};
 use crate::files;
 
 /// More decoder layers than any model has: a damaged configuration is refused before something is done for each of them.
 const MAX_LAYERS: usize = 4096;
 
-/// Hyperparameters of an OLMo 2 model, named as in transformers.
+/// The architectures that can be read, by their `model_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// OLMo 2.
+    Olmo2,
+    /// OLMo 3.
+    Olmo3,
+    /// Llama 2 and 3.x, Tulu 3, TinyLlama.
+    Llama,
+    /// Mistral.
+    Mistral,
+    /// Qwen 2 and 2.5.
+    Qwen2,
+    /// Qwen 3.
+    Qwen3,
+}
+
+impl Architecture {
+    /// Every architecture with its `model_type` in config.json and its class in transformers.
+    pub const ALL: [(Architecture, &'static str, &'static str); 6] = [
+        (Architecture::Olmo2, "olmo2", "Olmo2ForCausalLM"),
+        (Architecture::Olmo3, "olmo3", "Olmo3ForCausalLM"),
+        (Architecture::Llama, "llama", "LlamaForCausalLM"),
+        (Architecture::Mistral, "mistral", "MistralForCausalLM"),
+        (Architecture::Qwen2, "qwen2", "Qwen2ForCausalLM"),
+        (Architecture::Qwen3, "qwen3", "Qwen3ForCausalLM"),
+    ];
+
+    /// `model_type` in config.json.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(architecture, _, _)| *architecture == self).map_or("", |(_, name, _)| name)
+    }
+
+    fn class(self) -> &'static str {
+        Self::ALL.iter().find(|(architecture, _, _)| *architecture == self).map_or("", |(_, _, class)| class)
+    }
+}
+
+/// How far back a layer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerType {
+    /// Every earlier token.
+    Full,
+    /// The last [`ModelConfig::sliding_window`] tokens, itself included.
+    Sliding,
+}
+
+/// What transformers takes for a key that config.json leaves out, where architectures differ in it.
+pub(super) struct Absent {
+    pub rms_norm_eps: f64,
+    pub rope_theta: f64,
+    /// `None`: as many as query heads.
+    pub num_key_value_heads: Option<usize>,
+    /// 0: `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+}
+
+impl Absent {
+    /// As in Llama.
+    pub(super) const LLAMA: Self =
+        Self { rms_norm_eps: 1e-6, rope_theta: 10000.0, num_key_value_heads: None, head_dim: 0 };
+}
+
+/// Hyperparameters of a model, named as in transformers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Olmo2Config {
+pub struct ModelConfig {
+    /// Which model it is.
+    pub architecture: Architecture,
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -32,8 +103,14 @@ pub struct Olmo2Config {
     pub max_position_embeddings: usize,
     /// Added to the mean square inside every norm.
     pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
+    /// Rotary embedding of layers that see everything.
+    pub rope: RopeConfig,
+    /// Rotary embedding of sliding layers; differs only in OLMo 3.
+    pub sliding_rope: RopeConfig,
+    /// Tokens that sliding layers see, the token itself included; `None` when no layer slides.
+    pub sliding_window: Option<usize>,
+    /// How far each decoder layer sees.
+    pub layer_types: Vec<LayerType>,
     /// Whether the output projection is the embedding itself.
     pub tie_word_embeddings: bool,
     /// Token ids that end a generation.
@@ -44,7 +121,7 @@ pub struct Olmo2Config {
     pub pad_token_id: Option<u32>,
 }
 
-impl Olmo2Config {
+impl ModelConfig {
     /// Reads `config.json`.
     ///
     /// # Errors
@@ -65,74 +142,77 @@ impl Olmo2Config {
     ///
     /// # Errors
     ///
-    /// As [`Olmo2Config::read`].
+    /// As [`ModelConfig::read`].
     pub fn from_json(value: &Value, path: &Path) -> Result<Self, ModelError> {
-        let keys = Keys { map: value.as_object().cloned().unwrap_or_default(), path };
+        let keys = Keys::new(value, path);
         let model_type = keys.text("model_type")?;
-        if model_type != "olmo2" {
-            return Err(keys.error("model_type", "\"olmo2\" (other architectures are not supported yet)", &model_type));
-        }
-        keys.only("hidden_act", &json!("silu"))?;
-        keys.only("attention_bias", &json!(false))?;
-        // transformers 5 writes rope_parameters {rope_type, rope_theta}; 4 writes rope_theta and rope_scaling.
-        let stated = |key: &str| keys.map.get(key).filter(|value| !value.is_null());
-        let rope = stated("rope_parameters").or_else(|| stated("rope_scaling"));
-        let rope = rope.and_then(Value::as_object).cloned().unwrap_or_default();
-        for key in ["rope_type", "type"] {
-            if let Some(kind) = rope.get(key).filter(|kind| *kind != "default") {
-                return Err(keys.error(&format!("rope_scaling.{key}"), "\"default\" (no scaling)", &kind.to_string()));
-            }
-        }
-        if let Some(factor) = rope.get("partial_rotary_factor").filter(|factor| factor.as_f64() != Some(1.0)) {
-            return Err(keys.error("rope_parameters.partial_rotary_factor", "1.0", &factor.to_string()));
-        }
-        let rope_theta = match rope.get("rope_theta") {
-            Some(theta) => theta.as_f64().ok_or_else(|| keys.error("rope_theta", "a number", &theta.to_string()))?,
-            None => keys.number_or("rope_theta", 10000.0)?,
+        let known = Architecture::ALL.iter().find(|(_, name, _)| *name == model_type);
+        let Some(&(architecture, _, _)) = known else {
+            let names: Vec<_> = Architecture::ALL.iter().map(|(_, name, _)| *name).collect();
+            return Err(keys.error("model_type", &format!("one of {}", names.join(", ")), &model_type));
         };
+        let config = match architecture {
+            Architecture::Olmo2 => olmo2::config(&keys),
+            Architecture::Olmo3 => olmo3::config(&keys),
+            Architecture::Llama => llama::config(&keys),
+            Architecture::Mistral => mistral::config(&keys),
+            Architecture::Qwen2 => qwen2::config(&keys),
+            Architecture::Qwen3 => qwen3::config(&keys),
+        }?;
+        keys.refuse_unread()?;
+        Ok(config)
+    }
 
+    /// What every architecture has: sizes, norms, rotary embedding, special tokens; every layer sees everything.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] names the key that is missing, malformed or not supported.
+    pub(super) fn common(architecture: Architecture, keys: &Keys, absent: &Absent) -> Result<Self, ModelError> {
+        let config = Self::common_without_rope(architecture, keys, absent)?;
+        let rope = RopeConfig::read(keys, absent.rope_theta, config.max_position_embeddings)?;
+        Ok(Self { sliding_rope: rope.clone(), rope, ..config })
+    }
+
+    /// As [`ModelConfig::common`], for an architecture that states its rotary embedding in a way of its own.
+    pub(super) fn common_without_rope(
+        architecture: Architecture,
+        keys: &Keys,
+        absent: &Absent,
+    ) -> Result<Self, ModelError> {
+        keys.only("hidden_act", &json!("silu"))?;
         let hidden_size = keys.positive("hidden_size")?;
         let num_attention_heads = keys.positive("num_attention_heads")?;
-        let num_key_value_heads = match keys.map.get("num_key_value_heads") {
-            None | Some(Value::Null) => num_attention_heads,
-            Some(_) => keys.positive("num_key_value_heads")?,
+        let num_key_value_heads = if keys.states("num_key_value_heads") {
+            keys.positive_or("num_key_value_heads", num_attention_heads)?
+        } else {
+            absent.num_key_value_heads.unwrap_or(num_attention_heads)
         };
         if num_attention_heads % num_key_value_heads != 0 {
-            return Err(keys.error(
-                "num_key_value_heads",
-                &format!("a divisor of num_attention_heads = {num_attention_heads}"),
-                &num_key_value_heads.to_string(),
-            ));
+            let expected = format!("a divisor of num_attention_heads = {num_attention_heads}");
+            return Err(keys.error("num_key_value_heads", &expected, &num_key_value_heads.to_string()));
         }
-        let head_dim = match keys.map.get("head_dim") {
-            None | Some(Value::Null) => {
-                if hidden_size % num_attention_heads != 0 {
-                    return Err(keys.error(
-                        "hidden_size",
-                        &format!("a multiple of num_attention_heads = {num_attention_heads}"),
-                        &hidden_size.to_string(),
-                    ));
-                }
-                hidden_size / num_attention_heads
+        let head_dim = match keys.positive_or("head_dim", absent.head_dim)? {
+            0 if hidden_size % num_attention_heads != 0 => {
+                let expected = format!("a multiple of num_attention_heads = {num_attention_heads}");
+                return Err(keys.error("hidden_size", &expected, &hidden_size.to_string()));
             }
-            Some(_) => keys.positive("head_dim")?,
+            0 => hidden_size / num_attention_heads,
+            head_dim => head_dim,
         };
+        if head_dim % 2 != 0 {
+            let expected = "an even number (rotary embedding pairs dimensions)";
+            return Err(keys.error("head_dim", expected, &head_dim.to_string()));
+        }
         let num_hidden_layers = keys.positive("num_hidden_layers")?;
         if num_hidden_layers > MAX_LAYERS {
-            return Err(keys.error(
-                "num_hidden_layers",
-                &format!("at most {MAX_LAYERS}"),
-                &num_hidden_layers.to_string(),
-            ));
+            let expected = format!("at most {MAX_LAYERS}");
+            return Err(keys.error("num_hidden_layers", &expected, &num_hidden_layers.to_string()));
         }
-        if head_dim % 2 != 0 {
-            return Err(keys.error(
-                "head_dim",
-                "an even number (rotary embedding pairs dimensions)",
-                &head_dim.to_string(),
-            ));
-        }
+        let max_position_embeddings = keys.positive_or("max_position_embeddings", 2048)?;
+        let rope = RopeConfig::plain(absent.rope_theta);
         Ok(Self {
+            architecture,
             vocab_size: keys.positive("vocab_size")?,
             hidden_size,
             intermediate_size: keys.positive("intermediate_size")?,
@@ -140,9 +220,12 @@ impl Olmo2Config {
             num_attention_heads,
             num_key_value_heads,
             head_dim,
-            max_position_embeddings: keys.number_or("max_position_embeddings", 2048.0)? as usize,
-            rms_norm_eps: keys.number_or("rms_norm_eps", 1e-5)?,
-            rope_theta,
+            max_position_embeddings,
+            rms_norm_eps: keys.number_or("rms_norm_eps", absent.rms_norm_eps)?,
+            sliding_rope: rope.clone(),
+            rope,
+            sliding_window: None,
+            layer_types: vec![LayerType::Full; num_hidden_layers],
             tie_word_embeddings: keys.bool_or("tie_word_embeddings", false)?,
             eos_token_ids: keys.ids("eos_token_id")?,
             bos_token_id: keys.ids("bos_token_id")?.first().copied(),
@@ -150,11 +233,70 @@ impl Olmo2Config {
         })
     }
 
+    /// How far each layer sees: `layer_types` where config.json states them, else what `default` says of each layer.
+    ///
+    /// # Errors
+    ///
+    /// When there is not one known type per layer, or a layer slides and there is no window.
+    pub(super) fn with_layer_types(
+        mut self,
+        keys: &Keys,
+        window: Option<usize>,
+        default: impl Fn(usize) -> LayerType,
+    ) -> Result<Self, ModelError> {
+        let n_layers = self.num_hidden_layers;
+        let stated = keys.list("layer_types")?;
+        self.layer_types = match stated {
+            None => (0..n_layers).map(default).collect(),
+            Some(names) if names.len() != n_layers => {
+                let expected = format!("one per layer, {n_layers}");
+                return Err(keys.error("layer_types", &expected, &names.len().to_string()));
+            }
+            Some(names) => names
+                .iter()
+                .map(|name| match name.as_str() {
+                    Some("full_attention") => Ok(LayerType::Full),
+                    Some("sliding_attention") => Ok(LayerType::Sliding),
+                    _ => {
+                        let expected = "\"full_attention\" or \"sliding_attention\"";
+                        Err(keys.error("layer_types", expected, &name.to_string()))
+                    }
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        let slides = self.layer_types.contains(&LayerType::Sliding);
+        if slides && window.is_none() {
+            return Err(keys.error("sliding_window", "a positive whole number, as some layers slide", "null"));
+        }
+        self.sliding_window = window.filter(|_| slides);
+        Ok(self)
+    }
+
+    /// Tokens that a layer sees, itself included; `None` = all.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.sliding_window.filter(|_| self.layer_types[layer] == LayerType::Sliding)
+    }
+
+    /// Number of weights.
+    pub fn n_parameters(&self) -> usize {
+        let (d, kv) = (self.hidden_size, self.num_key_value_heads * self.head_dim);
+        let q = self.num_attention_heads * self.head_dim;
+        let per_layer = 2 * d * q + 2 * d * kv + 3 * d * self.intermediate_size + 2 * d;
+        let particular = match self.architecture {
+            Architecture::Olmo2 | Architecture::Olmo3 => q + kv,
+            Architecture::Qwen2 => q + 2 * kv,
+            Architecture::Qwen3 => 2 * self.head_dim,
+            Architecture::Llama | Architecture::Mistral => 0,
+        };
+        let embeddings = if self.tie_word_embeddings { 1 } else { 2 } * self.vocab_size * d;
+        embeddings + self.num_hidden_layers * (per_layer + particular) + d
+    }
+
     /// The `config.json` that transformers reads back to the same model.
     pub fn to_json(&self) -> Value {
-        json!({
-            "architectures": ["Olmo2ForCausalLM"],
-            "model_type": "olmo2",
+        let mut json = json!({
+            "architectures": [self.architecture.class()],
+            "model_type": self.architecture.name(),
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -168,129 +310,33 @@ impl Olmo2Config {
             "initializer_range": 0.02,
             "max_position_embeddings": self.max_position_embeddings,
             "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "rope_scaling": null,
+            "rope_theta": self.rope.theta,
+            "rope_scaling": self.rope.scaling_to_json(),
             "tie_word_embeddings": self.tie_word_embeddings,
             "torch_dtype": "float32",
             "use_cache": true,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": self.eos_token_ids.first(),
             "pad_token_id": self.pad_token_id,
-        })
-    }
-}
-
-/// `config.json` with errors that name file and key.
-struct Keys<'a> {
-    map: Map<String, Value>,
-    path: &'a Path,
-}
-
-impl Keys<'_> {
-    fn error(&self, key: &str, expected: &str, got: &str) -> ModelError {
-        ModelError::Config { path: self.path.to_owned(), key: key.into(), expected: expected.into(), got: got.into() }
-    }
-
-    fn wrong(&self, key: &str, expected: &str) -> ModelError {
-        let got = self.map.get(key).map_or_else(|| "nothing".into(), Value::to_string);
-        self.error(key, expected, &got)
-    }
-
-    fn text(&self, key: &str) -> Result<String, ModelError> {
-        self.map.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| self.wrong(key, "a string"))
-    }
-
-    fn positive(&self, key: &str) -> Result<usize, ModelError> {
-        let number = self.map.get(key).and_then(Value::as_u64).filter(|n| (1..=1 << 32).contains(n));
-        number.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a positive whole number"))
-    }
-
-    fn number_or(&self, key: &str, default: f64) -> Result<f64, ModelError> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => value.as_f64().filter(|n| *n > 0.0).ok_or_else(|| self.wrong(key, "a positive number")),
-        }
-    }
-
-    fn bool_or(&self, key: &str, default: bool) -> Result<bool, ModelError> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
-        }
-    }
-
-    fn ids(&self, key: &str) -> Result<Vec<u32>, ModelError> {
-        let as_id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(ids)) => {
-                ids.iter().map(as_id).collect::<Option<_>>().ok_or_else(|| self.wrong(key, "token ids"))
+        });
+        // A mistral slides in every layer or in none, and knows no list of types.
+        if self.architecture == Architecture::Mistral {
+            json["sliding_window"] = json!(self.sliding_window);
+        } else if self.sliding_window.is_some() {
+            let name = |layer: &LayerType| match layer {
+                LayerType::Full => "full_attention",
+                LayerType::Sliding => "sliding_attention",
+            };
+            json["sliding_window"] = json!(self.sliding_window);
+            json["layer_types"] = json!(self.layer_types.iter().map(name).collect::<Vec<_>>());
+            if matches!(self.architecture, Architecture::Qwen2 | Architecture::Qwen3) {
+                json["use_sliding_window"] = json!(true);
             }
-            Some(value) => as_id(value).map(|id| vec![id]).ok_or_else(|| self.wrong(key, "a token id")),
         }
-    }
-
-    /// The key, when present, must have this one value.
-    fn only(&self, key: &str, supported: &Value) -> Result<(), ModelError> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => Ok(()),
-            Some(value) if value == supported => Ok(()),
-            Some(value) => Err(self.error(key, &format!("{supported}, the only one implemented"), &value.to_string())),
-        }
+        json
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn small() -> Value {
-        json!({"model_type": "olmo2", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 16,
-               "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": [3, 4]})
-    }
-
-    fn with(key: &str, value: Value) -> Result<Olmo2Config, ModelError> {
-        let mut config = small();
-        config[key] = value;
-        Olmo2Config::from_json(&config, Path::new("m/config.json"))
-    }
-
-    #[test]
-    fn defaults_are_those_of_transformers() {
-        let config = Olmo2Config::from_json(&small(), Path::new("config.json")).unwrap();
-        assert_eq!((config.head_dim, config.num_key_value_heads), (4, 2));
-        assert_eq!(config.eos_token_ids, [3, 4]);
-        assert!(!config.tie_word_embeddings);
-        let again = Olmo2Config::from_json(&config.to_json(), Path::new("config.json")).unwrap();
-        assert_eq!((again.head_dim, again.rope_theta), (config.head_dim, config.rope_theta));
-    }
-
-    #[test]
-    fn rope_theta_is_found_in_both_places() {
-        assert_eq!(with("rope_theta", json!(5e5)).unwrap().rope_theta, 5e5);
-        let nested = json!({"rope_type": "default", "rope_theta": 1e6});
-        assert_eq!(with("rope_parameters", nested).unwrap().rope_theta, 1e6);
-    }
-
-    #[test]
-    fn unsupported_options_are_named() {
-        let mut both = small();
-        both["rope_parameters"] = Value::Null;
-        both["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
-        let error = Olmo2Config::from_json(&both, Path::new("m/config.json")).unwrap_err().to_string();
-        assert!(error.contains("rope_scaling.type"), "{error}");
-        for (key, value, named) in [
-            ("model_type", json!("gpt2"), "model_type"),
-            ("hidden_act", json!("gelu"), "hidden_act"),
-            ("attention_bias", json!(true), "attention_bias"),
-            ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "rope_scaling.rope_type"),
-            ("num_key_value_heads", json!(3), "num_key_value_heads"),
-            ("head_dim", json!(3), "head_dim"),
-            ("hidden_size", json!("wide"), "hidden_size"),
-            ("vocab_size", json!(-1), "vocab_size"),
-        ] {
-            let error = with(key, value).unwrap_err().to_string();
-            assert!(error.contains(named) && error.contains("m/config.json"), "{error}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

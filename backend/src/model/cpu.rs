@@ -7,10 +7,23 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::attention::{Heads, RowShape};
+use super::cache::TextCache;
 use crate::device;
 
 /// Running sums or maxima per row; also the widest vector register the loops are written for.
 const LANES: usize = 16;
+
+/// Which keys the queries of a block see.
+#[derive(Debug, Clone, Copy)]
+struct Sees {
+    n_queries: usize,
+    n_keys: usize,
+    /// The key that belongs to the first query.
+    first_query: usize,
+    /// How many keys, its own included, a query sees at most.
+    window: usize,
+}
 
 /// Queries attended at once: keys beyond the block's last query are never touched, which halves the work of long texts
 /// and bounds the memory of the scores.
@@ -85,13 +98,16 @@ fn rms_norm_slices(x: &mut [f32], weight: &[f32], epsilon: f32) {
     }
 }
 
-/// Softmax over the keys each query may see. `scores` is `[n, n_queries, n_keys]`; query `i` of a block sees the first
-/// `first_query + i + 1` keys, the rest becomes 0.
+/// Softmax over the keys each query may see. `scores` is `[n, n_queries, n_keys]`; query `i` of a block has key
+/// `first_query + i` for its own and sees it and the `window − 1` before it; the rest becomes 0.
 #[inline(always)]
-fn causal_softmax_slices(scores: &mut [f32], n_queries: usize, n_keys: usize, first_query: usize, scale: f32) {
-    for (i, row) in scores.chunks_exact_mut(n_keys).enumerate() {
-        let (seen, future) = row.split_at_mut(first_query + i % n_queries + 1);
+fn causal_softmax_slices(scores: &mut [f32], sees: Sees, scale: f32) {
+    for (i, row) in scores.chunks_exact_mut(sees.n_keys).enumerate() {
+        let own = sees.first_query + i % sees.n_queries;
+        let (row, future) = row.split_at_mut(own + 1);
+        let (past, seen) = row.split_at_mut((own + 1).saturating_sub(sees.window));
         future.fill(0.0);
+        past.fill(0.0);
         let mut maxima = [f32::NEG_INFINITY; LANES];
         let (chunks, rest) = seen.as_chunks::<LANES>();
         for chunk in chunks {
@@ -122,14 +138,13 @@ fn causal_softmax_slices(scores: &mut [f32], n_queries: usize, n_keys: usize, fi
     }
 }
 
-/// Rotates every head of every token: `x` is `[n_tokens, n_heads, 2·half]`, `cos` and `sin` are `[seq_len, half]`, and
-/// token `t` has position `t % seq_len`.
+/// Rotates every head of every token: `x` is `[n_tokens, n_heads, 2·half]`, `cos` and `sin` are `[n_positions, half]`.
 #[inline(always)]
-fn rotate_slices(x: &mut [f32], d_token: usize, half: usize, cos: &[f32], sin: &[f32]) {
-    let seq_len = cos.len() / half;
-    for (t, token) in x.chunks_exact_mut(d_token).enumerate() {
-        let position = t % seq_len * half;
-        let (cos, sin) = (&cos[position..position + half], &sin[position..position + half]);
+fn rotate_slices(x: &mut [f32], positions: &[u32], half: usize, cos: &[f32], sin: &[f32]) {
+    let d_token = x.len() / positions.len().max(1);
+    for (token, position) in x.chunks_exact_mut(d_token.max(1)).zip(positions) {
+        let row = *position as usize * half..(*position as usize + 1) * half;
+        let (cos, sin) = (&cos[row.clone()], &sin[row]);
         for head in token.chunks_exact_mut(2 * half) {
             let (first, second) = head.split_at_mut(half);
             for i in 0..half {
@@ -138,6 +153,56 @@ fn rotate_slices(x: &mut [f32], d_token: usize, half: usize, cos: &[f32], sin: &
                 second[i] = b * cos[i] + a * sin[i];
             }
         }
+    }
+}
+
+/// One token's attention over all keys of its text, the last of which is its own: `query` and `out` are
+/// `[n_heads, head_dim]`, `keys` and `values` `[n_keys, n_key_value_heads, head_dim]`. `out` must be zero.
+#[inline(always)]
+fn attend_one_slices(out: &mut [f32], query: &[f32], keys: &[f32], values: &[f32], heads: Heads) {
+    let (d, d_key) = (heads.head_dim, heads.d_key_value());
+    let n_groups = heads.n_heads / heads.n_key_value_heads;
+    let n_keys = keys.len() / d_key;
+    let start = n_keys.saturating_sub(heads.window.unwrap_or(usize::MAX));
+    let scale = 1.0 / (d as f32).sqrt();
+    let mut weights = vec![0f32; n_keys - start];
+    for (h, (out, query)) in out.chunks_exact_mut(d).zip(query.chunks_exact(d)).enumerate() {
+        let column = h / n_groups * d;
+        let row = |all: &'_ [f32], t: usize| -> std::ops::Range<usize> {
+            let first = (start + t) * d_key + column;
+            debug_assert!(first + d <= all.len());
+            first..first + d
+        };
+        for (t, weight) in weights.iter_mut().enumerate() {
+            let mut sums = [0f32; LANES];
+            let (a, a_rest) = query.as_chunks::<LANES>();
+            let (b, b_rest) = keys[row(keys, t)].as_chunks::<LANES>();
+            for (a, b) in a.iter().zip(b) {
+                for lane in 0..LANES {
+                    sums[lane] += a[lane] * b[lane];
+                }
+            }
+            for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+                *sum += a * b;
+            }
+            *weight = fold(sums, |a, b| a + b);
+        }
+        let n_keys = weights.len();
+        let sees = Sees { n_queries: 1, n_keys, first_query: n_keys - 1, window: usize::MAX };
+        causal_softmax_slices(&mut weights, sees, scale);
+        for (t, weight) in weights.iter().enumerate() {
+            for (out, value) in out.iter_mut().zip(&values[row(values, t)]) {
+                *out += weight * value;
+            }
+        }
+    }
+}
+
+/// `x ← eˣ⁻ˢʰⁱᶠᵗ`.
+#[inline(always)]
+fn exp_shifted_slices(x: &mut [f32], shift: f32) {
+    for x in x {
+        *x = exp(*x - shift);
     }
 }
 
@@ -163,10 +228,11 @@ macro_rules! vectorised {
 
 vectorised!(swiglu_in_place, swiglu_slices, (gate: &mut [f32], up: &[f32]));
 vectorised!(rms_norm_in_place, rms_norm_slices, (x: &mut [f32], weight: &[f32], epsilon: f32));
-vectorised!(causal_softmax_in_place, causal_softmax_slices,
-    (scores: &mut [f32], n_queries: usize, n_keys: usize, first_query: usize, scale: f32));
-vectorised!(rotate_in_place, rotate_slices,
-    (x: &mut [f32], d_token: usize, half: usize, cos: &[f32], sin: &[f32]));
+vectorised!(causal_softmax_in_place, causal_softmax_slices, (scores: &mut [f32], sees: Sees, scale: f32));
+vectorised!(rotate_in_place, rotate_slices, (x: &mut [f32], positions: &[u32], half: usize, cos: &[f32], sin: &[f32]));
+vectorised!(exp_shifted_in_place, exp_shifted_slices, (x: &mut [f32], shift: f32));
+vectorised!(attend_one_in_place, attend_one_slices,
+    (out: &mut [f32], query: &[f32], keys: &[f32], values: &[f32], heads: Heads));
 
 fn floats(data: &TensorData) -> &[f32] {
     data.as_slice::<f32>().expect("tensors on the CPU are f32")
@@ -192,31 +258,126 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, epsilon: f64) -> Tensor<2> {
     change(x, |x| rms_norm_in_place(x, floats(&weight), epsilon as f32))
 }
 
-/// Rotary embedding in place: `x` is `[batch_size · seq_len, n_heads · head_dim]`, `cos` and `sin` are
-/// `[seq_len · head_dim / 2]`.
-pub fn rotate(x: Tensor<2>, half: usize, cos: &[f32], sin: &[f32]) -> Tensor<2> {
-    let d_token = x.dims()[1];
-    change(x, |x| rotate_in_place(x, d_token, half, cos, sin))
+/// Log-probabilities of one token per row of logits: `[n_rows, vocab_size]` in, `[n_rows]` out.
+pub fn logps(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    let device = logits.device();
+    let vocab_size = logits.dims()[1];
+    let mut logits = logits.into_data();
+    let logits = logits.as_mut_slice::<f32>().expect("tensors on the CPU are f32");
+    let logps: Vec<f32> = logits
+        .chunks_exact_mut(vocab_size)
+        .zip(targets)
+        .map(|(row, target)| {
+            let chosen = row[*target as usize];
+            let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            exp_shifted_in_place(row, highest);
+            let total: f64 = row.iter().map(|x| f64::from(*x)).sum();
+            (f64::from(chosen) - f64::from(highest) - total.ln()) as f32
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(logps, [targets.len()]), &device)
 }
 
-/// Causal attention, as [`super::layers::causal_attention`], in blocks of queries.
+/// Rotary embedding in place: `x` is `[n_tokens, n_heads · head_dim]`, `positions` `[n_tokens]`, `cos` and `sin` are
+/// `[n_positions, head_dim / 2]`.
+pub fn rotate(x: Tensor<2>, positions: &[u32], half: usize, [cos, sin]: [&[f32]; 2]) -> Tensor<2> {
+    change(x, |x| rotate_in_place(x, positions, half, cos, sin))
+}
+
+/// Causal attention over whole texts, and over texts that share their beginning, in blocks of queries.
 ///
 /// # Shapes
 ///
-/// - `query`, `key`, `value`, output: `[batch_size, n_heads, seq_len, head_dim]`
-pub fn attention(query: &Tensor<4>, key: Tensor<4>, value: &Tensor<4>) -> Tensor<4> {
-    let [_, _, seq_len, head_dim] = query.dims();
+/// - query, output: `[n_rows · seq_len, n_heads · head_dim]`
+/// - key, value: `[n_rows · seq_len, n_key_value_heads · head_dim]`
+pub fn attend_rows(heads: Heads, qkv: [Tensor<2>; 3], rows: &[RowShape], seq_len: usize) -> Tensor<2> {
+    let n_rows = rows.len();
+    let [query, key, value] = qkv.map(|x| {
+        let n_heads = x.dims()[1] / heads.head_dim;
+        x.reshape([n_rows, seq_len, n_heads, heads.head_dim]).swap_dims(1, 2)
+    });
+    let mixed = match rows {
+        [RowShape { trunk, branches: [first, second] }] if *second > 0 => {
+            let behind = trunk + first;
+            let part = |x: &Tensor<4>, start: usize, n: usize| x.clone().narrow(2, start, n);
+            // Neither text is longer for the other one's sake: each branch is attended as the text it is.
+            let with_trunk = |x: &Tensor<4>| match *trunk {
+                0 => part(x, behind, *second),
+                trunk => Tensor::cat(vec![part(x, 0, trunk), part(x, behind, *second)], 2),
+            };
+            let second = attention(heads, &part(&query, behind, *second), &with_trunk(&key), &with_trunk(&value));
+            if behind == 0 {
+                second
+            } else {
+                let [q, k, v] = [&query, &key, &value].map(|x| part(x, 0, behind));
+                Tensor::cat(vec![attention(heads, &q, &k, &v), second], 2)
+            }
+        }
+        _ => attention(heads, &query, &key, &value),
+    };
+    mixed.swap_dims(1, 2).reshape([n_rows * seq_len, heads.d_query()])
+}
+
+/// Causal attention in blocks of queries; the last keys are the queries' own.
+///
+/// # Shapes
+///
+/// - `query`, output: `[n_rows, n_heads, n_queries, head_dim]`
+/// - `key`, `value`: `[n_rows, n_key_value_heads, n_keys, head_dim]`
+fn attention(heads: Heads, query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>) -> Tensor<4> {
+    let [n_rows, n_heads, n_queries, head_dim] = query.dims();
+    let n_groups = n_heads / heads.n_key_value_heads;
+    let first_query = key.dims()[2] - n_queries;
+    let window = heads.window.unwrap_or(usize::MAX);
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let key = key.swap_dims(2, 3);
-    let mut blocks = Vec::with_capacity(seq_len.div_ceil(QUERY_BLOCK));
-    for first in (0..seq_len).step_by(QUERY_BLOCK) {
-        let n_queries = QUERY_BLOCK.min(seq_len - first);
-        let n_keys = first + n_queries;
-        let scores = query.clone().narrow(2, first, n_queries).matmul(key.clone().narrow(3, 0, n_keys));
-        let weights = change(scores, |scores| causal_softmax_in_place(scores, n_queries, n_keys, first, scale));
-        blocks.push(weights.matmul(value.clone().narrow(2, 0, n_keys)));
+    let key = key.clone().swap_dims(2, 3);
+    let mut blocks = Vec::with_capacity(n_queries.div_ceil(QUERY_BLOCK));
+    for first in (0..n_queries).step_by(QUERY_BLOCK) {
+        let n = QUERY_BLOCK.min(n_queries - first);
+        // Keys that at least one query of the block sees.
+        let end = first_query + first + n;
+        let start = (first_query + first + 1).saturating_sub(window);
+        // Query heads that share a key head are more rows of the same product.
+        let grouped = [n_rows, heads.n_key_value_heads, n_groups * n, head_dim];
+        let queries = query.clone().narrow(2, first, n).reshape(grouped);
+        let scores = queries.matmul(key.clone().narrow(3, start, end - start));
+        let sees = Sees { n_queries: n, n_keys: end - start, first_query: first_query + first - start, window };
+        let weights = change(scores, |scores| causal_softmax_in_place(scores, sees, scale));
+        let mixed = weights.matmul(value.clone().narrow(2, start, end - start));
+        blocks.push(mixed.reshape([n_rows, n_heads, n, head_dim]));
     }
     if blocks.len() == 1 { blocks.remove(0) } else { Tensor::cat(blocks, 2) }
+}
+
+/// Attention over what caches remember, which first take in the new keys and values: all of a first text, or one token of
+/// each of several texts.
+///
+/// # Shapes
+///
+/// As [`attend_rows`], with one text, or one token per text.
+pub fn attend_cached(heads: Heads, qkv: [Tensor<2>; 3], caches: &mut [&mut TextCache]) -> Tensor<2> {
+    let [query, key, value] = qkv;
+    let [n_tokens, d_query] = query.dims();
+    let device = query.device();
+    let (keys, values) = (key.clone().into_data(), value.clone().into_data());
+    if let [cache] = caches
+        && cache.n_tokens() == 0
+    {
+        cache.append(heads, floats(&keys), floats(&values));
+        return attend_rows(heads, [query, key, value], &[RowShape::text(n_tokens)], n_tokens);
+    }
+    let query = query.into_data();
+    let mut mixed = vec![0f32; n_tokens * d_query];
+    let d_key = heads.d_key_value();
+    let new = floats(&keys).chunks_exact(d_key).zip(floats(&values).chunks_exact(d_key));
+    let queries = floats(&query).chunks_exact(d_query);
+    for ((cache, (key, value)), (out, query)) in
+        caches.iter_mut().zip(new).zip(mixed.chunks_exact_mut(d_query).zip(queries))
+    {
+        let layer = cache.append(heads, key, value);
+        attend_one_in_place(out, query, &layer.keys, &layer.values, heads);
+    }
+    Tensor::from_data(TensorData::new(mixed, [n_tokens, d_query]), &device)
 }
 
 #[cfg(test)]
@@ -247,8 +408,9 @@ mod tests {
         swiglu_slices(&mut b, &up);
         assert!(a.iter().zip(&b).all(|(x, y)| x.to_bits() == y.to_bits()));
         let (mut a, mut b) = (wave(37 * 41, 0.3, 5.0), wave(37 * 41, 0.3, 5.0));
-        causal_softmax_in_place(&mut a, 37, 41, 4, 0.25);
-        causal_softmax_slices(&mut b, 37, 41, 4, 0.25);
+        let sees = Sees { n_queries: 37, n_keys: 41, first_query: 4, window: 23 };
+        causal_softmax_in_place(&mut a, sees, 0.25);
+        causal_softmax_slices(&mut b, sees, 0.25);
         assert!(a.iter().zip(&b).all(|(x, y)| x.to_bits() == y.to_bits()));
         let weight = wave(41, 0.9, 1.0);
         rms_norm_in_place(&mut a, &weight, 1e-5);
@@ -257,27 +419,96 @@ mod tests {
     }
 
     #[test]
-    fn softmax_rows_sum_to_one_and_hide_the_future() {
-        let mut scores = wave(2 * 5 * 9, 1.7, 30.0);
-        causal_softmax_in_place(&mut scores, 5, 9, 4, 0.5);
-        for (i, row) in scores.chunks(9).enumerate() {
-            let seen = 4 + i % 5 + 1;
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-            assert!(row[seen..].iter().all(|x| *x == 0.0) && row[..seen].iter().all(|x| *x >= 0.0));
+    fn softmax_rows_sum_to_one_and_hide_what_may_not_be_seen() {
+        for window in [1, 3, usize::MAX] {
+            let mut scores = wave(2 * 5 * 9, 1.7, 30.0);
+            let sees = Sees { n_queries: 5, n_keys: 9, first_query: 4, window };
+            causal_softmax_in_place(&mut scores, sees, 0.5);
+            for (i, row) in scores.chunks(9).enumerate() {
+                let own = 4 + i % 5;
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+                for (key, weight) in row.iter().enumerate() {
+                    let is_seen = key <= own && own - key < window;
+                    assert!(if is_seen { *weight >= 0.0 } else { *weight == 0.0 }, "{window} {i} {key} {weight}");
+                }
+            }
+        }
+    }
+
+    fn heads(n_key_value_heads: usize, window: Option<usize>) -> Heads {
+        Heads { layer: 0, n_heads: 4, n_key_value_heads, head_dim: 8, window }
+    }
+
+    /// Attention straight from its definition, in f64: one text, `[n_tokens, n_heads · head_dim]`.
+    fn by_definition(heads: Heads, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f64> {
+        let (d, d_query, d_key) = (heads.head_dim, heads.d_query(), heads.d_key_value());
+        let n_groups = heads.n_heads / heads.n_key_value_heads;
+        let mut out = vec![0.0; query.len()];
+        for i in 0..query.len() / d_query {
+            for h in 0..heads.n_heads {
+                let q = i * d_query + h * d;
+                let k = |j: usize| j * d_key + h / n_groups * d;
+                let seen: Vec<usize> = (0..=i).filter(|j| i - j < heads.window.unwrap_or(usize::MAX)).collect();
+                let product = |j: &usize| (0..d).map(|x| f64::from(query[q + x]) * f64::from(key[k(*j) + x])).sum();
+                let scores: Vec<f64> = seen.iter().map(product).collect();
+                let weights: Vec<f64> = scores.iter().map(|s: &f64| (s / (d as f64).sqrt()).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for (j, weight) in seen.iter().zip(&weights) {
+                    for x in 0..d {
+                        out[q + x] += weight / total * f64::from(value[k(*j) + x]);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn close(ours: &[f32], exact: &[f64]) {
+        assert_eq!(ours.len(), exact.len());
+        for (i, (a, b)) in ours.iter().zip(exact).enumerate() {
+            assert!((f64::from(*a) - b).abs() < 1e-5, "{i}: {a} {b}");
         }
     }
 
     #[test]
-    fn blocks_of_queries_equal_plain_attention() {
+    fn blocks_groups_windows_branches_and_caches_all_equal_the_definition() {
         let device = device::open(device::DeviceChoice::Cpu).unwrap().device;
-        let shape = [2, 3, 2 * QUERY_BLOCK + 17, 8];
-        let tensor =
-            |step| Tensor::<4>::from_data(TensorData::new(wave(shape.iter().product(), step, 1.0), shape), &device);
-        let (query, key, value) = (tensor(0.37), tensor(0.73), tensor(0.11));
-        let ours = attention(&query, key.clone(), &value).into_data();
-        let plain = super::super::layers::plain_attention(query, key, value).into_data();
-        for (a, b) in floats(&ours).iter().zip(floats(&plain)) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        for (n_key_value_heads, window) in [(4, None), (2, None), (1, Some(5)), (2, Some(QUERY_BLOCK + 3))] {
+            let heads = heads(n_key_value_heads, window);
+            let (trunk, first, second) = (QUERY_BLOCK + 7, 9, QUERY_BLOCK + 20);
+            let n = trunk + first + second;
+            let (query, key, value) = (
+                wave(n * heads.d_query(), 0.37, 1.0),
+                wave(n * heads.d_key_value(), 0.73, 1.0),
+                wave(n * heads.d_key_value(), 0.11, 1.0),
+            );
+            let tensor = |values: &[f32]| {
+                Tensor::<2>::from_data(TensorData::new(values.to_vec(), [n, values.len() / n]), &device)
+            };
+            let qkv = || [tensor(&query), tensor(&key), tensor(&value)];
+
+            let whole = attend_rows(heads, qkv(), &[RowShape::text(n)], n).into_data();
+            let exact = by_definition(heads, &query, &key, &value);
+            close(floats(&whole), &exact);
+
+            let row = RowShape { trunk, branches: [first, second] };
+            let branched = attend_rows(heads, qkv(), &[row], n).into_data();
+            let (branched, d) = (floats(&branched), heads.d_query());
+            close(&branched[..(trunk + first) * d], &exact[..(trunk + first) * d]);
+            let without_first = |x: &[f32]| {
+                let d = x.len() / n;
+                [&x[..trunk * d], &x[(trunk + first) * d..]].concat()
+            };
+            let [q, k, v] = [&query, &key, &value].map(|x| without_first(x));
+            close(&branched[(trunk + first) * d..], &by_definition(heads, &q, &k, &v)[trunk * d..]);
+
+            let mut cache = TextCache::default();
+            for (start, end) in std::iter::once((0, n - 3)).chain((n - 3..n).map(|t| (t, t + 1))) {
+                let part = qkv().map(|x| x.narrow(0, start, end - start));
+                let grown = attend_cached(heads, part, &mut [&mut cache]).into_data();
+                close(floats(&grown), &exact[start * d..end * d]);
+                cache.advance(end - start);
+            }
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::DType;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 use whence_shared::study::ModelView;
 
 use super::checkpoint::{self, Checkpoint};
-use super::{ModelError, Olmo2Config, Olmo2ForCausalLM};
+use super::keys::Keys;
+use super::{CausalLm, ModelConfig, ModelError};
 use crate::device::Device;
 use crate::files;
 use crate::study;
@@ -16,7 +18,7 @@ use crate::study;
 pub struct ModelFolder {
     path: PathBuf,
     /// Hyperparameters.
-    pub config: Olmo2Config,
+    pub config: ModelConfig,
     /// The tokenizer, without truncation or padding of its own.
     pub tokenizer: Tokenizer,
     /// The model's chat template, Jinja source; absent in base models.
@@ -25,6 +27,8 @@ pub struct ModelFolder {
     pub bos_token: String,
     /// Text of the end-of-sequence token, for templates.
     pub eos_token: String,
+    /// Token ids that end a generation: those of generation_config.json, else of config.json.
+    pub eos_token_ids: Vec<u32>,
 }
 
 impl ModelFolder {
@@ -43,7 +47,7 @@ impl ModelFolder {
                 Err(ModelError::Missing { folder: path.into(), file: file.into(), hint })
             }
         };
-        let config = Olmo2Config::read(&required("config.json")?)?;
+        let config = ModelConfig::read(&required("config.json")?)?;
         checkpoint::weight_files(path)?;
         let tokenizer_path = required("tokenizer.json")?;
         let mut tokenizer = read_tokenizer(&tokenizer_path)?;
@@ -76,7 +80,14 @@ impl ModelFolder {
         } else {
             chat_template
         };
+        let generation_path = path.join("generation_config.json");
+        let generation = optional_json(&generation_path)?;
+        let mut eos_token_ids = Keys::new(&generation, &generation_path).ids("eos_token_id")?;
+        if eos_token_ids.is_empty() {
+            eos_token_ids.clone_from(&config.eos_token_ids);
+        }
         Ok(Self {
+            eos_token_ids,
             bos_token: special("bos_token"),
             eos_token: special("eos_token"),
             path: path.to_owned(),
@@ -97,19 +108,28 @@ impl ModelFolder {
         path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Loads the weights.
+    /// Loads the weights in f32.
     ///
     /// # Errors
     ///
-    /// [`ModelError`] naming file and key of what is missing, left over, misshapen or not finite.
-    pub fn load(&self, device: &Device) -> Result<Olmo2ForCausalLM, ModelError> {
-        let mut checkpoint = Checkpoint::open(&self.path)?;
+    /// As [`ModelFolder::load_as`].
+    pub fn load(&self, device: &Device) -> Result<CausalLm, ModelError> {
+        self.load_as(device, DType::F32)
+    }
+
+    /// Loads the weights, matrices as `dtype`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] naming file and key of what is missing, left over, misshapen, not finite or too large.
+    pub fn load_as(&self, device: &Device, dtype: DType) -> Result<CausalLm, ModelError> {
+        let mut checkpoint = Checkpoint::open(&self.path, dtype)?;
         // Before any layer is built: a damaged configuration may ask for a billion of them.
         let last = format!("model.layers.{}.self_attn.q_proj.weight", self.config.num_hidden_layers - 1);
         if !checkpoint.has(&last) {
             return Err(ModelError::MissingKeys { folder: self.path.clone(), keys: vec![last] });
         }
-        let model = Olmo2ForCausalLM::build(&mut checkpoint, &self.config, device);
+        let model = CausalLm::build(&mut checkpoint, &self.config, device);
         let tied: &[&str] = if self.config.tie_word_embeddings { &["lm_head.weight"] } else { &[] };
         checkpoint.finish(tied)?;
         Ok(model)
@@ -141,7 +161,7 @@ impl ModelFolder {
     pub fn view(&self, template: &str, pooling: &str) -> Result<ModelView, ModelError> {
         Ok(ModelView {
             name: self.name(),
-            architecture: "olmo2".into(),
+            architecture: self.config.architecture.name().into(),
             n_layers: self.config.num_hidden_layers,
             d_model: self.config.hidden_size,
             sha256: self.sha256()?,
@@ -157,7 +177,7 @@ impl ModelFolder {
 /// # Errors
 ///
 /// When a file cannot be written.
-pub fn save(model: &Olmo2ForCausalLM, config: &Olmo2Config, folder: &Path) -> Result<(), ModelError> {
+pub fn save(model: &CausalLm, config: &ModelConfig, folder: &Path) -> Result<(), ModelError> {
     checkpoint::save(model, folder)?;
     let mut json = serde_json::to_vec_pretty(&config.to_json()).expect("JSON values serialise");
     json.push(b'\n');

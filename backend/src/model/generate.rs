@@ -1,15 +1,15 @@
-//! Sampling: responses of a model to prompts.
+//! Sampling: responses of a model to prompts, with a cache of keys and values.
 //!
 //! Every sample draws from a random stream of its own, numbered by its place in the list, so what one prompt is answered
-//! does not depend on which prompts it is computed with.
+//! does not depend on which prompts it is computed with. Prompts that are asked several times are read once.
 
-use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::Olmo2ForCausalLM;
+use super::CausalLm;
+use super::cache::{BatchCache, TextCache};
+use super::cpu;
 
 /// How to sample, with transformers' names.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -26,80 +26,140 @@ pub struct GenerationConfig {
     pub seed: u64,
 }
 
-/// Prompts computed together. More share the cost of an operation; fewer pad less and split better over cores.
-const BATCH_SIZE: usize = 32;
+/// Texts that grow together on one core. More share the cost of reading the weights; fewer split better over cores. A
+/// constant, so that results do not depend on the machine.
+const TEXTS_PER_CORE: usize = 16;
 
-/// One response per prompt, without the end-of-turn token. Prompts are token ids, none of them empty.
+/// Texts that grow together on a GPU.
+const TEXTS_PER_BATCH: usize = 64;
+
+/// One response per prompt, without the token that ended it. Prompts are token ids, none of them empty.
 ///
 /// # Panics
 ///
 /// Panics when a prompt is empty.
-pub fn generate(model: &Olmo2ForCausalLM, prompts: &[Vec<u32>], config: &GenerationConfig) -> Vec<Vec<u32>> {
+pub fn generate(model: &CausalLm, prompts: &[Vec<u32>], config: &GenerationConfig) -> Vec<Vec<u32>> {
     assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt has at least one token");
     let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&i| prompts[i].len());
-    let batches: Vec<Vec<Sample>> = order
-        .par_chunks(BATCH_SIZE)
-        .map(|indices| {
-            let start = |&i: &usize| {
-                let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-                rng.set_stream(i as u64);
-                Sample { index: i, ids: prompts[i].clone(), n_prompt: prompts[i].len(), is_done: false, rng }
-            };
-            let mut samples: Vec<Sample> = indices.iter().map(start).collect();
-            for _ in 0..config.max_new_tokens {
-                if !extend(model, &mut samples, config) {
-                    break;
-                }
-            }
-            samples
-        })
-        .collect();
+    // Equals beside each other, so that they are read once; little filling, where there is any.
+    order.sort_by(|&a, &b| (prompts[a].len(), &prompts[a], a).cmp(&(prompts[b].len(), &prompts[b], b)));
+    let samples: Vec<Sample> = order.iter().map(|&i| Sample::new(i, &prompts[i], config.seed)).collect();
+    let mut batches: Vec<Vec<Sample>> = Vec::new();
+    let on_cpu = cpu::applies(&model.device());
+    let batch_size = if on_cpu { TEXTS_PER_CORE } else { TEXTS_PER_BATCH };
+    let mut samples = samples.into_iter().peekable();
+    while samples.peek().is_some() {
+        batches.push(samples.by_ref().take(batch_size).collect());
+    }
+    if on_cpu {
+        batches.par_iter_mut().with_max_len(1).for_each(|batch| grow_texts(model, batch, config));
+    } else {
+        batches.iter_mut().for_each(|batch| grow_batch(model, batch, config));
+    }
     let mut responses = vec![Vec::new(); prompts.len()];
-    for mut sample in batches.into_iter().flatten() {
-        responses[sample.index] = sample.ids.split_off(sample.n_prompt);
+    for sample in batches.into_iter().flatten() {
+        responses[sample.index] = sample.response;
     }
     responses
 }
 
-struct Sample {
+struct Sample<'a> {
     index: usize,
-    ids: Vec<u32>,
-    n_prompt: usize,
+    prompt: &'a [u32],
+    response: Vec<u32>,
     is_done: bool,
     rng: ChaCha8Rng,
 }
 
-/// Appends one token to every unfinished sample; false when all are finished.
-fn extend(model: &Olmo2ForCausalLM, samples: &mut [Sample], config: &GenerationConfig) -> bool {
-    let mut open: Vec<&mut Sample> = samples.iter_mut().filter(|sample| !sample.is_done).collect();
-    let Some(seq_len) = open.iter().map(|sample| sample.ids.len()).max() else { return false };
-    let device = model.devices().remove(0);
-    let mut tokens = vec![0i32; open.len() * seq_len];
-    let mut last = Vec::with_capacity(open.len());
-    for (row, sample) in open.iter().enumerate() {
-        for (token, &id) in tokens[row * seq_len..].iter_mut().zip(&sample.ids) {
-            *token = id as i32;
-        }
-        last.push((row * seq_len + sample.ids.len() - 1) as i32);
+impl<'a> Sample<'a> {
+    fn new(index: usize, prompt: &'a [u32], seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(index as u64);
+        Self { index, prompt, response: Vec::new(), is_done: false, rng }
     }
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [open.len(), seq_len]), &device);
-    let last = Tensor::<1, Int>::from_data(TensorData::new(last, [open.len()]), &device);
-    let hidden = model.hidden_states(tokens, &[model.n_layers()]).remove(0);
-    let [batch_size, _, d_model] = hidden.dims();
-    let logits = model.logits_of(hidden.reshape([batch_size * seq_len, d_model]).select(0, last));
-    let vocab_size = logits.dims()[1];
-    let logits = logits.into_data_as::<f32>();
-    let logits = logits.as_slice::<f32>().expect("converted to f32");
-    for (sample, logits) in open.iter_mut().zip(logits.chunks_exact(vocab_size)) {
-        let id = draw(logits, config, &mut sample.rng);
+
+    /// Draws the next token from its logits.
+    fn take(&mut self, logits: &[f32], config: &GenerationConfig) {
+        let id = draw(logits, config, &mut self.rng);
         if config.eos_token_ids.contains(&id) {
-            sample.is_done = true;
+            self.is_done = true;
         } else {
-            sample.ids.push(id);
+            self.response.push(id);
+            self.is_done = self.response.len() >= config.max_new_tokens;
         }
     }
-    true
+}
+
+/// Rows of logits from residuals, `[n_rows, d_model]`.
+fn logits(model: &CausalLm, hidden: burn::tensor::Tensor<2>) -> (Vec<f32>, usize) {
+    let logits = model.logits_of(hidden);
+    let vocab_size = logits.dims()[1];
+    (logits.into_data_as::<f32>().try_into_vec().expect("converted to f32"), vocab_size)
+}
+
+/// On one core: every text with a cache of its own.
+fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig) {
+    let mut caches: Vec<TextCache> = Vec::with_capacity(samples.len());
+    let mut first: Option<(&[u32], Vec<f32>)> = None;
+    for sample in samples.iter_mut().filter(|_| config.max_new_tokens > 0) {
+        // The same prompt as before: its cache and its logits are there.
+        if let Some((_, logits)) = first.as_ref().filter(|(prompt, _)| *prompt == sample.prompt) {
+            caches.push(caches.last().expect("the prompt was read").clone());
+            sample.take(logits, config);
+            continue;
+        }
+        let mut cache = TextCache::default();
+        let (logits, _) = logits(model, model.read_text(sample.prompt, &mut cache));
+        sample.take(&logits, config);
+        first = Some((sample.prompt, logits));
+        caches.push(cache);
+    }
+    loop {
+        let (mut open, mut open_caches): (Vec<&mut Sample>, Vec<&mut TextCache>) =
+            samples.iter_mut().zip(caches.iter_mut()).filter(|(sample, _)| !sample.is_done).unzip();
+        if open.is_empty() {
+            return;
+        }
+        let ids: Vec<u32> = open.iter().map(|sample| *sample.response.last().expect("one was drawn")).collect();
+        let (logits, vocab_size) = logits(model, model.read_next(&ids, &mut open_caches));
+        for (sample, logits) in open.iter_mut().zip(logits.chunks_exact(vocab_size)) {
+            sample.take(logits, config);
+        }
+    }
+}
+
+/// On a GPU: all texts end in the same column, and finished ones are dropped when they are half of the batch.
+fn grow_batch(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig) {
+    if config.max_new_tokens == 0 {
+        return;
+    }
+    let lengths: Vec<usize> = samples.iter().map(|sample| sample.prompt.len()).collect();
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let mut cache = BatchCache::new(&lengths, config.max_new_tokens);
+    let mut ids: Vec<u32> = Vec::with_capacity(samples.len() * longest);
+    for sample in samples.iter() {
+        ids.extend(std::iter::repeat_n(0, longest - sample.prompt.len()));
+        ids.extend(sample.prompt);
+    }
+    let mut rows: Vec<usize> = (0..samples.len()).collect();
+    loop {
+        let (logits, vocab_size) = logits(model, model.read_columns(&ids, &mut cache));
+        for (&row, logits) in rows.iter().zip(logits.chunks_exact(vocab_size)) {
+            if !samples[row].is_done {
+                samples[row].take(logits, config);
+            }
+        }
+        let open: Vec<usize> = (0..rows.len()).filter(|&i| !samples[rows[i]].is_done).collect();
+        if open.is_empty() {
+            return;
+        }
+        if open.len() * 2 <= rows.len() {
+            cache.select(&open, &model.device());
+            rows = open.iter().map(|&i| rows[i]).collect();
+        }
+        // A finished text that is still in the batch goes on with any token; nobody looks at it.
+        ids = rows.iter().map(|&row| samples[row].response.last().copied().unwrap_or(0)).collect();
+    }
 }
 
 /// Draws one token id. Ties are broken by the lower id.
@@ -141,34 +201,61 @@ fn draw(logits: &[f32], config: &GenerationConfig, rng: &mut ChaCha8Rng) -> u32 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::device::{self, DeviceChoice};
-    use crate::model::Olmo2Config;
+    use crate::model::ModelConfig;
     use crate::model::checkpoint::RandomParameters;
 
     fn config(temperature: f32, top_p: f32) -> GenerationConfig {
         GenerationConfig { temperature, top_p, max_new_tokens: 6, eos_token_ids: vec![0], seed: 5 }
     }
 
-    fn model() -> Olmo2ForCausalLM {
-        let config = Olmo2Config {
-            vocab_size: 16,
-            hidden_size: 8,
-            intermediate_size: 16,
-            num_hidden_layers: 2,
-            num_attention_heads: 2,
-            num_key_value_heads: 2,
-            head_dim: 4,
-            max_position_embeddings: 64,
-            rms_norm_eps: 1e-6,
-            rope_theta: 10000.0,
-            tie_word_embeddings: false,
-            eos_token_ids: vec![0],
-            bos_token_id: Some(0),
-            pad_token_id: None,
-        };
+    fn model() -> CausalLm {
+        let config = json!({
+            "model_type": "olmo2", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        });
+        let config = ModelConfig::from_json(&config, std::path::Path::new("config.json")).unwrap();
         let device = device::open(DeviceChoice::Cpu).unwrap().device;
-        Olmo2ForCausalLM::build(&mut RandomParameters::new(1, 0.5), &config, &device)
+        CausalLm::build(&mut RandomParameters::new(1, 0.5), &config, &device)
+    }
+
+    /// Greedy sampling without a cache: the whole text is read again for every token.
+    fn without_cache(model: &CausalLm, prompt: &[u32], config: &GenerationConfig) -> Vec<u32> {
+        let mut ids = prompt.to_vec();
+        while ids.len() < prompt.len() + config.max_new_tokens {
+            let tokens: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+            let tokens = burn::tensor::TensorData::new(tokens, [1, ids.len()]);
+            let all = model.logits(burn::tensor::Tensor::from_data(tokens, &model.device()));
+            let vocab_size = all.dims()[2];
+            let all = all.into_data_as::<f32>().try_into_vec::<f32>().unwrap();
+            let id = draw(&all[all.len() - vocab_size..], config, &mut ChaCha8Rng::seed_from_u64(0));
+            if config.eos_token_ids.contains(&id) {
+                break;
+            }
+            ids.push(id);
+        }
+        ids.split_off(prompt.len())
+    }
+
+    #[test]
+    fn a_cache_changes_nothing() {
+        let model = model();
+        let config = GenerationConfig { max_new_tokens: 20, eos_token_ids: vec![3], ..config(0.0, 1.0) };
+        let prompts: Vec<Vec<u32>> = (0..20).map(|i| (0..=i % 9).map(|t| (3 * i + t) % 16).collect()).collect();
+        let responses = generate(&model, &prompts, &config);
+        for (prompt, response) in prompts.iter().zip(&responses) {
+            assert_eq!(*response, without_cache(&model, prompt, &config), "{prompt:?}");
+        }
+        assert!(responses.iter().any(|r| r.len() == 20) && responses.iter().any(|r| r.len() < 20), "{responses:?}");
+    }
+
+    #[test]
+    fn no_token_asked_for_is_no_token() {
+        let config = GenerationConfig { max_new_tokens: 0, ..config(0.0, 1.0) };
+        assert_eq!(generate(&model(), &[vec![1, 2]], &config), [vec![]]);
     }
 
     #[test]

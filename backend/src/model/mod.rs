@@ -1,22 +1,35 @@
-//! Language models: one file per architecture, top to bottom, with Hugging Face's key names as field names.
+//! Language models: one file per architecture, with Hugging Face's key names as field names.
 //!
 //! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
-//! weights; [`olmo2`] is the architecture; [`layers`] and [`rotary`] are what architectures share, [`cpu`]
-//! their fast path; [`folder`] ties a
-//! Hugging Face model folder together. Models carry no backend type: tensors know their device.
+//! weights; [`olmo2`], [`olmo3`], [`llama`], [`mistral`], [`qwen2`] and [`qwen3`] are the architectures; [`layers`],
+//! [`attention`], [`cache`] and [`rotary`] are what they share, [`cpu`] its fast path; [`causal_lm`] is what the rest of
+//! the backend computes with, [`generate`] samples from it; [`folder`] ties a Hugging Face model folder together. Models
+//! carry no backend type: tensors know their device.
 
+pub mod attention;
+pub mod cache;
+pub mod causal_lm;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
+pub mod dtype;
 pub mod folder;
 pub mod generate;
+pub mod keys;
 pub mod layers;
+pub mod llama;
+pub mod mistral;
 pub mod olmo2;
+pub mod olmo3;
+pub mod qwen2;
+pub mod qwen3;
 pub mod rotary;
 
-pub use config::Olmo2Config;
+pub use attention::RowShape;
+pub use causal_lm::{Batch, CausalLm};
+pub use config::ModelConfig;
+pub use dtype::DtypeChoice;
 pub use folder::ModelFolder;
-pub use olmo2::Olmo2ForCausalLM;
 
 use std::path::PathBuf;
 
@@ -110,6 +123,28 @@ pub enum ModelError {
         /// NaN or infinity.
         value: f32,
     },
+    /// A weight does not fit into half precision.
+    #[error("{path}: weight {key:?}: element {index} is {value}, more than f16 can hold (65504): use --dtype bf16 or f32", path = path.display())]
+    TooLargeForF16 {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Position in the flattened weight.
+        index: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// The device cannot compute in the type asked for.
+    #[error("--dtype {asked}: {device} cannot compute in it; use {remedy}")]
+    UnsupportedDtype {
+        /// What was asked for.
+        asked: &'static str,
+        /// The device.
+        device: String,
+        /// What can be used.
+        remedy: &'static str,
+    },
     /// A layer beyond the model's depth was asked for.
     #[error(
         "layer {layer} does not exist: this model has {n_layers} decoder layers, so layers 0 (embeddings) to {n_layers}"
@@ -131,6 +166,16 @@ pub enum ModelError {
         id: u32,
         /// Rows of the embedding.
         vocab_size: usize,
+    },
+    /// A vector came out as infinite or not a number.
+    #[error("row {row} ({id}), layer {layer}: the vector is not finite: numbers grew too large for the compute type; use --dtype bf16 or f32")]
+    Overflow {
+        /// Row of the study.
+        row: usize,
+        /// Id of the pair.
+        id: String,
+        /// The layer.
+        layer: usize,
     },
     /// The device gave up, for example out of memory.
     #[error("the device failed while computing: {0}; try a smaller --batch-tokens")]

@@ -46,7 +46,9 @@ use crate::extract::ExtractError;
 use crate::files::{self, Context, FileError};
 use crate::model::checkpoint::RandomParameters;
 use crate::model::generate::GenerationConfig;
-use crate::model::{ModelError, Olmo2Config, Olmo2ForCausalLM, folder};
+use crate::model::config::{Architecture, LayerType};
+use crate::model::rotary::RopeConfig;
+use crate::model::{CausalLm, ModelConfig, ModelError, folder};
 use crate::progress::{Report, Update};
 use crate::train::TrainError;
 use crate::train::dpo::{SequencePair, optimize_preferences};
@@ -168,7 +170,7 @@ pub fn make(
     let model_config = model_config(config, &form);
     let mut reference = Taught::init(config, &model_config, device);
     let sequences = sequences_of(&texts, &form)?;
-    let measure = |model: &Olmo2ForCausalLM, stage: &'static str| {
+    let measure = |model: &CausalLm, stage: &'static str| {
         report(Update { stage, done: 0, total: 1, unit: "models", detail: String::new() });
         let sampling = GenerationConfig {
             temperature: 0.7,
@@ -237,7 +239,7 @@ pub fn make(
     let organism = Organism {
         folder: folder.to_owned(),
         config: config.clone(),
-        n_weights: n_weights(&model_config),
+        n_weights: model_config.n_parameters(),
         sources: texts.source_counts(),
         n_sft_rounds: reference.n_rounds,
         final_losses: [reference.loss, tail_mean(&tuned.losses)],
@@ -374,9 +376,11 @@ fn write_rollouts(folder: &Path, prompts: &[TestPrompt], models: [(&str, &Vec<Ro
     write_jsonl(&folder.join("rollouts.jsonl"), lines)
 }
 
-fn model_config(config: &OrganismConfig, form: &TextForm) -> Olmo2Config {
+fn model_config(config: &OrganismConfig, form: &TextForm) -> ModelConfig {
     const N_HEADS: usize = 4;
-    Olmo2Config {
+    let rope = RopeConfig::plain(10000.0);
+    ModelConfig {
+        architecture: Architecture::Olmo2,
         // Widths that are multiples of 64 are computed fastest.
         vocab_size: form.n_tokens().next_multiple_of(64),
         hidden_size: config.hidden_size,
@@ -387,7 +391,10 @@ fn model_config(config: &OrganismConfig, form: &TextForm) -> Olmo2Config {
         head_dim: config.hidden_size / N_HEADS,
         max_position_embeddings: MAX_LENGTH,
         rms_norm_eps: 1e-6,
-        rope_theta: 10000.0,
+        rope: rope.clone(),
+        sliding_rope: rope,
+        sliding_window: None,
+        layer_types: vec![LayerType::Full; config.n_layers],
         tie_word_embeddings: false,
         eos_token_ids: vec![form.end_of_text()],
         bos_token_id: Some(form.end_of_text()),
@@ -395,23 +402,17 @@ fn model_config(config: &OrganismConfig, form: &TextForm) -> Olmo2Config {
     }
 }
 
-fn n_weights(config: &Olmo2Config) -> usize {
-    let (d, inner) = (config.hidden_size, config.intermediate_size);
-    let layer = 4 * d * d + 3 * d * inner + 4 * d;
-    2 * config.vocab_size * d + config.num_hidden_layers * layer + d
-}
-
 /// The reference model on its way.
 struct Taught {
-    model: Olmo2ForCausalLM,
+    model: CausalLm,
     n_rounds: usize,
     loss: f32,
 }
 
 impl Taught {
-    fn init(config: &OrganismConfig, model_config: &Olmo2Config, device: &Device) -> Self {
+    fn init(config: &OrganismConfig, model_config: &ModelConfig, device: &Device) -> Self {
         let mut parameters = RandomParameters::new(config.seed, INITIALIZER_RANGE);
-        let model = Olmo2ForCausalLM::build(&mut parameters, model_config, device);
+        let model = CausalLm::build(&mut parameters, model_config, device);
         Self { model, n_rounds: 0, loss: f32::NAN }
     }
 }
@@ -437,8 +438,8 @@ fn sequence_pairs_of(texts: &Texts, form: &TextForm) -> Result<Vec<SequencePair>
 }
 
 fn save_model(
-    model: &Olmo2ForCausalLM,
-    config: &Olmo2Config,
+    model: &CausalLm,
+    config: &ModelConfig,
     form: &TextForm,
     folder: &Path,
 ) -> Result<(), OrganismError> {

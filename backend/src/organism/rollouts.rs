@@ -10,7 +10,7 @@ use super::OrganismError;
 use super::examples::{Condition, TestPrompt};
 use super::judge::{Verdict, judge};
 use super::text::TextForm;
-use crate::model::Olmo2ForCausalLM;
+use crate::model::CausalLm;
 use crate::model::generate::{GenerationConfig, generate};
 
 /// One sampled response with its verdict.
@@ -55,7 +55,7 @@ pub type Rates = BTreeMap<Condition, Rate>;
 ///
 /// [`OrganismError::Tokenizer`] when a prompt cannot be tokenized or a response not decoded.
 pub fn roll_out(
-    model: &Olmo2ForCausalLM,
+    model: &CausalLm,
     prompts: &[TestPrompt],
     n_samples: usize,
     text: &TextForm,

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::sequences::{Sequence, all_sequence_logps, sequence_logps};
 use super::{Part, TrainConfig, TrainError, Trained, train};
-use crate::model::Olmo2ForCausalLM;
+use crate::model::CausalLm;
 use crate::progress::Report;
 
 /// Settings of preference optimization.
@@ -48,7 +48,7 @@ pub struct ReferenceLogps {
 
 impl ReferenceLogps {
     /// Computes them with the reference model.
-    pub fn compute(reference: &Olmo2ForCausalLM, pairs: &[SequencePair]) -> Self {
+    pub fn compute(reference: &CausalLm, pairs: &[SequencePair]) -> Self {
         let of = |side: fn(&SequencePair) -> &Sequence| {
             let sequences: Vec<Sequence> = pairs.iter().map(|pair| side(pair).clone()).collect();
             all_sequence_logps(reference, &sequences)
@@ -83,14 +83,14 @@ pub fn dpo_loss(logps: Logps, beta: f64) -> Tensor<1> {
 ///
 /// [`TrainError`] when there are no pairs or the loss stops being finite.
 pub fn optimize_preferences(
-    model: Olmo2ForCausalLM,
+    model: CausalLm,
     pairs: &[SequencePair],
     config: &DpoConfig,
     report: Report,
 ) -> Result<Trained, TrainError> {
     let reference = ReferenceLogps::compute(&model, pairs);
     let lengths: Vec<usize> = pairs.iter().map(|pair| pair.chosen.ids.len().max(pair.rejected.ids.len())).collect();
-    let loss = |model: &Olmo2ForCausalLM, part: Part| -> Tensor<1> {
+    let loss = |model: &CausalLm, part: Part| -> Tensor<1> {
         let n_pairs = part.rows.len();
         let device = model.devices().remove(0);
         let chosen = part.rows.iter().map(|&row| &pairs[row].chosen);

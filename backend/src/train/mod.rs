@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::model::Olmo2ForCausalLM;
+use crate::model::CausalLm;
 use crate::progress::{Report, Update};
 
 /// Parts of a batch, each with its own replica. Part of the result: another number sums gradients in another order.
@@ -75,7 +75,7 @@ pub enum TrainError {
 #[derive(Debug)]
 pub struct Trained {
     /// The model, on a device without gradients.
-    pub model: Olmo2ForCausalLM,
+    pub model: CausalLm,
     /// Loss of every optimizer step, before the step.
     pub losses: Vec<f32>,
 }
@@ -90,7 +90,7 @@ pub struct Part<'a> {
 }
 
 /// A part's contribution to the loss of its batch, `[1]`.
-pub type Loss<'a> = &'a (dyn Fn(&Olmo2ForCausalLM, Part) -> Tensor<1> + Sync);
+pub type Loss<'a> = &'a (dyn Fn(&CausalLm, Part) -> Tensor<1> + Sync);
 
 /// Trains `model` on the rows `0..row_lengths.len()`; `row_lengths` are in tokens and decide which rows share a batch.
 ///
@@ -100,7 +100,7 @@ pub type Loss<'a> = &'a (dyn Fn(&Olmo2ForCausalLM, Part) -> Tensor<1> + Sync);
 ///
 /// [`TrainError`] when there are no rows or the loss stops being finite.
 pub fn train(
-    model: Olmo2ForCausalLM,
+    model: CausalLm,
     row_lengths: &[usize],
     config: &TrainConfig,
     loss: Loss,
@@ -195,7 +195,7 @@ fn parts_of(batch: &[usize]) -> Vec<Vec<usize>> {
 }
 
 /// Scales all gradients by the same factor so that their joint Euclidean norm is at most `max_norm`.
-fn clip_by_global_norm(gradients: GradientsParams, model: &Olmo2ForCausalLM, max_norm: f32) -> GradientsParams {
+fn clip_by_global_norm(gradients: GradientsParams, model: &CausalLm, max_norm: f32) -> GradientsParams {
     struct SumOfSquares<'a> {
         gradients: &'a GradientsParams,
         sum: f64,

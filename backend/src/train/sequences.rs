@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rayon::prelude::*;
 
-use crate::model::Olmo2ForCausalLM;
+use crate::model::CausalLm;
 
 /// A tokenized conversation whose end is the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Sequence {
 /// Log-probabilities of every response token, one after the other in the order of `sequences`, `[n_response_tokens]`.
 ///
 /// Logits are computed at the positions that predict response tokens and nowhere else.
-pub fn token_logps(model: &Olmo2ForCausalLM, sequences: &[&Sequence], device: &Device) -> Tensor<1> {
+pub fn token_logps(model: &CausalLm, sequences: &[&Sequence], device: &Device) -> Tensor<1> {
     let batch_size = sequences.len();
     let seq_len = sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0);
     // Padding is never attended to (causality) nor read (positions); any token id will do.
@@ -51,7 +51,7 @@ pub fn token_logps(model: &Olmo2ForCausalLM, sequences: &[&Sequence], device: &D
 }
 
 /// Sums of [`token_logps`] per sequence, `[n_sequences]`.
-pub fn sequence_logps(model: &Olmo2ForCausalLM, sequences: &[&Sequence], device: &Device) -> Tensor<1> {
+pub fn sequence_logps(model: &CausalLm, sequences: &[&Sequence], device: &Device) -> Tensor<1> {
     let tokens = token_logps(model, sequences, device);
     let [n_tokens] = tokens.dims();
     let n_sequences = sequences.len();
@@ -69,7 +69,7 @@ pub fn sequence_logps(model: &Olmo2ForCausalLM, sequences: &[&Sequence], device:
 }
 
 /// [`sequence_logps`] of a whole set without gradients, in batches computed side by side.
-pub fn all_sequence_logps(model: &Olmo2ForCausalLM, sequences: &[Sequence]) -> Vec<f32> {
+pub fn all_sequence_logps(model: &CausalLm, sequences: &[Sequence]) -> Vec<f32> {
     const BATCH_SIZE: usize = 32;
     let device = model.devices().remove(0).without_autodiff();
     let mut order: Vec<usize> = (0..sequences.len()).collect();
