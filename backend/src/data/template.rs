@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 use serde::Serialize;
 use whence_shared::pair::Message;
@@ -78,7 +78,7 @@ impl ChatTemplate {
     /// is not there; [`needs_what_is_not_there`] tells the two apart.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
         let mut context = BTreeMap::from([
-            ("messages", Value::from_serialize(messages)),
+            ("messages", Value::from(Serde(messages))),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
             // Defined and none, as transformers passes them: templates tell that from undefined.
             ("tools", Value::from(())),
@@ -89,7 +89,7 @@ impl ChatTemplate {
                 context.insert(name, Value::from(token.as_str()));
             }
         }
-        self.environment.get_template(NAME)?.render(Value::from_serialize(&context)).map_err(explain)
+        self.environment.get_template(NAME)?.render(Value::from_pairs(context)).map_err(explain)
     }
 }
 
@@ -135,7 +135,7 @@ fn without_generation_tags(source: &str) -> String {
 }
 
 /// Prints values as Python does: `None`, `True` and `False` are capitalised.
-fn python_formatter(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+fn python_formatter(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     if value.is_none() {
         return Ok(out.write_str("None")?);
     }
