@@ -15,6 +15,54 @@ pub fn model(name: &str) -> PathBuf {
     folder().join("olmo2").join(name)
 }
 
+/// The model folders of an architecture, `tests/fixtures/ARCHITECTURE/NAME`, by name.
+///
+/// # Panics
+///
+/// Panics when there are none.
+pub fn models(architecture: &str) -> Vec<(String, PathBuf)> {
+    let folder = folder().join(architecture);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut models: Vec<(String, PathBuf)> = entries
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().join("config.json").is_file())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
+    assert!(!models.is_empty(), "{}: no models", folder.display());
+    models.sort();
+    models
+}
+
+/// One greedy continuation that transformers recorded in `greedy.json` of a model folder.
+#[derive(Debug, Clone)]
+pub struct Greedy {
+    /// What the model continued.
+    pub prompt: Vec<u32>,
+    /// What would have ended it; absent where nothing does.
+    pub eos_token_id: Option<u32>,
+    /// What it said, without the end.
+    pub continuation: Vec<u32>,
+}
+
+/// The greedy continuations of a model folder.
+///
+/// # Panics
+///
+/// Panics when they cannot be read.
+pub fn greedy(model: &Path) -> Vec<Greedy> {
+    let path = model.join("greedy.json");
+    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let cases: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let token = |value: &serde_json::Value| value.as_u64().map(|id| u32::try_from(id).unwrap());
+    let tokens = |value: &serde_json::Value| value.as_array().unwrap().iter().map(|id| token(id).unwrap()).collect();
+    let case = |case: &serde_json::Value| Greedy {
+        prompt: tokens(&case["prompt"]),
+        eos_token_id: token(&case["eos_token_id"]),
+        continuation: tokens(&case["continuation"]),
+    };
+    cases.as_array().unwrap().iter().map(case).collect()
+}
+
 /// Copies the files of a folder (not its subfolders) into another, which is created.
 ///
 /// # Panics

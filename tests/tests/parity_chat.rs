@@ -12,7 +12,7 @@ use whence_backend::model::ModelFolder;
 use whence_shared::pair::Message;
 use whence_tests::fixture;
 
-const CHATS: [&str; 4] = ["olmo", "chatml", "alternating", "json"];
+const CHATS: [&str; 8] = ["olmo", "chatml", "alternating", "json", "reasoning", "cutting", "headers", "brackets"];
 const MAX_TOKENS: usize = 4096;
 
 /// The tokenizer and template of a chat fixture in a whole model folder, which the model `chat` completes.
@@ -72,23 +72,59 @@ fn generation_prompts_are_identical() {
 }
 
 #[test]
-fn token_ids_and_response_tokens_are_identical() {
+fn prompts_for_generation_have_identical_token_ids() {
+    each_case(|name, _, encoder, messages, case| {
+        if !case["generation_ids"].is_null() {
+            let (_, prompt) = messages.split_last().unwrap();
+            assert_eq!(encoder.encode_prompt(prompt).unwrap(), ids(&case["generation_ids"]), "{name}: {messages:?}");
+        }
+    });
+}
+
+#[test]
+fn token_ids_response_tokens_and_turn_ends_are_identical() {
     each_case(|name, _, encoder, messages, case| {
         if case["error"].is_string() {
             return;
         }
-        let response = ids(&case["response"]);
+        let about = format!("{name}: {messages:?}");
         match encoder.encode(messages) {
             Ok(tokens) => {
-                assert_eq!(tokens.ids, ids(&case["ids"]), "{name}: {messages:?}");
+                assert!(!case["response"].is_null(), "{about}: {tokens:?}");
+                assert_eq!(tokens.ids, ids(&case["ids"]), "{about}");
                 let range = [tokens.response.start as u32, tokens.response.end as u32];
-                assert_eq!(range[..], response[..], "{name}: {messages:?}");
+                assert_eq!(range[..], ids(&case["response"]), "{about}");
+                assert_eq!(tokens.turn_end as u64, case["turn_end"].as_u64().unwrap(), "{about}");
                 assert_eq!(tokens.n_cut, 0);
             }
-            Err(Unreadable::EmptyResponse) => assert_eq!(response[0], response[1], "{name}: {messages:?}"),
-            Err(error) => panic!("{name}: {messages:?}: {error}"),
+            Err(Unreadable::EmptyResponse) => {
+                let response = ids(&case["response"]);
+                assert_eq!(response[0], response[1], "{about}");
+            }
+            Err(Unreadable::Template(reason)) => {
+                assert!(case["response"].is_null() && reason.contains("--template FILE"), "{about}: {reason}");
+            }
+            Err(error) => panic!("{about}: {error}"),
         }
     });
+}
+
+#[test]
+fn a_response_is_found_where_it_stands_and_not_where_its_words_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = open("reasoning", folder.path());
+    let encoder = TextEncoder::new(&model, &TemplateChoice::Model, MAX_TOKENS).unwrap();
+    let response = |content: &str| {
+        let messages = [Message::new("user", "yes"), Message::new("assistant", content)];
+        let tokens = encoder.encode(&messages).unwrap();
+        let decode = |ids: &[u32]| model.tokenizer.decode(ids, false).unwrap();
+        (decode(&tokens.ids[tokens.response.clone()]), decode(&tokens.ids[tokens.response.end..tokens.turn_end]))
+    };
+    // The thought says the answer's words too, and the template writes both in a form of its own.
+    let (said, end) = response("<think>yes  \n</think>yes");
+    assert_eq!((said.as_str(), end.as_str()), ("<think>\nyes\n</think>\n\nyes", "<|done|>"));
+    assert_eq!(response("yes").0, "yes");
+    assert_eq!(response("<think>\n</think>\n\nassistant").0, "assistant");
 }
 
 #[test]
@@ -100,6 +136,7 @@ fn a_longer_text_is_cut_on_the_right_and_says_by_how_much() {
         let messages = [Message::new("user", "Count"), Message::new("assistant", "one two three four five six seven")];
         let tokens = whole.encode(&messages).unwrap();
         let (start, end) = (tokens.response.start, tokens.response.end);
+        assert!(end < tokens.turn_end && tokens.turn_end <= tokens.ids.len(), "{name}: an end of turn follows");
         for max_tokens in 1..tokens.ids.len() {
             let cut = TextEncoder::new(&model, &TemplateChoice::Model, max_tokens).unwrap().encode(&messages);
             if max_tokens <= start {
@@ -109,6 +146,7 @@ fn a_longer_text_is_cut_on_the_right_and_says_by_how_much() {
             let cut = cut.unwrap();
             assert_eq!(cut.ids, tokens.ids[..max_tokens], "{name}");
             assert_eq!((cut.response.start, cut.response.end), (start, end.min(max_tokens)), "{name}");
+            assert_eq!(cut.turn_end, tokens.turn_end.min(max_tokens), "{name}");
             assert_eq!(cut.n_cut, end.saturating_sub(max_tokens), "{name}");
         }
     }
@@ -133,20 +171,46 @@ fn plain_strings_tokenize_identically_with_and_without_special_tokens() {
             }
             n_different += usize::from(case["ids"] != case["ids_with_special_tokens"]);
         }
-        assert_eq!(n_different > 0, name == "alternating", "only its tokenizer adds tokens of its own");
+        let adds = ["alternating", "cutting", "headers", "brackets"].contains(&name);
+        assert_eq!(n_different > 0, adds, "{name}: only the tokenizers of these add tokens of their own");
     }
 }
 
 #[test]
 fn without_a_template_the_response_follows_the_prompt_and_the_tokenizer_adds_its_special_tokens() {
+    // Adds a beginning; a beginning and an end; nothing.
+    for (name, beginning, end) in [("alternating", "<s>", ""), ("cutting", "<|begin|>", "<|end|>"), ("olmo", "", "")] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = open(name, folder.path());
+        let encoder = TextEncoder::new(&model, &TemplateChoice::None, MAX_TOKENS).unwrap();
+        let messages = [Message::new("user", "What is it?"), Message::new("assistant", " A cat.")];
+        let tokens = encoder.encode(&messages).unwrap();
+        let whole = model.tokenizer.encode("What is it? A cat.", true).unwrap();
+        assert_eq!(tokens.ids, whole.get_ids());
+        let decode = |ids: &[u32]| model.tokenizer.decode(ids, false).unwrap();
+        assert_eq!(decode(&tokens.ids[tokens.response.clone()]), " A cat.");
+        assert_eq!(decode(&tokens.ids[..tokens.response.start]), format!("{beginning}What is it?"));
+        assert_eq!(decode(&tokens.ids[tokens.response.end..tokens.turn_end]), end);
+        let prompt = encoder.encode_prompt(&messages[..1]).unwrap();
+        assert_eq!(prompt, tokens.ids[..tokens.response.start], "{name}: nothing ends a prompt");
+    }
+}
+
+#[test]
+fn a_template_that_asks_for_what_is_not_there_is_refused_before_the_first_row() {
     let folder = tempfile::tempdir().unwrap();
-    let model = open("alternating", folder.path());
-    let encoder = TextEncoder::new(&model, &TemplateChoice::None, MAX_TOKENS).unwrap();
-    let tokens = encoder.encode(&[Message::new("user", "What is it?"), Message::new("assistant", " A cat.")]).unwrap();
-    let whole = model.tokenizer.encode("What is it? A cat.", true).unwrap();
-    assert_eq!(tokens.ids, whole.get_ids());
-    assert_eq!(model.tokenizer.id_to_token(tokens.ids[0]).unwrap(), "<s>");
-    assert_eq!(model.tokenizer.decode(&tokens.ids[tokens.response], false).unwrap(), " A cat.");
+    let model = open("olmo", folder.path());
+    let file = folder.path().join("dated.jinja");
+    for (source, named) in [
+        ("{{ strftime_now('%Y') }}{{ messages[-1].content }}", "--template FILE"),
+        ("{{ messages | unheard_of }}", "unheard_of"),
+        ("{{ messages[-1].content", "dated.jinja"),
+    ] {
+        fs::write(&file, source).unwrap();
+        let choice = TemplateChoice::File(file.clone());
+        let error = TextEncoder::new(&model, &choice, MAX_TOKENS).err().expect("refused").to_string();
+        assert!(error.contains(named) && error.contains("dated.jinja"), "{error}");
+    }
 }
 
 #[test]
