@@ -4,18 +4,26 @@
 //! The fixtures in tests/fixtures/ARCHITECTURE hold what transformers computed; make_models.py says how, and which
 //! options each model was made to show.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use whence_backend::device::{self, DeviceChoice, OpenDevice};
 use whence_backend::model::checkpoint::Checkpoint;
 use whence_backend::model::generate::{GenerationConfig, generate};
-use whence_backend::model::{Olmo2Config, Olmo2ForCausalLM};
+use whence_backend::model::{CausalLm, ModelConfig};
 use whence_tests::fixture::{self, Greedy, Tensors, relative_difference};
 
 /// Every architecture with recorded activations; all its models are tested on the CPU.
-const ARCHITECTURES: [&str; 1] = ["olmo2"];
+const ARCHITECTURES: [&str; 6] = ["olmo2", "olmo3", "llama", "mistral", "qwen2", "qwen3"];
 /// Models for the GPU, the shapes and options among them that differ: on a software rasteriser every shape costs seconds
 /// of shader compilation, and how weights are stored does not matter to a device.
-const GPU_MODELS: [(&str, &[&str]); 1] = [("olmo2", &["mha-tied", "gqa-head-dim", "odd"])];
+const GPU_MODELS: [(&str, &[&str]); 6] = [
+    ("olmo2", &["gqa-head-dim", "odd"]),
+    ("olmo3", &["yarn-released"]),
+    ("llama", &["gqa-tied"]),
+    ("mistral", &["window"]),
+    ("qwen2", &["window"]),
+    ("qwen3", &["yarn"]),
+];
 /// Largest difference over largest value, f32 against f32.
 const CPU_TOLERANCE: f32 = 1e-4;
 const GPU_TOLERANCE: f32 = 1e-3;
@@ -26,7 +34,7 @@ const N_NEW_TOKENS: usize = 24;
 struct Recorded {
     /// ARCHITECTURE/NAME.
     name: String,
-    model: Olmo2ForCausalLM,
+    model: CausalLm,
     expected: Tensors,
     greedy: Vec<Greedy>,
 }
@@ -34,10 +42,11 @@ struct Recorded {
 impl Recorded {
     fn load(architecture: &str, name: &str, device: &OpenDevice) -> Self {
         let folder = fixture::folder().join(architecture).join(name);
-        let config = Olmo2Config::read(&folder.join("config.json")).unwrap();
-        let mut checkpoint = Checkpoint::open(&folder).unwrap();
-        let model = Olmo2ForCausalLM::build(&mut checkpoint, &config, &device.device);
+        let config = ModelConfig::read(&folder.join("config.json")).unwrap();
+        let mut checkpoint = Checkpoint::open(&folder, DType::F32).unwrap();
+        let model = CausalLm::build(&mut checkpoint, &config, &device.device);
         checkpoint.finish(&[]).unwrap();
+        assert_eq!(model.num_params(), config.n_parameters(), "{architecture}/{name}");
         let expected = Tensors::read(&folder.join("expected.safetensors"));
         Self { name: format!("{architecture}/{name}"), model, expected, greedy: fixture::greedy(&folder) }
     }
@@ -160,6 +169,11 @@ fn hidden_states_and_logits_equal_transformers_on_wgpu() {
 fn greedy_continuations_equal_transformers_on_cpu() {
     let device = device::open(DeviceChoice::Cpu).unwrap();
     each_model(&device, greedy_continuations_equal_transformers);
+}
+
+#[test]
+fn greedy_continuations_equal_transformers_on_wgpu() {
+    each_gpu_model(|recorded, _| greedy_continuations_equal_transformers(recorded));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use whence_backend::data::pairs::PairWriter;
 use whence_backend::device::{self, DeviceChoice, OpenDevice};
 use whence_backend::extract::{ExtractOptions, extract};
 use whence_backend::model::checkpoint::RandomParameters;
-use whence_backend::model::{ModelFolder, Olmo2Config, Olmo2ForCausalLM, folder};
+use whence_backend::model::{ModelFolder, ModelConfig, CausalLm, folder};
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
 use whence_shared::pair::{Message, Pair};
@@ -198,17 +198,17 @@ impl Bench {
         for file in ["tokenizer.json", "tokenizer_config.json"] {
             fs::copy(template.join(file), model_folder.join(file)).map_err(|error| say(&error))?;
         }
-        let config = Olmo2Config {
+        let config = ModelConfig {
             hidden_size: shape.hidden,
             intermediate_size: shape.intermediate,
             num_hidden_layers: shape.layers,
             num_attention_heads: shape.heads,
             num_key_value_heads: shape.heads,
             head_dim: shape.hidden / shape.heads,
-            ..Olmo2Config::read(&template.join("config.json")).map_err(|error| say(&error))?
+            ..ModelConfig::read(&template.join("config.json")).map_err(|error| say(&error))?
         };
         let mut parameters = RandomParameters::new(0, 1.0 / (shape.hidden as f32).sqrt());
-        let model = Olmo2ForCausalLM::build(&mut parameters, &config, &device.device);
+        let model = CausalLm::build(&mut parameters, &config, &device.device);
         folder::save(&model, &config, &model_folder).map_err(|error| say(&error))?;
 
         let pairs = pairs(n_pairs);
