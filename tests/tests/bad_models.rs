@@ -202,16 +202,16 @@ fn a_weight_that_is_not_finite_is_named() {
 fn a_configuration_that_is_not_supported_is_named_with_its_key() {
     for (key, value, parts) in [
         ("model_type", json!("gpt2"), ["model_type", "olmo2", "gpt2"]),
-        ("model_type", json!("llama"), ["model_type", "olmo2", "llama"]),
+        ("model_type", json!("olmo"), ["model_type", "olmo2", "olmo"]),
         ("model_type", Value::Null, ["model_type", "expected", "config.json"]),
         ("hidden_act", json!("gelu"), ["hidden_act", "silu", "gelu"]),
         ("attention_bias", json!(true), ["attention_bias", "false", "true"]),
         (
             "rope_parameters",
-            json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}),
-            ["rope", "default", "yarn"],
+            json!({"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}),
+            ["rope_parameters.rope_type", "default", "longrope"],
         ),
-        ("rope_parameters", json!({"rope_type": "default", "rope_theta": "big"}), ["rope_theta", "a number", "big"]),
+        ("rope_parameters", json!({"rope_type": "default", "rope_theta": "big"}), ["rope_theta", "a positive number", "big"]),
         ("num_key_value_heads", json!(3), ["num_key_value_heads", "a divisor", "3"]),
         ("head_dim", json!(7), ["head_dim", "even", "7"]),
         ("hidden_size", json!("wide"), ["hidden_size", "expected", "wide"]),
@@ -233,9 +233,9 @@ fn rope_scaling_in_the_older_spelling_is_named() {
         .config(|config| {
             config.remove("rope_parameters");
             config.insert("rope_theta".into(), json!(500_000.0));
-            config.insert("rope_scaling".into(), json!({"type": "linear", "factor": 2.0}));
+            config.insert("rope_scaling".into(), json!({"type": "dynamic", "factor": 2.0}));
         })
-        .refused(&["config.json", "rope_scaling", "linear", "default"]);
+        .refused(&["config.json", "rope_scaling", "dynamic", "default"]);
 }
 
 #[test]

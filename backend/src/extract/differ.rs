@@ -195,14 +195,19 @@ impl<'a> Row<'a> {
     fn of_pair(item: usize, chosen: &'a Tokens, rejected: &'a Tokens) -> Self {
         let same = chosen.ids.iter().zip(&rejected.ids).take_while(|(a, b)| a == b).count();
         let trunk = same.min(chosen.response.start).min(rejected.response.start);
-        let branches = [chosen.ids.len() - trunk, rejected.ids.len() - trunk];
+        // Which text comes first must not depend on which was chosen: a pair with its sides switched is computed in the
+        // same way, and comes out as the same numbers with the other sign.
+        let mut texts = [(Side::Chosen, chosen), (Side::Rejected, rejected)];
+        texts.sort_by_key(|(_, tokens)| (&tokens.ids, tokens.response.start, tokens.response.end));
+        let [(first_side, first), (second_side, second)] = texts;
+        let branches = [first.ids.len() - trunk, second.ids.len() - trunk];
         Self {
             item,
             shape: RowShape { trunk, branches },
-            parts: vec![&chosen.ids, &rejected.ids[trunk..]],
+            parts: vec![&first.ids, &second.ids[trunk..]],
             texts: vec![
-                Text { side: Some(Side::Chosen), tokens: chosen, skipped: 0, trunk },
-                Text { side: Some(Side::Rejected), tokens: rejected, skipped: branches[0], trunk },
+                Text { side: Some(first_side), tokens: first, skipped: 0, trunk },
+                Text { side: Some(second_side), tokens: second, skipped: branches[0], trunk },
             ],
         }
     }

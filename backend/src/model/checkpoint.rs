@@ -270,7 +270,10 @@ pub fn weights_of<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     }
     impl ModuleVisitor for Collector {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.weights.insert(self.path.join("."), param.val().into_data_as::<f32>());
+            // A model of any architecture is a decoder in a shell; a checkpoint knows only what is in it.
+            let key = self.path.join(".");
+            let key = key.strip_prefix("decoder.").unwrap_or(&key).to_owned();
+            self.weights.insert(key, param.val().into_data_as::<f32>());
         }
         fn enter_module(&mut self, name: &str, _container_type: &str) {
             self.path.push(name.to_owned());
