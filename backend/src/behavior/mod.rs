@@ -18,7 +18,7 @@ use whence_shared::study::{BehaviorExample, BehaviorView};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{Differ, ExtractError, Remark, VectorsManifest, manifest};
+use crate::extract::{Budget, Differ, ExtractError, Remark, VectorsManifest, manifest};
 use crate::files::{self, FileError};
 use crate::model::ModelFolder;
 use crate::progress::{Report, Update};
@@ -192,8 +192,8 @@ pub fn define(
 
     let pairs: Vec<Pair> = given.iter().enumerate().map(|(i, pair)| as_pair(i, pair)).collect();
     let model = folder.load(device).map_err(ExtractError::from)?;
-    let differ =
-        Differ { model: &model, encoder: &encoder, device, layers: &layers, batch_tokens: options.batch_tokens };
+    let budget = Budget::new(options.batch_tokens);
+    let differ = Differ { model: &model, encoder: &encoder, device, layers: &layers, budget: &budget };
     let progress = |done: u64, _tokens: u64| {
         report(Update { stage: "behavior", done, total: pairs.len() as u64, unit: "pairs", detail: String::new() });
     };

@@ -11,8 +11,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use whence_shared::pair::{Pair, Side};
 
+use super::budget::{self, BatchError, Budget};
+use super::source::BlockSource;
 use crate::data::tokens::{TextEncoder, Tokens, Unreadable};
-use crate::device;
+use crate::device::{self, DeviceFailure};
 use crate::model::{ModelError, Olmo2ForCausalLM};
 
 /// Computes vectors of pairs with one model.
@@ -25,8 +27,8 @@ pub struct Differ<'a> {
     pub device: &'a Device,
     /// Layers asked for, ascending, 0 = embeddings.
     pub layers: &'a [usize],
-    /// Most tokens in one padded batch; on the CPU it only decides how often progress is reported.
-    pub batch_tokens: usize,
+    /// Most tokens in one padded batch; on the CPU, where nothing is padded, it has no effect.
+    pub budget: &'a Budget,
 }
 
 /// Something about a pair's vector that a reader should know.
@@ -55,6 +57,27 @@ pub struct Block {
     pub remarks: Vec<Remark>,
     /// Tokens the model read.
     pub n_tokens: u64,
+    /// Log-probabilities of the responses, one entry per pair, when asked for.
+    pub logps: Option<Vec<PairLogps>>,
+}
+
+/// Log-probabilities of a pair's responses under the model, in nats. NaN where the pair could not be read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairLogps {
+    /// Sum over the chosen response's tokens.
+    pub chosen_sum: f32,
+    /// Mean over the chosen response's tokens.
+    pub chosen_mean: f32,
+    /// Sum over the rejected response's tokens.
+    pub rejected_sum: f32,
+    /// Mean over the rejected response's tokens.
+    pub rejected_mean: f32,
+}
+
+/// Pairs with the tokens of both sides.
+pub struct Encoded {
+    ids: Vec<String>,
+    sides: Vec<[Result<Tokens, Unreadable>; 2]>,
 }
 
 /// How far a block is: called with pairs done and tokens done since the block began, from any thread.
@@ -69,8 +92,29 @@ impl Differ<'_> {
     ///
     /// [`ModelError::Device`] when the device fails. Pairs that cannot be read are no error: they are remarked on.
     pub fn block(&self, pairs: &[Pair], first_row: usize, progress: BlockProgress) -> Result<Block, ModelError> {
-        let encoded: Vec<[Result<Tokens, Unreadable>; 2]> =
-            pairs.par_iter().map(|pair| SIDES.map(|side| self.encoder.encode(&pair.conversation(side)))).collect();
+        self.compute(&self.prepare(pairs), first_row, self.layers, progress)
+    }
+}
+
+impl BlockSource for Differ<'_> {
+    type Prepared = Encoded;
+
+    fn prepare(&self, pairs: &[Pair]) -> Encoded {
+        let sides = |pair: &Pair| SIDES.map(|side| self.encoder.encode(&pair.conversation(side)));
+        Encoded {
+            ids: pairs.iter().map(|pair| pair.id.clone()).collect(),
+            sides: pairs.par_iter().map(sides).collect(),
+        }
+    }
+
+    fn compute(
+        &self,
+        prepared: &Encoded,
+        first_row: usize,
+        layers: &[usize],
+        progress: BlockProgress,
+    ) -> Result<Block, ModelError> {
+        let encoded = &prepared.sides;
         let mut remarks = Vec::new();
         for (i, sides) in encoded.iter().enumerate() {
             for (side, tokens) in SIDES.iter().zip(sides) {
@@ -81,7 +125,7 @@ impl Differ<'_> {
                     }
                     Err(why) => (true, why.to_string()),
                 };
-                let id = pairs[i].id.clone();
+                let id = prepared.ids[i].clone();
                 remarks.push(Remark { row: first_row + i, id, side: side.name().into(), no_vector, reason });
             }
         }
@@ -99,26 +143,41 @@ impl Differ<'_> {
         let counter = Counter { conversations: AtomicU64::new(0), tokens: AtomicU64::new(0), progress };
         let pooled: Vec<(usize, usize, Vec<Vec<f32>>)> = if device::is_cpu(self.device) {
             let compute = |c: &Conversation| -> Result<_, ModelError> {
-                let pooled = self.pool(std::slice::from_ref(c))?.remove(0);
+                let pooled = self.pool(std::slice::from_ref(c), layers)?.remove(0);
                 counter.add(1, c.n_tokens());
                 Ok((c.pair, c.side, pooled))
             };
             // One conversation at a time per thread: a thread takes the next longest when it is done.
             work.par_iter().with_max_len(1).map(compute).collect::<Result<_, _>>()?
         } else {
-            let mut all = Vec::with_capacity(work.len());
-            for batch in batches(&work, self.batch_tokens) {
-                let pooled = self.pool(batch)?;
+            let compute = |batch: &[Conversation]| -> Result<Vec<_>, ModelError> {
+                let pooled = device::guarded(|| self.pool(batch, layers), ModelError::from)?;
                 counter.add(batch.len() as u64, batch.iter().map(Conversation::n_tokens).sum());
-                all.extend(batch.iter().zip(pooled).map(|(c, pooled)| (c.pair, c.side, pooled)));
-            }
-            all
+                Ok(batch.iter().zip(pooled).map(|(c, pooled)| (c.pair, c.side, pooled)).collect())
+            };
+            let length = |c: &Conversation| c.tokens.ids.len();
+            let is_no_room = |error: &ModelError| {
+                let is_no_room = matches!(error, ModelError::NoRoom(_));
+                if is_no_room {
+                    self.device.memory_cleanup();
+                }
+                is_no_room
+            };
+            budget::in_batches(&work, self.budget, length, is_no_room, compute).map_err(|error| match error {
+                BatchError::Other(error) => error,
+                BatchError::Alone { index, source } => ModelError::TooLong {
+                    row: first_row + work[index].pair,
+                    side: SIDES[work[index].side].name(),
+                    n_tokens: work[index].tokens.ids.len(),
+                    reason: source.to_string(),
+                },
+            })?
         };
 
         let d_model = pooled.first().and_then(|(_, _, layers)| layers.first()).map_or(0, Vec::len);
-        let mut vectors = vec![vec![0f32; pairs.len() * d_model]; self.layers.len()];
-        for (pair, side, layers) in &pooled {
-            for (vectors, pooled) in vectors.iter_mut().zip(layers) {
+        let mut vectors = vec![vec![0f32; encoded.len() * d_model]; layers.len()];
+        for (pair, side, means) in &pooled {
+            for (vectors, pooled) in vectors.iter_mut().zip(means) {
                 let row = &mut vectors[pair * d_model..(pair + 1) * d_model];
                 // The sum of a term and its negative counterpart: the same bits whichever side comes first.
                 for (x, a) in row.iter_mut().zip(pooled) {
@@ -126,13 +185,15 @@ impl Differ<'_> {
                 }
             }
         }
-        Ok(Block { vectors, d_model, remarks, n_tokens: counter.tokens.into_inner() })
+        Ok(Block { vectors, d_model, remarks, n_tokens: counter.tokens.into_inner(), logps: None })
     }
+}
 
+impl Differ<'_> {
     /// ā of each conversation at every layer: the mean over its response tokens, in f32.
     ///
     /// Returns per conversation, per layer, `[d_model]`.
-    fn pool(&self, batch: &[Conversation]) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
+    fn pool(&self, batch: &[Conversation], layers: &[usize]) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
         let batch_size = batch.len();
         let seq_len = batch.iter().map(|c| c.tokens.ids.len()).max().unwrap_or(0);
         let mut ids = vec![0i32; batch_size * seq_len];
@@ -142,8 +203,8 @@ impl Differ<'_> {
             }
         }
         let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch_size, seq_len]), self.device);
-        let hidden = self.model.hidden_states(tokens, self.layers);
-        let mut pooled = vec![Vec::with_capacity(self.layers.len()); batch_size];
+        let hidden = self.model.hidden_states(tokens, layers);
+        let mut pooled = vec![Vec::with_capacity(layers.len()); batch_size];
         if let [c] = batch {
             let response = c.tokens.response.clone();
             for x in hidden {
@@ -200,20 +261,7 @@ impl Counter<'_> {
     }
 }
 
-/// Cuts conversations, longest first, into batches whose padded size is at most `batch_tokens` (at least one each).
-fn batches<'c, 'a>(work: &'c [Conversation<'a>], batch_tokens: usize) -> Vec<&'c [Conversation<'a>]> {
-    let mut batches = Vec::new();
-    let mut rest = work;
-    while let Some(longest) = rest.first() {
-        let n = (batch_tokens / longest.tokens.ids.len().max(1)).clamp(1, rest.len());
-        let (batch, others) = rest.split_at(n);
-        batches.push(batch);
-        rest = others;
-    }
-    batches
-}
-
 fn read(x: Tensor<1>) -> Result<Vec<f32>, ModelError> {
-    let data = x.try_into_data().map_err(|error| ModelError::Device(format!("{error:?}")))?;
+    let data = x.try_into_data().map_err(|error| ModelError::from(DeviceFailure::of(&format!("{error:?}"))))?;
     data.try_into_vec::<f32>().map_err(|error| ModelError::Device(format!("{error:?}")))
 }

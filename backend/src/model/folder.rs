@@ -9,8 +9,7 @@ use whence_shared::study::ModelView;
 use super::checkpoint::{self, Checkpoint};
 use super::{ModelError, Olmo2Config, Olmo2ForCausalLM};
 use crate::device::Device;
-use crate::files;
-use crate::study;
+use crate::{files, hashes, study};
 
 /// An opened model folder: everything but the weights is read and checked.
 pub struct ModelFolder {
@@ -116,7 +115,7 @@ impl ModelFolder {
     }
 
     /// Hash of everything that decides what the model computes from a text: configuration, weights, tokenizer, chat
-    /// template. Reads every weight once.
+    /// template. Reads every weight once, and again only when a file has changed ([`hashes`]).
     ///
     /// # Errors
     ///
@@ -128,7 +127,7 @@ impl ModelFolder {
             self.chat_template.clone().unwrap_or_default(),
         ];
         for file in checkpoint::weight_files(&self.path)? {
-            parts.push(files::sha256_of_file(&file)?);
+            parts.push(hashes::sha256_of_file(&file)?);
         }
         Ok(study::inputs_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>()))
     }

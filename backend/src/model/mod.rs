@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::device::DeviceFailure;
 use crate::files::FileError;
 
 /// What can be wrong with a model folder. Every variant names the file and, where there is one, the key.
@@ -132,9 +133,42 @@ pub enum ModelError {
         /// Rows of the embedding.
         vocab_size: usize,
     },
-    /// The device gave up, for example out of memory.
+    /// The device gave up.
     #[error("the device failed while computing: {0}; try a smaller --batch-tokens")]
     Device(String),
+    /// The device ran out of memory; less at once may fit.
+    #[error("out of device memory: {0}; try a smaller --batch-tokens")]
+    NoRoom(String),
+    /// One conversation alone does not fit into the device's memory.
+    #[error(
+        "row {row}: the {side} conversation of {n_tokens} tokens alone does not fit into the device's memory ({reason}); \
+         lower --max-tokens below {n_tokens}, or use --device cpu or a device with more memory"
+    )]
+    TooLong {
+        /// Row of the study.
+        row: usize,
+        /// `chosen` or `rejected`.
+        side: &'static str,
+        /// Its length.
+        n_tokens: usize,
+        /// What the device said.
+        reason: String,
+    },
+    /// The device is gone.
+    #[error(
+        "the device was lost while computing: {0}; finished parts are kept: run the same command again to continue"
+    )]
+    DeviceLost(String),
+}
+
+impl From<DeviceFailure> for ModelError {
+    fn from(failure: DeviceFailure) -> Self {
+        match failure {
+            DeviceFailure::NoRoom(reason) => Self::NoRoom(reason),
+            DeviceFailure::Lost(reason) => Self::DeviceLost(reason),
+            DeviceFailure::Other(reason) => Self::Device(reason),
+        }
+    }
 }
 
 fn some_of(keys: &[String]) -> String {

@@ -19,7 +19,7 @@ use super::rollouts::BehaviorPair;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::Differ;
+use crate::extract::{Budget, Differ};
 use crate::model::ModelFolder;
 
 /// How well one layer's ranking finds the culprits.
@@ -56,7 +56,8 @@ pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Ve
     let encoder = TextEncoder::new(&folder, &TemplateChoice::Model, folder.config.max_position_embeddings)
         .map_err(|error| OrganismError::Tokenizer(error.to_string()))?;
     let layers: Vec<usize> = (0..=folder.config.num_hidden_layers).collect();
-    let differ = Differ { model: &model, encoder: &encoder, device, layers: &layers, batch_tokens: 4096 };
+    let budget = Budget::new(4096);
+    let differ = Differ { model: &model, encoder: &encoder, device, layers: &layers, budget: &budget };
     let pair = |id: &str, prompt: Vec<Message>, chosen: &str, rejected: &str| Pair {
         id: id.to_owned(),
         prompt,
