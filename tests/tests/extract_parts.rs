@@ -85,7 +85,10 @@ fn malformed_parts_and_devices_are_refused_with_what_is_expected() {
         assert!(!run.success && run.stderr.contains(said), "{list}: {}", run.stderr);
     }
     if device::open(DeviceChoice::Wgpu).is_ok() {
-        whence(made.args(&["--device", "wgpu:99"])).fails_naming(&["no device wgpu:99", "expected wgpu:0"]);
+        let mut command = Command::new(binary::path());
+        // Graphics drivers complain about a missing one in lines that look like ours.
+        command.args(made.args(&["--device", "wgpu:99"])).env("XDG_RUNTIME_DIR", made.study());
+        binary::finish(command).fails_naming(&["no device wgpu:99", "expected wgpu:0"]);
     }
 }
 
@@ -215,9 +218,9 @@ fn several_workers_on_a_graphics_adapter_give_the_same_bytes() {
         eprintln!("skipped: {error}");
         return;
     }
-    let made = Made::of(&synthetic(48));
+    let made = Made::of(&synthetic(36));
     made.extract(&[&RANGES[..], &["--device", "wgpu"]].concat());
-    for list in ["wgpu,wgpu", "wgpu:0", "wgpu:0,wgpu:0"] {
+    for list in ["wgpu,wgpu", "wgpu:0,wgpu:0"] {
         let again = made.again();
         let run = again.extract(&[&RANGES[..], &["--device", list]].concat());
         assert!(run.stderr.contains("peak memory") && run.stderr.contains("held"), "{}", run.stderr);
