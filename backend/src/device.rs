@@ -2,13 +2,16 @@
 //!
 //! The rest of the backend asks for a [`Device`] and for the few facts below about it.
 
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 pub use burn::tensor::Device;
 use thiserror::Error;
 
-/// What `--device` accepts.
+/// A kind of device that `--device` accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
     /// A GPU when this build and machine have one, else the CPU.
@@ -16,7 +19,7 @@ pub enum DeviceChoice {
     Auto,
     /// The CPU: pure Rust, SIMD, every core.
     Cpu,
-    /// The default graphics adapter through WGSL (Vulkan, Metal, DX12); may be a software rasteriser.
+    /// A graphics adapter through WGSL (Vulkan, Metal, DX12); may be a software rasteriser.
     Wgpu,
     /// A Vulkan GPU through SPIR-V, with tensor cores where the card has them.
     Vulkan,
@@ -32,6 +35,10 @@ impl DeviceChoice {
         ("vulkan", DeviceChoice::Vulkan),
         ("cuda", DeviceChoice::Cuda),
     ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, choice)| *choice == self).map_or("auto", |(name, _)| name)
+    }
 }
 
 impl FromStr for DeviceChoice {
@@ -48,8 +55,69 @@ impl FromStr for DeviceChoice {
 
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, choice)| choice == self).map_or("auto", |(name, _)| name);
-        f.write_str(name)
+        f.write_str(self.name())
+    }
+}
+
+/// One device as typed: `vulkan`, or `vulkan:1` for the second adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DevicePlace {
+    /// The kind.
+    pub choice: DeviceChoice,
+    /// Which of that kind, from 0 in the system's order; the best one when left out.
+    pub index: Option<usize>,
+}
+
+impl From<DeviceChoice> for DevicePlace {
+    fn from(choice: DeviceChoice) -> Self {
+        Self { choice, index: None }
+    }
+}
+
+impl FromStr for DevicePlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((choice, index)) = text.split_once(':') else { return Ok(text.parse::<DeviceChoice>()?.into()) };
+        let choice: DeviceChoice = choice.parse()?;
+        if matches!(choice, DeviceChoice::Auto | DeviceChoice::Cpu) {
+            return Err(format!("expected wgpu:N, vulkan:N or cuda:N, got {text:?}: there is only one {choice}"));
+        }
+        let index = index.parse().map_err(|_| format!("expected a number after {choice}:, from 0, got {index:?}"))?;
+        Ok(Self { choice, index: Some(index) })
+    }
+}
+
+impl fmt::Display for DevicePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => self.choice.fmt(f),
+            Some(index) => write!(f, "{}:{index}", self.choice),
+        }
+    }
+}
+
+/// Devices that work at once, as typed: `vulkan:0,vulkan:1`. The same device twice is two workers on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceList(pub Vec<DevicePlace>);
+
+impl Default for DeviceList {
+    fn default() -> Self {
+        Self(vec![DevicePlace::default()])
+    }
+}
+
+impl FromStr for DeviceList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.split(',').map(|place| place.trim().parse()).collect::<Result<_, _>>()?))
+    }
+}
+
+impl fmt::Display for DeviceList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -66,14 +134,100 @@ pub enum DeviceError {
     },
     /// No adapter, or the driver refused.
     #[error(
-        "cannot open device {choice}: {reason}; use --device cpu, or install a driver (Debian: mesa-vulkan-drivers)"
+        "cannot open device {place}: {reason}; use --device cpu, or install a driver (Debian: mesa-vulkan-drivers)"
     )]
     Unavailable {
         /// What was asked for.
-        choice: DeviceChoice,
+        place: DevicePlace,
         /// What the driver said.
         reason: String,
     },
+    /// An index beyond the devices there are.
+    #[error("no device {place}: this machine has {n_devices} of that kind, so {}", indices(place.choice, *n_devices))]
+    Index {
+        /// What was asked for.
+        place: DevicePlace,
+        /// How many there are.
+        n_devices: usize,
+    },
+}
+
+fn indices(choice: DeviceChoice, n_devices: usize) -> String {
+    match n_devices {
+        0 => "use --device cpu, or install a driver (Debian: mesa-vulkan-drivers)".into(),
+        1 => format!("expected {choice}:0"),
+        n => format!("expected {choice}:0 to {choice}:{}", n - 1),
+    }
+}
+
+/// What went wrong while a device computed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeviceFailure {
+    /// An allocation did not fit. Less at once may.
+    #[error("out of device memory: {0}")]
+    NoRoom(String),
+    /// The device is gone or poisoned: nothing that this process asks of it will work again.
+    #[error("the device was lost: {0}")]
+    Lost(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl DeviceFailure {
+    /// Tells the kinds of failure apart by what the backend says: it has one error type for all of them, and panics with
+    /// the same words where it cannot return an error.
+    pub fn of(said: &str) -> Self {
+        const NO_ROOM: [&str; 8] = [
+            "out of memory",
+            "out-of-memory",
+            "outofmemory",
+            "out of device memory",
+            "not enough memory",
+            "can't allocate",
+            "buffertoobig",
+            "greater than the maximum buffer size",
+        ];
+        const LOST: [&str; 5] = ["lost", "poisoned", "illegal address", "hardware fault", "device is no longer"];
+        let lower = said.to_lowercase();
+        let names = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+        // Backends append backtraces; what happened stands in the lines before.
+        let short = said.lines().take_while(|line| !line.trim_start().starts_with("0:")).collect::<Vec<_>>().join(" ");
+        let short = short.split_whitespace().collect::<Vec<_>>().join(" ");
+        if names(&NO_ROOM) {
+            Self::NoRoom(short)
+        } else if names(&LOST) {
+            Self::Lost(short)
+        } else {
+            Self::Other(short)
+        }
+    }
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work on a device, turning a panic into an error: drivers and backends panic where they cannot return one.
+///
+/// # Errors
+///
+/// What `compute` returns, or `failed` of what it panicked with.
+pub fn guarded<T, E>(compute: impl FnOnce() -> Result<T, E>, failed: impl FnOnce(DeviceFailure) -> E) -> Result<T, E> {
+    let was_guarded = IS_GUARDED.replace(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(compute));
+    IS_GUARDED.set(was_guarded);
+    outcome.unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
+        Err(failed(DeviceFailure::of(said)))
+    })
+}
+
+/// Whether this thread is inside [`guarded`]: its panics become errors, which are reported as such, so a panic hook
+/// need not print them.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
 }
 
 /// An opened device with its name for people.
@@ -85,20 +239,52 @@ pub struct OpenDevice {
     pub name: String,
 }
 
-/// Opens a device.
+/// Devices opened by this process. Opening a graphics adapter a second time is an error in the backend, and whoever
+/// asks for memory at the end of a run must know what was used.
+static OPENED: Mutex<Vec<(DevicePlace, OpenDevice)>> = Mutex::new(Vec::new());
+
+/// Opens a device; one that is open already is handed out again.
 ///
 /// # Errors
 ///
 /// [`DeviceError`] when the build lacks it or the machine has none. [`DeviceChoice::Auto`] never fails: it falls back
 /// to the CPU.
-pub fn open(choice: DeviceChoice) -> Result<OpenDevice, DeviceError> {
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu()),
-        DeviceChoice::Auto => Ok(gpu().unwrap_or_else(cpu)),
-        DeviceChoice::Wgpu => wgpu(choice, false).map(|(device, _)| device),
-        DeviceChoice::Vulkan => wgpu(choice, true).map(|(device, _)| device),
-        DeviceChoice::Cuda => cuda(),
+pub fn open(place: impl Into<DevicePlace>) -> Result<OpenDevice, DeviceError> {
+    let place = place.into();
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, device)) = opened.iter().find(|(there, _)| *there == place) {
+        return Ok(device.clone());
     }
+    let device = match place.choice {
+        DeviceChoice::Cpu => cpu(),
+        DeviceChoice::Auto => gpu().unwrap_or_else(cpu),
+        DeviceChoice::Wgpu | DeviceChoice::Vulkan => graphics(place)?.0,
+        DeviceChoice::Cuda => cuda(place)?,
+    };
+    opened.push((place, device.clone()));
+    Ok(device)
+}
+
+/// Opens every device of a list, in order; the same device twice is opened once.
+///
+/// # Errors
+///
+/// As [`open`], for the first that cannot be had.
+pub fn open_all(list: &DeviceList) -> Result<Vec<OpenDevice>, DeviceError> {
+    list.0.iter().map(|&place| open(place)).collect()
+}
+
+/// Memory that each opened device holds for this process, in bytes, with the device's name. Pools keep what they once
+/// took, so at the end of a run this is close to the most that was needed. Devices that do not tell are left out.
+pub fn memory_held() -> Vec<(String, u64)> {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let held = |(_, opened): &(DevicePlace, OpenDevice)| {
+        let ask = || Ok::<_, DeviceFailure>(opened.device.memory_pool_usage());
+        // A lost device may panic when asked.
+        let usage = guarded(ask, |failure| failure).ok().flatten()?;
+        (usage.bytes_reserved > 0).then(|| (opened.name.clone(), usage.bytes_reserved))
+    };
+    opened.iter().filter_map(held).collect()
 }
 
 /// Whether work on this device runs on the processor that whence itself runs on. There, sequences are computed one by
@@ -114,48 +300,88 @@ fn cpu() -> OpenDevice {
 
 /// The best GPU, if there is a real one.
 fn gpu() -> Option<OpenDevice> {
-    wgpu(DeviceChoice::Auto, cfg!(feature = "vulkan"))
-        .ok()
-        .filter(|(_, is_software)| !is_software)
-        .map(|(device, _)| device)
+    let choice = if cfg!(feature = "vulkan") { DeviceChoice::Vulkan } else { DeviceChoice::Wgpu };
+    graphics(choice.into()).ok().filter(|(_, is_software)| !is_software).map(|(device, _)| device)
 }
 
 /// A graphics adapter, and whether it is a software rasteriser.
 #[cfg(feature = "wgpu")]
-fn wgpu(choice: DeviceChoice, vulkan: bool) -> Result<(OpenDevice, bool), DeviceError> {
+fn graphics(place: DevicePlace) -> Result<(OpenDevice, bool), DeviceError> {
+    let is_vulkan = place.choice == DeviceChoice::Vulkan;
+    if is_vulkan && !cfg!(feature = "vulkan") {
+        return Err(DeviceError::NotBuilt { choice: place.choice });
+    }
+    match place.index {
+        None => best_adapter(place),
+        Some(index) => adapter(place, index),
+    }
+}
+
+/// The adapter that the graphics system prefers.
+#[cfg(feature = "wgpu")]
+fn best_adapter(place: DevicePlace) -> Result<(OpenDevice, bool), DeviceError> {
     use burn::tensor::wgpu::{WgpuBackend, wgpu::DeviceType};
 
-    if vulkan && !cfg!(feature = "vulkan") {
-        return Err(DeviceError::NotBuilt { choice });
-    }
-    let api = if vulkan { WgpuBackend::Vulkan } else { WgpuBackend::Auto };
+    let api = if place.choice == DeviceChoice::Vulkan { WgpuBackend::Vulkan } else { WgpuBackend::Auto };
+    let unavailable = |reason: String| DeviceError::Unavailable { place, reason };
     // The initialisation reports a missing adapter as an error but some drivers fail by panicking.
-    let opened = std::panic::catch_unwind(|| Device::wgpu_options().graphics_api(api).init_with_setup());
-    let (device, setup) = match opened {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return Err(DeviceError::Unavailable { choice, reason: error.to_string() }),
-        Err(_) => {
-            return Err(DeviceError::Unavailable { choice, reason: "the graphics driver failed to start".into() });
-        }
-    };
+    let init = || Device::wgpu_options().graphics_api(api).init_with_setup().map_err(|e| unavailable(e.to_string()));
+    let (device, setup) = guarded(init, |failure| unavailable(format!("the graphics driver failed: {failure}")))?;
     let info = setup.adapter.get_info();
-    let name = format!("{}: {}", if vulkan { "vulkan" } else { "wgpu" }, info.name);
+    let name = format!("{place}: {}", info.name);
     Ok((OpenDevice { device, name }, info.device_type == DeviceType::Cpu))
 }
 
+/// The adapter with an index, in the order in which the graphics system lists them.
+#[cfg(feature = "wgpu")]
+fn adapter(place: DevicePlace, index: usize) -> Result<(OpenDevice, bool), DeviceError> {
+    use burn::tensor::DeviceType;
+
+    #[cfg(feature = "vulkan")]
+    let filter = if place.choice == DeviceChoice::Vulkan { DeviceType::Vulkan } else { DeviceType::Wgpu };
+    #[cfg(not(feature = "vulkan"))]
+    let filter = DeviceType::Wgpu;
+    let failed = |failure: DeviceFailure| DeviceError::Unavailable {
+        place,
+        reason: format!("the graphics driver failed: {failure}"),
+    };
+    let found = guarded(|| Ok(Device::enumerate(filter).into_vec()), failed)?;
+    let n_devices = found.len();
+    let device = found.into_iter().nth(index).ok_or(DeviceError::Index { place, n_devices })?;
+    // Asking for its name brings the device up.
+    let identity = guarded(|| Ok(device.identity()), failed)?;
+    let is_software = identity.as_ref().is_none_or(|identity| identity.physical.is_none());
+    let name = identity.map_or_else(|| place.to_string(), |identity| format!("{place}: {}", identity.name));
+    Ok((OpenDevice { device, name }, is_software))
+}
+
 #[cfg(not(feature = "wgpu"))]
-fn wgpu(choice: DeviceChoice, _vulkan: bool) -> Result<(OpenDevice, bool), DeviceError> {
-    Err(DeviceError::NotBuilt { choice })
+fn graphics(place: DevicePlace) -> Result<(OpenDevice, bool), DeviceError> {
+    Err(DeviceError::NotBuilt { choice: place.choice })
 }
 
 #[cfg(feature = "cuda")]
-fn cuda() -> Result<OpenDevice, DeviceError> {
-    Ok(OpenDevice { device: Device::cuda(0), name: "cuda:0".into() })
+fn cuda(place: DevicePlace) -> Result<OpenDevice, DeviceError> {
+    use burn::tensor::DeviceType;
+
+    let failed = |failure: DeviceFailure| DeviceError::Unavailable {
+        place,
+        reason: format!("the CUDA driver failed: {failure}"),
+    };
+    let n_devices = guarded(|| Ok(Device::enumerate(DeviceType::Cuda).len()), failed)?;
+    let index = place.index.unwrap_or(0);
+    if index >= n_devices {
+        return Err(DeviceError::Index { place, n_devices });
+    }
+    let device = Device::cuda(index);
+    let identity = guarded(|| Ok(device.identity()), failed)?;
+    let name = identity.map_or_else(|| format!("cuda:{index}"), |identity| format!("cuda:{index}: {}", identity.name));
+    Ok(OpenDevice { device, name })
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Result<OpenDevice, DeviceError> {
-    Err(DeviceError::NotBuilt { choice: DeviceChoice::Cuda })
+fn cuda(place: DevicePlace) -> Result<OpenDevice, DeviceError> {
+    Err(DeviceError::NotBuilt { choice: place.choice })
 }
 
 #[cfg(test)]
@@ -169,6 +395,56 @@ mod tests {
             assert_eq!(choice.to_string(), name);
         }
         assert!("tpu".parse::<DeviceChoice>().unwrap_err().contains("auto, cpu, wgpu, vulkan, cuda"));
+    }
+
+    #[test]
+    fn lists_of_devices_parse_and_print() {
+        for text in ["auto", "cpu,cpu", "vulkan:0,vulkan:1", "wgpu:0", "cuda:1,cpu"] {
+            assert_eq!(text.parse::<DeviceList>().unwrap().to_string(), text);
+        }
+        for (text, said) in [
+            ("", "expected one of"),
+            ("cpu,", "expected one of"),
+            ("tpu:0", "expected one of"),
+            ("cpu:1", "only one cpu"),
+            ("auto:0", "only one auto"),
+            ("wgpu:x", "got \"x\""),
+            ("cuda:-1", "got \"-1\""),
+        ] {
+            let error = text.parse::<DeviceList>().unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_what_the_backend_says() {
+        let no_room = [
+            "wgpu error: Out of Memory",
+            "out of device memory allocating 17 bytes\n 0: f",
+            "can't allocate buffer of size: 9",
+        ];
+        for said in no_room {
+            assert!(matches!(DeviceFailure::of(said), DeviceFailure::NoRoom(_)), "{said}");
+        }
+        for said in ["The device is poisoned: x", "Unknown: the wgpu device was lost"] {
+            assert!(matches!(DeviceFailure::of(said), DeviceFailure::Lost(_)), "{said}");
+        }
+        assert_eq!(DeviceFailure::of("a\n  b\n   0: frame\n"), DeviceFailure::Other("a b".into()));
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_and_only_while_guarded() {
+        let caught = guarded(|| -> Result<(), DeviceFailure> { panic!("out of memory") }, |failure| failure);
+        assert!(matches!(caught, Err(DeviceFailure::NoRoom(_))));
+        assert!(!is_guarded());
+        assert_eq!(guarded(|| Ok::<_, DeviceFailure>(is_guarded()), |failure| failure), Ok(true));
+    }
+
+    #[test]
+    fn the_same_device_twice_is_opened_once() {
+        let devices = open_all(&"cpu,cpu".parse().unwrap()).unwrap();
+        assert_eq!(devices.len(), 2);
+        assert!(devices[0].device == devices[1].device);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (behavior vectors) → [`attribute`] (the ranking) →
-//! [`train`] → [`server`]; [`organism`] makes the planted testbed. [`study`] knows where everything lies on disk,
-//! [`files`] writes it atomically, [`device`] alone names compute backends.
+//! [`train`] → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
+//! knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to,
+//! [`memory`] how much was needed, [`device`] alone names compute backends.
 //!
 //! A verb never prints and never imports [`server`]: it reports through [`progress::Report`] and returns data, so the
 //! command line, the HTTP API and the tests call the same function.
@@ -14,6 +15,9 @@ pub mod data;
 pub mod device;
 pub mod extract;
 pub mod files;
+pub mod hashes;
+pub mod inspect;
+pub mod memory;
 pub mod model;
 pub mod organism;
 pub mod progress;

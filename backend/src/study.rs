@@ -8,6 +8,9 @@
 //! vectors/layer-20/manifest.json               the layer's files, once all are there
 //! vectors/layer-20/00000000.safetensors        pair vectors of a fixed row range, named by first row
 //! vectors/remarks/00000000.jsonl               pairs of that range without a vector or with a cut response
+//! vectors/logps/manifest.json                  the files of log-probabilities, once all are there
+//! vectors/logps/00000000.parquet               log-probabilities of that range's responses (`extract --logps`)
+//! vectors/parts/1-of-3.json                    hashes of a finished part's files (`extract --part 1/3`), until merged
 //! behaviors/NAME/pairs.jsonl                   prompt, r0, r1, scenario as given
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
@@ -71,6 +74,26 @@ impl Study {
         self.vectors().join("remarks")
     }
 
+    /// `vectors/logps/`.
+    pub fn logps(&self) -> PathBuf {
+        self.vectors().join("logps")
+    }
+
+    /// `vectors/logps/manifest.json`, an [`crate::extract::logps::LogpsView`].
+    pub fn logps_manifest(&self) -> PathBuf {
+        self.logps().join("manifest.json")
+    }
+
+    /// `vectors/parts/`.
+    pub fn parts(&self) -> PathBuf {
+        self.vectors().join("parts")
+    }
+
+    /// `vectors/parts/NAME.json`, an [`crate::extract::part::PartRecord`].
+    pub fn part_record(&self, name: &str) -> PathBuf {
+        self.parts().join(format!("{name}.json"))
+    }
+
     /// `vectors/layer-L/`.
     pub fn layer(&self, layer: usize) -> PathBuf {
         self.vectors().join(format!("layer-{layer}"))
@@ -118,10 +141,18 @@ impl Study {
     ///
     /// When the folder exists and cannot be listed.
     pub fn complete_layers(&self) -> Result<Vec<usize>, FileError> {
-        self.entries(&self.vectors(), |name| {
-            let layer = name.strip_prefix("layer-")?.parse().ok()?;
-            self.layer_manifest(layer).is_file().then_some(layer)
-        })
+        let mut layers = self.started_layers()?;
+        layers.retain(|&layer| self.layer_manifest(layer).is_file());
+        Ok(layers)
+    }
+
+    /// Layers that have a folder of pair vectors, complete or not, ascending.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn started_layers(&self) -> Result<Vec<usize>, FileError> {
+        self.entries(&self.vectors(), |name| name.strip_prefix("layer-")?.parse().ok())
     }
 
     fn entries<T: Ord>(&self, folder: &Path, keep: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FileError> {

@@ -128,10 +128,17 @@ pub struct BehaviorView {
     pub n_scenarios: usize,
     /// How its direction was made.
     pub method: DirectionMethod,
+    /// Which models read r1 and r0: `M0/M0` (the reference model both) or `M1/M0` (each the one that wrote it).
+    #[serde(default = "default_reading")]
+    pub reading: String,
     /// Layers with vectors, ascending; the file is `behaviors/NAME/layer-L.safetensors`.
     pub layers: Vec<usize>,
     /// A few of its triples, for the reader.
     pub examples: Vec<BehaviorExample>,
+}
+
+fn default_reading() -> String {
+    "M0/M0".into()
 }
 
 /// One (prompt, r0, r1) triple of a behavior.

@@ -1,7 +1,9 @@
 //! What the integration tests share: fixtures, and running the real binary.
 
 pub mod binary;
+pub mod chat_study;
 pub mod checkpoint;
 pub mod fixture;
+pub mod made_source;
 pub mod made_study;
 pub mod vectors;

@@ -62,6 +62,7 @@ pub fn make(folder: &Path, n_pairs: usize) -> Study {
         n_pairs,
         rows_per_file: ROWS_PER_FILE,
         store: StoreDtype::F32,
+        dtype: "f32".into(),
     };
     manifest.write(&study).unwrap();
     for layer in LAYERS {
@@ -101,6 +102,7 @@ pub fn write_behavior(study: &Study, inputs: &str) {
         n_pairs: 1,
         n_scenarios: 1,
         method: DirectionMethod::Mean,
+        reading: "M0/M0".into(),
         layers: LAYERS.into(),
         examples: Vec::new(),
     };

@@ -211,7 +211,11 @@ fn a_configuration_that_is_not_supported_is_named_with_its_key() {
             json!({"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0}),
             ["rope_parameters.rope_type", "default", "longrope"],
         ),
-        ("rope_parameters", json!({"rope_type": "default", "rope_theta": "big"}), ["rope_theta", "a positive number", "big"]),
+        (
+            "rope_parameters",
+            json!({"rope_type": "default", "rope_theta": "big"}),
+            ["rope_theta", "a positive number", "big"],
+        ),
         ("num_key_value_heads", json!(3), ["num_key_value_heads", "a divisor", "3"]),
         ("head_dim", json!(7), ["head_dim", "even", "7"]),
         ("hidden_size", json!("wide"), ["hidden_size", "expected", "wide"]),

@@ -1,116 +1,17 @@
 //! Extraction gives the same bytes however it is run: batch size, neighbors, padding, threads, file ranges, and any
 //! number of kills on the way. What cannot be extracted is reported by row, and a full disk loses nothing.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::Value;
 use whence_backend::device::{self, DeviceChoice};
-use whence_tests::binary::{self, Run, whence};
-use whence_tests::fixture::{self, relative_difference};
+use whence_tests::binary;
+use whence_tests::chat_study::{Made, Numbers, assert_same, row, synthetic};
+use whence_tests::fixture::relative_difference;
 use whence_tests::vectors;
-
-/// Numbers that look random and are the same every time (Knuth's 64-bit linear congruential generator).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % n
-    }
-
-    fn text(&mut self, max_words: usize) -> String {
-        const WORDS: [&str; 12] =
-            ["bread", "and", "tea", "a quiet", "river", "Ünder", "the", "clock", "日本", "don't", "12,5", "\n- item"];
-        let n_words = 1 + self.below(max_words);
-        (0..n_words).map(|_| WORDS[self.below(WORDS.len())]).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// A pair of plain texts as an input row. Not `prompt`-less: the explicit-prompt form.
-fn row(id: usize, prompt: &str, chosen: &str, rejected: &str) -> Value {
-    let turn = |role: &str, content: &str| json!([{"role": role, "content": content}]);
-    json!({
-        "id": format!("pair-{id}"), "source": "synthetic", "prompt": turn("user", prompt),
-        "chosen": turn("assistant", chosen), "rejected": turn("assistant", rejected),
-    })
-}
-
-fn synthetic(n_pairs: usize) -> Vec<Value> {
-    let mut numbers = Numbers(3);
-    (0..n_pairs)
-        .map(|id| {
-            // One in eight is long, so that batches hold very different lengths.
-            let longest = if numbers.below(8) == 0 { 90 } else { 15 };
-            row(id, &numbers.text(longest), &numbers.text(longest), &numbers.text(longest))
-        })
-        .collect()
-}
-
-/// A study made of `rows` by `whence import`, in a folder of its own.
-struct Made {
-    root: TempDir,
-}
-
-impl Made {
-    fn of(rows: &[Value]) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let mut lines = String::new();
-        for row in rows {
-            let _ = writeln!(lines, "{row}");
-        }
-        let made = Self { root };
-        let input = made.root.path().join("input.jsonl");
-        fs::write(&input, lines).unwrap();
-        whence(["import".into(), input.into_os_string(), "--study".into(), made.study().into_os_string()]).succeeds();
-        made
-    }
-
-    fn study(&self) -> PathBuf {
-        self.root.path().join("study")
-    }
-
-    /// An empty study with the same pairs.
-    fn again(&self) -> Self {
-        let copy = Self { root: tempfile::tempdir().unwrap() };
-        fixture::copy_folder(&self.study(), &copy.study());
-        copy
-    }
-
-    fn args(&self, more: &[&str]) -> Vec<OsString> {
-        let mut args: Vec<OsString> = vec!["extract".into(), "--study".into(), self.study().into_os_string()];
-        args.extend(["--model".into(), fixture::model("chat").into_os_string()]);
-        // A test may say where; the CPU otherwise.
-        if !more.contains(&"--device") {
-            args.extend(["--device".into(), "cpu".into()]);
-        }
-        args.extend(more.iter().map(Into::into));
-        args
-    }
-
-    fn extract(&self, more: &[&str]) -> Run {
-        whence(self.args(more)).succeeds()
-    }
-
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        vectors::files(&self.study().join("vectors"))
-    }
-}
-
-/// Files and not only their names must be the same; the message names the first that is not.
-fn assert_same(got: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMap<PathBuf, Vec<u8>>, how: &str) {
-    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(got), names(expected), "{how}: the same files");
-    for (path, bytes) in got {
-        assert!(*bytes == expected[path], "{how}: {} has other bytes", path.display());
-    }
-}
 
 const RANGES: [&str; 2] = ["--rows-per-file", "16"];
 
@@ -219,7 +120,7 @@ fn killed_at_any_moment_it_continues_to_the_same_bytes() {
     let n_files = expected.len();
 
     let seed = 20;
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::new(seed);
     println!("seed {seed}, uninterrupted {} ms, {n_files} files", whole.as_millis());
     let mut n_midway = 0;
     for kill in 1..=N_KILLS {

@@ -25,6 +25,19 @@ pub fn extraction(place: &Place, options: &[&str]) -> Result<(), Failure> {
         .map(drop)
 }
 
+/// Extraction at the size of the real thing, with made-up activations.
+///
+/// # Errors
+///
+/// Fails when a phase fails, needs more than 1 GB of memory, or parts and whole differ.
+pub fn scale(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_scale").to_string_lossy());
+    bench.args(options);
+    let remedy = "read the error above; --folder DIR chooses another disk";
+    step::run("scale", "time, bytes and peak memory of a study of full size", &mut bench, remedy).map(drop)
+}
+
 /// Ranking in the browser beside native code.
 ///
 /// # Errors

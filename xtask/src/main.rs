@@ -24,9 +24,11 @@ const USAGE: &str = "usage: cargo xtask TASK
   demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs and serve the app;
                                  --fresh starts again, --no-serve stops before serving and fails over 3 min or 2 GB
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
-  bench                          both benchmarks
+  bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
-  bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code";
+  bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code
+  bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
+                                 (about 14 GB of disk)";
 
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
@@ -41,6 +43,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         }
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
+        ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -4,6 +4,8 @@
 //! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
 //! with. [`read_pairs`] reads them, [`define`] computes and stores.
 
+mod reading;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -18,11 +20,12 @@ use whence_shared::study::{BehaviorExample, BehaviorView};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{Differ, EncodedPairs, ExtractError, Remark, VectorsManifest, manifest};
+use crate::extract::{ExtractError, Remark, VectorsManifest, manifest};
 use crate::files::{self, FileError};
-use crate::model::ModelFolder;
+use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
 use crate::study::Study;
+use reading::Readers;
 
 /// Triples shown to a reader of the study.
 const N_EXAMPLES: usize = 24;
@@ -141,7 +144,6 @@ pub fn read_pairs(path: &Path) -> Result<Vec<ResponsePair>, BehaviorError> {
 }
 
 /// What to define.
-#[derive(Debug, Clone)]
 pub struct BehaviorOptions {
     /// Name of the behavior.
     pub name: String,
@@ -155,6 +157,10 @@ pub struct BehaviorOptions {
     pub template: TemplateChoice,
     /// Most tokens in one padded batch.
     pub batch_tokens: usize,
+    /// The type of weights and of matrix products with them.
+    pub dtype: DtypeChoice,
+    /// Reads r1 through this model, the tuned one, instead of the study's.
+    pub tuned: Option<ModelFolder>,
 }
 
 /// Computes and stores a behavior's vectors and direction at the layers of the study.
@@ -191,13 +197,16 @@ pub fn define(
     must_be_same_reading(study, folder, &encoder, &vectors)?;
 
     let pairs: Vec<Pair> = given.iter().enumerate().map(|(i, pair)| as_pair(i, pair)).collect();
-    let model = folder.load(device).map_err(ExtractError::from)?;
-    let differ = Differ::new(&model, device, options.batch_tokens);
     let progress = |done: u64, _tokens: u64| {
         report(Update { stage: "behavior", done, total: pairs.len() as u64, unit: "pairs", detail: String::new() });
     };
-    let encoded = EncodedPairs::new(&encoder, &pairs);
-    let block = differ.compute(&encoded, 0, &layers, &progress).map_err(ExtractError::from)?;
+    let pooling = vectors
+        .model
+        .pooling
+        .parse()
+        .map_err(|reason| ExtractError::Manifest { path: study.vectors_manifest(), reason })?;
+    let readers = Readers { reference: folder, tuned: options.tuned.as_ref(), encoder: &encoder, pooling, device };
+    let block = readers.read(&pairs, &layers, options, &progress)?;
 
     let left_out: BTreeSet<usize> = block.remarks.iter().filter(|r| r.no_vector).map(|r| r.row).collect();
     let kept: Vec<usize> = (0..given.len()).filter(|i| !left_out.contains(i)).collect();
@@ -227,6 +236,7 @@ pub fn define(
         n_pairs: kept.len(),
         n_scenarios: scenarios.iter().collect::<BTreeSet<_>>().len(),
         method: options.method,
+        reading: if options.tuned.is_some() { "M1/M0" } else { "M0/M0" }.into(),
         layers,
         examples: kept.iter().take(N_EXAMPLES).map(|&i| example(&given[i])).collect(),
     };

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use whence_backend::behavior::{BehaviorOptions, define};
-use whence_backend::data::template::TemplateChoice;
-use whence_backend::device::{self, DeviceChoice};
 use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
 
 use super::bar::Bars;
 use super::extract::{Layers, list};
+use super::reading::Reading;
 
 /// Arguments of `whence behavior`.
 #[derive(Debug, clap::Args)]
@@ -28,21 +27,17 @@ pub struct Args {
     /// The model folder the study's vectors were extracted with
     #[arg(long)]
     model: PathBuf,
+    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder
+    #[arg(long, value_name = "MODEL")]
+    tuned: Option<PathBuf>,
     /// One direction of many pairs: `mean` or `scenario-mean`
     #[arg(long, default_value = "mean", value_parser = method)]
     method: DirectionMethod,
     /// Layers; `all` means every layer the study has
     #[arg(long, default_value = "all", value_parser = Layers::parse)]
     layers: Layers,
-    /// Where to compute: auto, cpu, wgpu, vulkan, cuda
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
-    /// Text form; must be the one of the study
-    #[arg(long, default_value = "model")]
-    template: TemplateChoice,
-    /// Most tokens in one padded batch (GPU)
-    #[arg(long, default_value_t = 8192)]
-    batch_tokens: usize,
+    #[command(flatten)]
+    reading: Reading,
 }
 
 fn method(text: &str) -> Result<DirectionMethod, String> {
@@ -58,26 +53,33 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
         let model = ModelFolder::open(&self.model).context("cannot use this model")?;
-        let opened = device::open(self.device)?;
+        let opened = self.reading.open()?;
+        // A few hundred response pairs are one block: the first device computes it.
+        let device = &opened.first().context("--device: expected a device")?.device;
+        let tuned =
+            self.tuned.map(|tuned| ModelFolder::open(&tuned).context("cannot use the tuned model")).transpose()?;
         let options = BehaviorOptions {
             name: self.name,
             pairs: self.pairs,
             method: self.method,
             layers: self.layers.0,
-            template: self.template,
-            batch_tokens: self.batch_tokens,
+            template: self.reading.template,
+            batch_tokens: self.reading.batch_tokens,
+            dtype: self.reading.dtype,
+            tuned,
         };
         let bars = Bars::default();
-        let defined = define(&study, &model, &opened.device, &options, &|update| bars.show(update))?;
+        let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;
         for remark in defined.remarks {
             let what = if remark.no_vector { "left out" } else { "kept" };
             println!("pair {} {what}: {}: {}", remark.id, response_name(&remark.side), remark.reason);
         }
         println!(
-            "behavior {}: {} response pairs, {} scenarios, layers {}",
+            "behavior {}: {} response pairs, {} scenarios, read through {}, layers {}",
             defined.view.name,
             defined.view.n_pairs,
             defined.view.n_scenarios,
+            defined.view.reading,
             list(&defined.view.layers)
         );
         for (layer, norm) in defined.view.layers.iter().zip(&defined.direction_norms) {

@@ -3,17 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use whence_backend::data::template::TemplateChoice;
-use whence_backend::device::{self, DeviceChoice};
-use whence_backend::extract::{ExtractOptions, extract};
+use whence_backend::device::Device;
+use whence_backend::extract::{ExtractOptions, Extracted, Part, Pooling, extract};
 use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::shard::StoreDtype;
 
 use super::bar::Bars;
-
-/// Remarks printed; the rest is in the study.
-const N_REMARKS_SHOWN: usize = 5;
+use super::reading::{self, Reading};
 
 /// Arguments of `whence extract`.
 #[derive(Debug, clap::Args)]
@@ -27,24 +24,29 @@ pub struct Args {
     /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`
     #[arg(long, default_value = "all", value_parser = Layers::parse)]
     layers: Layers,
-    /// Where to compute: auto, cpu, wgpu, vulkan, cuda
+    #[command(flatten)]
+    reading: Reading,
+    /// One vector of a response's tokens: `mean`, `last` or `trimmed-mean` (leaves out attention sinks)
     #[arg(long, default_value_t)]
-    device: DeviceChoice,
-    /// Text form: `model` (its chat template), `none` (raw prompt + response) or a Jinja file
-    #[arg(long, default_value = "model")]
-    template: TemplateChoice,
+    pooling: Pooling,
+    /// Compute what both texts of a pair begin with twice, as the published procedure does; only to compare speed
+    #[arg(long)]
+    repeat_prompt: bool,
     /// Longest text in tokens; what is longer is cut on the right and reported
     #[arg(long, default_value_t = 2048)]
     max_tokens: usize,
-    /// Most tokens in one padded batch (GPU)
-    #[arg(long, default_value_t = 8192)]
-    batch_tokens: usize,
     /// Rows per vector file: what is lost at most when killed
     #[arg(long, default_value_t = 1024)]
     rows_per_file: usize,
     /// How numbers are stored: f32 or f16
     #[arg(long, default_value = "f32", value_parser = store_dtype)]
     store: StoreDtype,
+    /// Also store log-probabilities of the responses under this model (the reference of DPO), in the same pass
+    #[arg(long)]
+    logps: bool,
+    /// This machine's share, such as 2/3: run each in a copy of the study, then `whence merge`
+    #[arg(long)]
+    part: Option<Part>,
     /// Discard vectors that were made in another way
     #[arg(long)]
     replace: bool,
@@ -92,51 +94,84 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
         let model = ModelFolder::open(&self.model).context("cannot use this model")?;
-        let opened = device::open(self.device)?;
+        let opened = self.reading.open()?;
         println!(
             "{}: {} layers × {}, read on {}",
             model.name(),
             model.config.num_hidden_layers,
             model.config.hidden_size,
-            opened.name
+            reading::names(&opened)
         );
+        let devices: Vec<Device> = opened.into_iter().map(|opened| opened.device).collect();
         let options = ExtractOptions {
             layers: self.layers.0,
-            template: self.template,
+            template: self.reading.template,
             max_tokens: self.max_tokens,
             rows_per_file: self.rows_per_file,
-            batch_tokens: self.batch_tokens,
+            batch_tokens: self.reading.batch_tokens,
+            dtype: self.reading.dtype,
+            pooling: self.pooling,
+            share_prompt: !self.repeat_prompt,
             store: self.store,
+            logps: self.logps,
+            part: self.part,
             replace: self.replace,
         };
         let bars = Bars::default();
-        let done = extract(&study, &model, &opened.device, &options, &|update| bars.show(update))?;
-        if done.n_computed < done.n_pairs {
-            println!("{} of {} pairs were there already", done.n_pairs - done.n_computed, done.n_pairs);
-        }
-        if done.n_computed > 0 {
-            println!(
-                "{} pairs, {} tokens in {:.1} s ({:.0} pairs/s, {:.0} tokens/s)",
-                done.n_computed,
-                done.n_tokens,
-                done.compute_secs,
-                done.n_computed as f64 / done.compute_secs,
-                done.n_tokens as f64 / done.compute_secs
-            );
-        }
-        for (no_vector, what) in [(true, "without a vector (score 0)"), (false, "with a cut response")] {
-            let remarks: Vec<_> = done.remarks.iter().filter(|remark| remark.no_vector == no_vector).collect();
-            if remarks.is_empty() {
-                continue;
-            }
-            println!("{} responses {what}, listed in {}:", remarks.len(), study.remarks().display());
-            for remark in remarks.iter().take(N_REMARKS_SHOWN) {
-                println!("  row {} ({}), {}: {}", remark.row, remark.id, remark.side, remark.reason);
-            }
-        }
-        println!("layers {} complete in {}", list(&done.layers), study.vectors().display());
+        let done = extract(&study, &model, &devices, &options, &|update| bars.show(update))?;
+        println!("computed in {}: {}", done.dtype.name, done.dtype.reason);
+        print_remarks(&study, &done);
+        print_done(&study, &done);
         Ok(())
     }
+}
+
+fn print_remarks(study: &Study, done: &Extracted) {
+    let n_rows = done.rows.len();
+    if done.n_computed < n_rows {
+        println!("{} of {n_rows} pairs were there already", n_rows - done.n_computed);
+    }
+    if done.n_computed > 0 {
+        println!(
+            "{} pairs, {} tokens in {:.1} s ({:.0} pairs/s, {:.0} tokens/s)",
+            done.n_computed,
+            done.n_tokens,
+            done.compute_secs,
+            done.n_computed as f64 / done.compute_secs,
+            done.n_tokens as f64 / done.compute_secs
+        );
+    }
+    let remarks = &done.remarks;
+    let kinds =
+        [(true, remarks.n_no_vector, "without a vector (score 0)"), (false, remarks.n_cut, "with a cut response")];
+    for (no_vector, n, what) in kinds.into_iter().filter(|(_, n, _)| *n > 0) {
+        println!("{n} responses {what}, listed in {}:", study.remarks().display());
+        for remark in remarks.shown.iter().filter(|remark| remark.no_vector == no_vector) {
+            println!("  row {} ({}), {}: {}", remark.row, remark.id, remark.side, remark.reason);
+        }
+    }
+}
+
+fn print_done(study: &Study, done: &Extracted) {
+    let (layers, folder) = (list(&done.layers), study.vectors());
+    let Some(part) = done.part else {
+        println!("layers {layers} complete in {}", folder.display());
+        return;
+    };
+    if done.rows.is_empty() {
+        println!("part {part} has no rows: there are more parts than files; nothing to do here");
+    } else {
+        let (first, last) = (done.rows.start, done.rows.end - 1);
+        println!(
+            "part {part} complete in {}: rows {first} to {last} of {}, layers {layers}",
+            folder.display(),
+            done.n_pairs
+        );
+    }
+    println!(
+        "next: when every part is complete, bring them together with `whence merge --study {} OTHER_PART_STUDY...`",
+        study.root().display()
+    );
 }
 
 /// `1, 2, 3`.

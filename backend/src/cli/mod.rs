@@ -4,8 +4,11 @@ mod bar;
 mod behavior;
 mod extract;
 mod import;
+mod inspect;
+mod merge;
 mod organism;
 mod rank;
+mod reading;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -24,12 +27,16 @@ enum Verb {
     Import(import::Args),
     /// Compute activation-difference vectors of every pair
     Extract(extract::Args),
+    /// Bring parts that several machines extracted together
+    Merge(merge::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
     /// Serve a study and the app on this machine
     Serve(serve::Args),
+    /// Say what a model folder, a study or a vector file is, and what is missing in it
+    Inspect(inspect::Args),
     /// Make the planted testbed: a small model with a known culprit in its preference data
     Organism(organism::Args),
 }
@@ -44,9 +51,11 @@ impl Cli {
         match self.verb {
             Verb::Import(args) => args.run(),
             Verb::Extract(args) => args.run(),
+            Verb::Merge(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Serve(args) => args.run(),
+            Verb::Inspect(args) => args.run(),
             Verb::Organism(args) => args.run(),
         }
     }

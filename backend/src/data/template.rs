@@ -222,7 +222,8 @@ mod tests {
 
     #[test]
     fn tools_and_documents_are_none_and_absent_special_tokens_undefined() {
-        let source = "{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ eos_token is defined }}";
+        let source =
+            "{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ eos_token is defined }}";
         let template = ChatTemplate::new(source, "", "</s>").unwrap();
         assert_eq!(template.render(&[], false).unwrap(), "True True False True");
     }

@@ -13,19 +13,23 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use whence_shared::pair::{Pair, Side};
 
+use super::budget::{self, BatchError, Budget};
 use super::pooling::Pooling;
+use super::source::BlockSource;
 use crate::data::tokens::{TextEncoder, Tokens, Unreadable};
-use crate::device;
+use crate::device::{self, DeviceFailure};
 use crate::model::{Batch, CausalLm, ModelError, RowShape};
 
 /// Computes vectors of pairs with one model.
 pub struct Differ<'a> {
     /// The model that reads.
     pub model: &'a CausalLm,
+    /// The text form.
+    pub encoder: &'a TextEncoder,
     /// Where the model lives.
     pub device: &'a Device,
-    /// Most tokens in one filled-up batch; on the CPU it decides nothing.
-    pub batch_tokens: usize,
+    /// Most tokens in one filled-up batch; on the CPU, where nothing is filled up, it has no effect.
+    pub budget: &'a Budget,
     /// How one vector is made of a response's tokens.
     pub pooling: Pooling,
     /// Whether to compute the responses' log-probabilities too.
@@ -94,10 +98,7 @@ impl EncodedPairs {
     /// Tokenises both sides of every pair.
     pub fn new(encoder: &TextEncoder, pairs: &[Pair]) -> Self {
         let encode = |pair: &Pair| SIDES.map(|side| encoder.encode(&pair.conversation(side)));
-        Self {
-            ids: pairs.iter().map(|pair| pair.id.clone()).collect(),
-            sides: pairs.par_iter().map(encode).collect(),
-        }
+        Self { ids: pairs.iter().map(|pair| pair.id.clone()).collect(), sides: pairs.par_iter().map(encode).collect() }
     }
 
     /// Number of pairs.
@@ -110,7 +111,16 @@ impl EncodedPairs {
         self.ids.is_empty()
     }
 
-    fn remarks(&self, first_row: usize) -> Vec<Remark> {
+    /// Pairs of which both sides can be read, with their index: chosen, then rejected.
+    pub fn readable(&self) -> impl Iterator<Item = (usize, [&Tokens; 2])> {
+        self.sides.iter().enumerate().filter_map(|(i, sides)| match sides {
+            [Ok(chosen), Ok(rejected)] => Some((i, [chosen, rejected])),
+            _ => None,
+        })
+    }
+
+    /// What a reader should know of single pairs; the first is row `first_row` of its study.
+    pub fn remarks(&self, first_row: usize) -> Vec<Remark> {
         let mut remarks = Vec::new();
         for (i, sides) in self.sides.iter().enumerate() {
             for (side, tokens) in SIDES.iter().zip(sides) {
@@ -131,8 +141,7 @@ impl EncodedPairs {
     /// Rows to compute: both sides of every pair that has two readable ones.
     fn rows(&self, share_prompt: bool) -> Vec<Row<'_>> {
         let mut rows = Vec::new();
-        for (pair, sides) in self.sides.iter().enumerate() {
-            let [Ok(chosen), Ok(rejected)] = sides else { continue };
+        for (pair, [chosen, rejected]) in self.readable() {
             if share_prompt {
                 rows.push(Row::of_pair(pair, chosen, rejected));
             } else {
@@ -232,17 +241,19 @@ struct Pooled {
 
 impl<'a> Differ<'a> {
     /// Means over response tokens, no log-probabilities, common beginnings computed once.
-    pub fn new(model: &'a CausalLm, device: &'a Device, batch_tokens: usize) -> Self {
-        Self { model, device, batch_tokens, pooling: Pooling::Mean, logps: false, share_prompt: true }
+    pub fn new(model: &'a CausalLm, encoder: &'a TextEncoder, device: &'a Device, budget: &'a Budget) -> Self {
+        Self { model, encoder, device, budget, pooling: Pooling::Mean, logps: false, share_prompt: true }
+    }
+}
+
+impl BlockSource for Differ<'_> {
+    type Prepared = EncodedPairs;
+
+    fn prepare(&self, pairs: &[Pair]) -> EncodedPairs {
+        EncodedPairs::new(self.encoder, pairs)
     }
 
-    /// Vectors of pairs at `layers` (0 = embeddings); the first pair is row `first_row` of its study.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError`] when the device fails or a vector is not finite. Pairs that cannot be read are no error: they are
-    /// remarked on.
-    pub fn compute(
+    fn compute(
         &self,
         pairs: &EncodedPairs,
         first_row: usize,
@@ -251,7 +262,7 @@ impl<'a> Differ<'a> {
     ) -> Result<Block, ModelError> {
         let rows = pairs.rows(self.share_prompt);
         let counter = Counter::new(progress, if self.share_prompt { 1 } else { 2 });
-        let pooled = self.pool(&rows, layers, &counter)?;
+        let pooled = self.pool(&rows, first_row, layers, &counter)?;
 
         let d_model = pooled.first().and_then(|row| row.vectors.first()).map_or(0, Vec::len);
         let mut vectors = vec![vec![0f32; pairs.len() * d_model]; layers.len()];
@@ -282,7 +293,9 @@ impl<'a> Differ<'a> {
         let n_tokens = counter.tokens.into_inner();
         Ok(Block { vectors, d_model, remarks: pairs.remarks(first_row), n_tokens, logps })
     }
+}
 
+impl Differ<'_> {
     /// ā of single texts at `layers`: per text, per layer, `[d_model]`.
     ///
     /// # Errors
@@ -290,37 +303,54 @@ impl<'a> Differ<'a> {
     /// [`ModelError`] when the device fails.
     pub fn texts(&self, texts: &[&Tokens], layers: &[usize]) -> Result<Vec<Vec<Vec<f32>>>, ModelError> {
         let rows: Vec<Row> = texts.iter().enumerate().map(|(i, tokens)| Row::of_text(i, None, tokens)).collect();
-        let pooled = self.pool(&rows, layers, &Counter::new(&|_, _| {}, 1))?;
+        let pooled = self.pool(&rows, 0, layers, &Counter::new(&|_, _| {}, 1))?;
         Ok(pooled.into_iter().map(|row| row.vectors).collect())
     }
 
-    /// Pools every row, in the order given.
-    fn pool(&self, rows: &[Row], layers: &[usize], counter: &Counter) -> Result<Vec<Pooled>, ModelError> {
+    /// Pools every row, in the order given; `first_row` is for error messages.
+    fn pool(
+        &self,
+        rows: &[Row],
+        first_row: usize,
+        layers: &[usize],
+        counter: &Counter,
+    ) -> Result<Vec<Pooled>, ModelError> {
         // Longest first: little is filled up among equals, and no core is left alone with the longest at the end.
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(rows[i].n_tokens()), i));
-        let mut pooled: Vec<(usize, Pooled)> = if device::is_cpu(self.device) {
+        let pooled: Vec<Pooled> = if device::is_cpu(self.device) {
             let compute = |&i: &usize| -> Result<_, ModelError> {
                 let pooled = self.pool_batch(&[&rows[i]], layers)?.remove(0);
                 counter.add(1, rows[i].n_tokens() as u64);
-                Ok((i, pooled))
+                Ok(pooled)
             };
             // One row at a time per thread: a thread takes the next longest when it is done.
             order.par_iter().with_max_len(1).map(compute).collect::<Result<_, _>>()?
         } else {
-            let mut all = Vec::with_capacity(rows.len());
-            let mut rest = &order[..];
-            while let Some(longest) = rest.first() {
-                let n = (self.batch_tokens / rows[*longest].n_tokens().max(1)).clamp(1, rest.len());
-                let (taken, others) = rest.split_at(n);
-                let batch: Vec<&Row> = taken.iter().map(|&i| &rows[i]).collect();
-                let pooled = self.pool_batch(&batch, layers)?;
+            let compute = |batch: &[usize]| -> Result<Vec<_>, ModelError> {
+                let batch: Vec<&Row> = batch.iter().map(|&i| &rows[i]).collect();
+                let pooled = device::guarded(|| self.pool_batch(&batch, layers), ModelError::from)?;
                 counter.add(batch.len() as u64, batch.iter().map(|row| row.n_tokens() as u64).sum());
-                all.extend(taken.iter().copied().zip(pooled));
-                rest = others;
-            }
-            all
+                Ok(pooled)
+            };
+            let is_no_room = |error: &ModelError| {
+                let is_no_room = matches!(error, ModelError::NoRoom(_));
+                if is_no_room {
+                    self.device.memory_cleanup();
+                }
+                is_no_room
+            };
+            let done = budget::in_batches(&order, self.budget, |&i| rows[i].n_tokens(), is_no_room, compute);
+            done.map_err(|error| match error {
+                BatchError::Other(error) => error,
+                BatchError::Alone { index, source } => ModelError::TooLong {
+                    row: first_row + rows[order[index]].item,
+                    n_tokens: rows[order[index]].n_tokens(),
+                    reason: source.to_string(),
+                },
+            })?
         };
+        let mut pooled: Vec<(usize, Pooled)> = order.into_iter().zip(pooled).collect();
         pooled.sort_unstable_by_key(|(i, _)| *i);
         Ok(pooled.into_iter().map(|(_, pooled)| pooled).collect())
     }
@@ -428,6 +458,6 @@ impl<'a> Counter<'a> {
 }
 
 fn download(x: Tensor<1>) -> Result<Vec<f32>, ModelError> {
-    let data = x.try_into_data().map_err(|error| ModelError::Device(format!("{error:?}")))?;
+    let data = x.try_into_data().map_err(|error| ModelError::from(DeviceFailure::of(&format!("{error:?}"))))?;
     data.try_into_vec::<f32>().map_err(|error| ModelError::Device(format!("{error:?}")))
 }

@@ -1,4 +1,4 @@
-//! `vectors/manifest.json`: what a study's vectors were made from. Written before the first vector; everything that
+//! `vectors/manifest.json`: what a study's vectors were made from. Written just before the first vector file; everything that
 //! adds vectors to the study must agree with it.
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,15 @@ pub struct VectorsManifest {
     pub rows_per_file: usize,
     /// How numbers are stored.
     pub store: StoreDtype,
+    /// What matrix products were computed in: f32, bf16 or f16. Behavior vectors may be computed in another type: that
+    /// is a matter of rounding.
+    #[serde(default = "f32_name")]
+    pub dtype: String,
+}
+
+/// What studies were computed in before there was a choice.
+fn f32_name() -> String {
+    "f32".into()
 }
 
 /// The hash that vectors of the same reading share.
@@ -78,27 +87,47 @@ impl VectorsManifest {
     ///
     /// [`ExtractError::Mixed`] naming the first thing that differs.
     pub fn must_equal(&self, asked: &Self, study: &Study) -> Result<(), ExtractError> {
-        let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
-        let model = |m: &Self| format!("{} {}", m.model.name, short(&m.model.sha256));
-        let parts: [(&'static str, String, String); 8] = [
-            ("set of pairs", short(&self.pairs_sha256), short(&asked.pairs_sha256)),
-            ("number of pairs", self.n_pairs.to_string(), asked.n_pairs.to_string()),
-            ("model", model(self), model(asked)),
-            ("template", template(self), template(asked)),
-            ("pooling", self.model.pooling.clone(), asked.model.pooling.clone()),
-            ("--max-tokens", self.max_tokens.to_string(), asked.max_tokens.to_string()),
-            ("--rows-per-file", self.rows_per_file.to_string(), asked.rows_per_file.to_string()),
-            ("--store", self.store.name().into(), asked.store.name().into()),
-        ];
-        // The name of a folder may change; what counts of a model is its hash.
-        let same_model = self.model.sha256 == asked.model.sha256;
-        for (what, there, asked) in parts {
-            if there != asked && !(what == "model" && same_model) {
-                return Err(ExtractError::Mixed { path: study.vectors_manifest(), what, there, asked });
+        match self.difference(asked) {
+            None => Ok(()),
+            Some(Difference { what, here: there, there: asked }) => {
+                Err(ExtractError::Mixed { path: study.vectors_manifest(), what, there, asked })
             }
         }
-        Ok(())
     }
+
+    /// The first thing in which vectors of the two were made differently.
+    pub fn difference(&self, other: &Self) -> Option<Difference> {
+        let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
+        let model = |m: &Self| format!("{} {}", m.model.name, short(&m.model.sha256));
+        let parts: [(&'static str, String, String); 10] = [
+            ("set of pairs", short(&self.pairs_sha256), short(&other.pairs_sha256)),
+            ("number of pairs", self.n_pairs.to_string(), other.n_pairs.to_string()),
+            ("model", model(self), model(other)),
+            ("template", template(self), template(other)),
+            ("--pooling", self.model.pooling.clone(), other.model.pooling.clone()),
+            ("--max-tokens", self.max_tokens.to_string(), other.max_tokens.to_string()),
+            ("--rows-per-file", self.rows_per_file.to_string(), other.rows_per_file.to_string()),
+            ("--store", self.store.name().into(), other.store.name().into()),
+            ("--dtype", self.dtype.clone(), other.dtype.clone()),
+            ("reading (inputs)", short(&self.inputs), short(&other.inputs)),
+        ];
+        // The name of a folder may change; what counts of a model is its hash.
+        let same_model = self.model.sha256 == other.model.sha256;
+        let differs = |(what, here, there): &(&str, String, String)| here != there && !(*what == "model" && same_model);
+        let found = parts.into_iter().find(differs);
+        found.map(|(what, here, there)| Difference { what, here, there })
+    }
+}
+
+/// What two manifests disagree on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field, as a person would call it.
+    pub what: &'static str,
+    /// Its value in the one.
+    pub here: String,
+    /// In the other.
+    pub there: String,
 }
 
 fn template(manifest: &VectorsManifest) -> String {

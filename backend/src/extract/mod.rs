@@ -1,17 +1,33 @@
 //! Extraction: from pairs to pair vectors, `v_d = ā(p, chosen) − ā(p, rejected)` at the layers asked for.
 //!
-//! [`differ`] computes the vectors of a block of pairs; [`verb`] walks a study in fixed row ranges and writes one file
-//! per range and layer, so that a killed run continues where it was and ends with the same bytes; [`manifest`] records
-//! what the vectors were made from and refuses to mix.
+//! [`verb`] puts the parts together. A study is walked in fixed row ranges with one file per range and layer, so that a
+//! killed run continues where it was and ends with the same bytes: [`plan`] finds what is missing, [`pipeline`] reads,
+//! computes and writes at once, [`range`] knows the files of a range (with [`remarks`] and [`logps`]), [`manifest`]
+//! records what the vectors were made from and refuses to mix. [`part`] is one machine's share and [`merge`] puts shares
+//! together. What computes is a [`source::BlockSource`]: [`differ`] with a model, within a device's [`budget`].
 
+pub mod budget;
 pub mod differ;
+pub mod logps;
 pub mod manifest;
+pub mod merge;
+pub mod part;
+pub mod pipeline;
+pub mod plan;
 pub mod pooling;
+pub mod range;
+pub mod remarks;
+pub mod source;
 pub mod verb;
 
+pub use budget::Budget;
 pub use differ::{Block, Differ, EncodedPairs, PairLogps, Remark};
 pub use manifest::VectorsManifest;
+pub use merge::{MergeError, Merged, merge};
+pub use part::Part;
 pub use pooling::Pooling;
+pub use remarks::RemarkSummary;
+pub use source::BlockSource;
 pub use verb::{ExtractOptions, Extracted, extract};
 
 use std::path::PathBuf;
@@ -59,6 +75,12 @@ pub enum ExtractError {
         there: String,
         /// Now.
         asked: String,
+    },
+    /// Log-probabilities were asked for, but what computes gives none.
+    #[error("rows from {first_row}: no log-probabilities were computed; leave --logps out")]
+    NoLogps {
+        /// First row of the range.
+        first_row: usize,
     },
     /// The study has no vectors yet.
     #[error("{study} has no vectors yet: run `whence extract --study {study} --model MODEL` first", study = study.display())]

@@ -206,9 +206,8 @@ impl<'a> Pass<'a> {
             Mode::Texts(caches) => cpu::attend_cached(heads, [query, key, value], &mut caches.borrow_mut()),
             Mode::Batch { cache, n_new } => {
                 let n_rows = cache.borrow().padding().len();
-                let split = |x: Tensor<2>, n_heads: usize| {
-                    x.reshape([n_rows, *n_new, n_heads, heads.head_dim]).swap_dims(1, 2)
-                };
+                let split =
+                    |x: Tensor<2>, n_heads: usize| x.reshape([n_rows, *n_new, n_heads, heads.head_dim]).swap_dims(1, 2);
                 let (key, value) = (split(key, heads.n_key_value_heads), split(value, heads.n_key_value_heads));
                 let (key, value) = cache.borrow_mut().append(heads.layer, key, value);
                 let mixed = self.attend_masked(heads, split(query, heads.n_heads), key, value);
@@ -282,7 +281,8 @@ impl<'a> Pass<'a> {
                         rows.iter().flat_map(|row| (0..*seq_len).map(move |column| f(*row, column))).collect();
                     Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), *seq_len]), &self.device)
                 };
-                let place = Place { position: of(|row, column| row.position(column) as i32), segment: of(RowShape::segment) };
+                let place =
+                    Place { position: of(|row, column| row.position(column) as i32), segment: of(RowShape::segment) };
                 place.hidden_from(&place, window)
             }
             Mode::Batch { cache, n_new } => {
@@ -290,7 +290,8 @@ impl<'a> Pass<'a> {
                 let n_columns = cache.n_columns() + n_new;
                 let of = |columns: std::ops::Range<usize>| {
                     let n = columns.len();
-                    let columns = || cache.padding().iter().flat_map(|p| columns.clone().map(|c| (c as i32, *p as i32)));
+                    let columns =
+                        || cache.padding().iter().flat_map(|p| columns.clone().map(|c| (c as i32, *p as i32)));
                     let tensor = |values: Vec<i32>| {
                         let data = TensorData::new(values, [cache.padding().len(), n]);
                         Tensor::<2, Int>::from_data(data, &self.device)

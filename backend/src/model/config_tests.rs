@@ -42,7 +42,8 @@ fn defaults_are_those_of_transformers() {
     assert_eq!(with("mistral", json!({})).unwrap().sliding_window, Some(4096));
     assert_eq!(with("mistral", json!({"sliding_window": null})).unwrap().sliding_window, None);
     assert_eq!(with("qwen2", json!({"sliding_window": 64})).unwrap().sliding_window, None);
-    let slides = with("qwen2", json!({"sliding_window": 64, "use_sliding_window": true, "max_window_layers": 5})).unwrap();
+    let slides =
+        with("qwen2", json!({"sliding_window": 64, "use_sliding_window": true, "max_window_layers": 5})).unwrap();
     assert_eq!((slides.window(4), slides.window(5)), (None, Some(64)));
 }
 

@@ -52,13 +52,14 @@ impl fmt::Display for DtypeChoice {
 }
 
 impl DtypeChoice {
-    /// The type to compute in on a device, for a checkpoint stored as `stored` (`F32`, `BF16`, `F16`).
+    /// The type to compute in on all of `devices`, for a checkpoint stored as `stored` (`F32`, `BF16`, `F16`).
     ///
     /// # Errors
     ///
-    /// [`ModelError::UnsupportedDtype`] when a type was asked for that the device does not compute in.
-    pub fn on(self, device: &Device, stored: &str) -> Result<ComputeDtype, ModelError> {
-        let supports = |dtype: DType| !device::is_cpu(device) && device.supports_dtype(dtype);
+    /// [`ModelError::UnsupportedDtype`] when a type was asked for that a device does not compute in.
+    pub fn on(self, devices: &[Device], stored: &str) -> Result<ComputeDtype, ModelError> {
+        let supports = |device: &Device, dtype: DType| !device::is_cpu(device) && device.supports_dtype(dtype);
+        let all_support = |dtype: DType| devices.iter().all(|device| supports(device, dtype));
         let take = |dtype: DType, reason: &'static str| {
             let name = match dtype {
                 DType::BF16 => "bf16",
@@ -68,35 +69,37 @@ impl DtypeChoice {
             ComputeDtype { dtype, name, reason }
         };
         let asked = match self {
-            Self::F32 => return Ok(take(DType::F32, "as asked")),
+            Self::F32 => DType::F32,
             Self::Bf16 => DType::BF16,
             Self::F16 => DType::F16,
-            Self::Auto if device::is_cpu(device) => return Ok(take(DType::F32, "the CPU computes in f32")),
-            Self::Auto if stored != "BF16" && stored != "F16" => {
-                return Ok(take(DType::F32, "the checkpoint is in f32"));
+            Self::Auto => {
+                return Ok(match stored {
+                    _ if devices.iter().any(device::is_cpu) => take(DType::F32, "the CPU computes in f32"),
+                    "BF16" | "F16" if all_support(DType::BF16) => {
+                        take(DType::BF16, "the checkpoint is in half precision and the device computes in bf16")
+                    }
+                    "BF16" | "F16" if all_support(DType::F16) => {
+                        take(DType::F16, "the checkpoint is in half precision and the device computes in f16, not bf16")
+                    }
+                    "BF16" | "F16" => take(DType::F32, "the device does not compute in half precision"),
+                    _ => take(DType::F32, "the checkpoint is in f32"),
+                });
             }
-            Self::Auto if supports(DType::BF16) => {
-                return Ok(take(DType::BF16, "the checkpoint is in half precision and the device computes in bf16"));
-            }
-            Self::Auto if supports(DType::F16) => {
-                return Ok(take(DType::F16, "the checkpoint is in half precision and the device computes in f16, not in bf16"));
-            }
-            Self::Auto => return Ok(take(DType::F32, "the device does not compute in half precision")),
         };
-        if supports(asked) {
-            return Ok(take(asked, "as asked"));
+        match devices.iter().find(|device| asked != DType::F32 && !supports(device, asked)) {
+            None => Ok(take(asked, "as asked")),
+            Some(device) => Err(ModelError::UnsupportedDtype {
+                asked: take(asked, "").name,
+                device: if device::is_cpu(device) { "the CPU" } else { "the device" },
+                remedy: if supports(device, DType::BF16) {
+                    "bf16 or f32"
+                } else if supports(device, DType::F16) {
+                    "f16 or f32"
+                } else {
+                    "f32"
+                },
+            }),
         }
-        Err(ModelError::UnsupportedDtype {
-            asked: if asked == DType::BF16 { "bf16" } else { "f16" },
-            device: if device::is_cpu(device) { "the CPU" } else { "this device" }.into(),
-            remedy: if supports(DType::BF16) {
-                "bf16 or f32"
-            } else if supports(DType::F16) {
-                "f16 or f32"
-            } else {
-                "f32"
-            },
-        })
     }
 }
 
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_cpu_computes_in_f32_and_refuses_anything_else() {
-        let device = open(DeviceChoice::Cpu).unwrap().device;
+        let device = [open(DeviceChoice::Cpu).unwrap().device];
         assert_eq!(DtypeChoice::Auto.on(&device, "BF16").unwrap().dtype, DType::F32);
         let error = DtypeChoice::F16.on(&device, "F16").unwrap_err().to_string();
         assert!(error.contains("--dtype f16") && error.contains("f32"), "{error}");

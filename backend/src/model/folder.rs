@@ -11,8 +11,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::keys::Keys;
 use super::{CausalLm, ModelConfig, ModelError};
 use crate::device::Device;
-use crate::files;
-use crate::study;
+use crate::{files, hashes, study};
 
 /// An opened model folder: everything but the weights is read and checked.
 pub struct ModelFolder {
@@ -135,8 +134,17 @@ impl ModelFolder {
         Ok(model)
     }
 
+    /// The type that most weights are stored in: `BF16`. Reads only the files' headers.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be opened or is not complete.
+    pub fn stored_dtype(&self) -> Result<String, ModelError> {
+        Ok(Checkpoint::open(&self.path, DType::F32)?.stored_dtype())
+    }
+
     /// Hash of everything that decides what the model computes from a text: configuration, weights, tokenizer, chat
-    /// template. Reads every weight once.
+    /// template. Reads every weight once, and again only when a file has changed ([`hashes`]).
     ///
     /// # Errors
     ///
@@ -148,7 +156,7 @@ impl ModelFolder {
             self.chat_template.clone().unwrap_or_default(),
         ];
         for file in checkpoint::weight_files(&self.path)? {
-            parts.push(files::sha256_of_file(&file)?);
+            parts.push(hashes::sha256_of_file(&file)?);
         }
         Ok(study::inputs_hash(&parts.iter().map(String::as_str).collect::<Vec<_>>()))
     }

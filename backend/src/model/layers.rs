@@ -186,7 +186,10 @@ impl<L: DecoderLayer> Decoder<L> {
         let norm = RmsNorm::build(parameters, "model.norm", config.hidden_size, config.rms_norm_eps, device);
         let lm_head =
             (!config.tie_word_embeddings).then(|| Projection::build(parameters, "lm_head", embedding_shape, device));
-        Self { model: Body { embed_tokens: Embedding { weight: Param::from_tensor(embedding) }, layers, norm }, lm_head }
+        Self {
+            model: Body { embed_tokens: Embedding { weight: Param::from_tensor(embedding) }, layers, norm },
+            lm_head,
+        }
     }
 
     /// Number of decoder layers.

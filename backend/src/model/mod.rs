@@ -35,6 +35,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::device::DeviceFailure;
 use crate::files::FileError;
 
 /// What can be wrong with a model folder. Every variant names the file and, where there is one, the key.
@@ -141,7 +142,7 @@ pub enum ModelError {
         /// What was asked for.
         asked: &'static str,
         /// The device.
-        device: String,
+        device: &'static str,
         /// What can be used.
         remedy: &'static str,
     },
@@ -168,7 +169,10 @@ pub enum ModelError {
         vocab_size: usize,
     },
     /// A vector came out as infinite or not a number.
-    #[error("row {row} ({id}), layer {layer}: the vector is not finite: numbers grew too large for the compute type; use --dtype bf16 or f32")]
+    #[error(
+        "row {row} ({id}), layer {layer}: the vector is not finite: numbers grew too large for the compute type; use \
+         --dtype bf16 or f32"
+    )]
     Overflow {
         /// Row of the study.
         row: usize,
@@ -177,9 +181,40 @@ pub enum ModelError {
         /// The layer.
         layer: usize,
     },
-    /// The device gave up, for example out of memory.
+    /// The device gave up.
     #[error("the device failed while computing: {0}; try a smaller --batch-tokens")]
     Device(String),
+    /// The device ran out of memory; less at once may fit.
+    #[error("out of device memory: {0}; try a smaller --batch-tokens")]
+    NoRoom(String),
+    /// One pair alone does not fit into the device's memory.
+    #[error(
+        "row {row}: its {n_tokens} tokens alone do not fit into the device's memory ({reason}); lower --max-tokens, or use \
+         --device cpu or a device with more memory"
+    )]
+    TooLong {
+        /// Row of the study.
+        row: usize,
+        /// Tokens of both its texts, their common beginning counted once.
+        n_tokens: usize,
+        /// What the device said.
+        reason: String,
+    },
+    /// The device is gone.
+    #[error(
+        "the device was lost while computing: {0}; finished parts are kept: run the same command again to continue"
+    )]
+    DeviceLost(String),
+}
+
+impl From<DeviceFailure> for ModelError {
+    fn from(failure: DeviceFailure) -> Self {
+        match failure {
+            DeviceFailure::NoRoom(reason) => Self::NoRoom(reason),
+            DeviceFailure::Lost(reason) => Self::DeviceLost(reason),
+            DeviceFailure::Other(reason) => Self::Device(reason),
+        }
+    }
 }
 
 fn some_of(keys: &[String]) -> String {

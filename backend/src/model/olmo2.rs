@@ -34,7 +34,13 @@ pub struct Olmo2Attention {
 }
 
 impl Olmo2Attention {
-    fn build<P: Parameters>(parameters: &mut P, key: &str, config: &ModelConfig, heads: Heads, device: &Device) -> Self {
+    fn build<P: Parameters>(
+        parameters: &mut P,
+        key: &str,
+        config: &ModelConfig,
+        heads: Heads,
+        device: &Device,
+    ) -> Self {
         let (hidden, epsilon) = (config.hidden_size, config.rms_norm_eps);
         let (query, key_value) = (heads.d_query(), heads.d_key_value());
         Self {

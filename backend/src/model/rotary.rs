@@ -142,18 +142,15 @@ impl RopeConfig {
         match &self.scaling {
             RopeScaling::None => Value::Null,
             RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": *original_max_position_embeddings as u64,
-            }),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                json!({
+                    "rope_type": "llama3",
+                    "factor": factor,
+                    "low_freq_factor": low_freq_factor,
+                    "high_freq_factor": high_freq_factor,
+                    "original_max_position_embeddings": *original_max_position_embeddings as u64,
+                })
+            }
             RopeScaling::Yarn {
                 factor,
                 attention_factor,
@@ -283,8 +280,7 @@ impl Rotary {
     }
 
     fn table(&self, n_positions: usize) -> Table {
-        let angles =
-            || (0..n_positions).flat_map(|position| self.frequencies.iter().map(move |f| position as f32 * f));
+        let angles = || (0..n_positions).flat_map(|position| self.frequencies.iter().map(move |f| position as f32 * f));
         Table {
             cos: angles().map(|angle| angle.cos() * self.factor).collect(),
             sin: angles().map(|angle| angle.sin() * self.factor).collect(),

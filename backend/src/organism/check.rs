@@ -19,7 +19,7 @@ use super::rollouts::BehaviorPair;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{Differ, EncodedPairs};
+use crate::extract::{BlockSource, Budget, Differ};
 use crate::model::ModelFolder;
 
 /// How well one layer's ranking finds the culprits.
@@ -56,7 +56,8 @@ pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Ve
     let encoder = TextEncoder::new(&folder, &TemplateChoice::Model, folder.config.max_position_embeddings)
         .map_err(|error| OrganismError::Tokenizer(error.to_string()))?;
     let layers: Vec<usize> = (0..=folder.config.num_hidden_layers).collect();
-    let differ = Differ::new(&model, device, 4096);
+    let budget = Budget::new(4096);
+    let differ = Differ::new(&model, &encoder, device, &budget);
     let pair = |id: &str, prompt: Vec<Message>, chosen: &str, rejected: &str| Pair {
         id: id.to_owned(),
         prompt,
@@ -70,7 +71,7 @@ pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Ve
     let behavior: Vec<Pair> =
         input.behavior.iter().map(|b| pair("", input.prompts[b.prompt].request.messages(), &b.r1, &b.r0)).collect();
     let quiet = |_: u64, _: u64| {};
-    let vectors = |pairs: &[Pair]| differ.compute(&EncodedPairs::new(&encoder, pairs), 0, &layers, &quiet);
+    let vectors = |pairs: &[Pair]| differ.compute(&differ.prepare(pairs), 0, &layers, &quiet);
     let (rows, behavior) = (vectors(&rows)?, vectors(&behavior)?);
     let scenarios = vec![String::new(); input.behavior.len()];
     let n_culprits = input.truths.iter().filter(|truth| truth.culprit).count();

@@ -45,8 +45,8 @@ use crate::device::Device;
 use crate::extract::ExtractError;
 use crate::files::{self, Context, FileError};
 use crate::model::checkpoint::RandomParameters;
-use crate::model::generate::GenerationConfig;
 use crate::model::config::{Architecture, LayerType};
+use crate::model::generate::GenerationConfig;
 use crate::model::rotary::RopeConfig;
 use crate::model::{CausalLm, ModelConfig, ModelError, folder};
 use crate::progress::{Report, Update};
@@ -437,12 +437,7 @@ fn sequence_pairs_of(texts: &Texts, form: &TextForm) -> Result<Vec<SequencePair>
     texts.rows.iter().map(pair).collect()
 }
 
-fn save_model(
-    model: &CausalLm,
-    config: &ModelConfig,
-    form: &TextForm,
-    folder: &Path,
-) -> Result<(), OrganismError> {
+fn save_model(model: &CausalLm, config: &ModelConfig, form: &TextForm, folder: &Path) -> Result<(), OrganismError> {
     folder::save(model, config, folder)?;
     form.save(folder, MAX_LENGTH)?;
     Ok(())

@@ -205,6 +205,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         n_pairs: 4,
         n_scenarios: 4,
         method: DirectionMethod::Mean,
+        reading: "M0/M0".into(),
         layers: plan.layers.iter().map(|layer| layer.layer).collect(),
         examples: vec![BehaviorExample {
             prompt: "Say how a kite flies. Answer as a list.".into(),

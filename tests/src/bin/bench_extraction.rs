@@ -18,7 +18,7 @@ use whence_backend::data::pairs::PairWriter;
 use whence_backend::device::{self, DeviceChoice, OpenDevice};
 use whence_backend::extract::{ExtractOptions, extract};
 use whence_backend::model::checkpoint::RandomParameters;
-use whence_backend::model::{ModelFolder, ModelConfig, CausalLm, folder};
+use whence_backend::model::{CausalLm, ModelConfig, ModelFolder, folder};
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
 use whence_shared::pair::{Message, Pair};
@@ -246,10 +246,10 @@ impl Bench {
         let options =
             ExtractOptions { layers: vec![self.layer], batch_tokens: self.batch_tokens, ..ExtractOptions::default() };
         let cpu_start = cpu_secs();
-        let extracted =
-            extract(&study, &folder, &self.device.device, &options, &silent).map_err(|error| say(&error))?;
+        let extracted = extract(&study, &folder, std::slice::from_ref(&self.device.device), &options, &silent)
+            .map_err(|error| say(&error))?;
         let cpu_secs = cpu_secs() - cpu_start;
-        if let Some(remark) = extracted.remarks.first() {
+        if let Some(remark) = extracted.remarks.shown.first() {
             return Err(format!("whence: row {}: {}", remark.row, remark.reason));
         }
         Ok(Measured { secs: extracted.compute_secs, cpu_secs, n_tokens: extracted.n_tokens, versions: String::new() })
