@@ -4,4 +4,5 @@ pub mod binary;
 pub mod checkpoint;
 pub mod fixture;
 pub mod made_study;
+pub mod random_model;
 pub mod vectors;

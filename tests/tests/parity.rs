@@ -45,7 +45,8 @@ impl Recorded {
     /// Names of the recorded token batches.
     fn cases(&self) -> Vec<String> {
         let names = self.expected.names();
-        let cases: Vec<String> = names.iter().filter_map(|name| name.strip_suffix(".input_ids")).map(Into::into).collect();
+        let cases: Vec<String> =
+            names.iter().filter_map(|name| name.strip_suffix(".input_ids")).map(Into::into).collect();
         assert!(!cases.is_empty(), "{} has recorded cases", self.name);
         cases
     }
@@ -124,13 +125,8 @@ fn greedy_continuations_equal_transformers(recorded: &Recorded) {
     let continued = |cases: &[&Greedy]| {
         let prompts: Vec<Vec<u32>> = cases.iter().map(|case| case.prompt.clone()).collect();
         let eos_token_ids = cases[0].eos_token_id.into_iter().collect();
-        let config = GenerationConfig {
-            temperature: 0.0,
-            top_p: 1.0,
-            max_new_tokens: N_NEW_TOKENS,
-            eos_token_ids,
-            seed: 0,
-        };
+        let config =
+            GenerationConfig { temperature: 0.0, top_p: 1.0, max_new_tokens: N_NEW_TOKENS, eos_token_ids, seed: 0 };
         generate(model, &prompts, &config)
     };
     // Prompts of unequal length that nothing ends, together; then those that a token ends.

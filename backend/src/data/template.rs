@@ -116,16 +116,13 @@ fn without_generation_tags(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let (text, tag) = rest.split_at(start);
-        result.push_str(text);
-        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(end);
-        let word = tag.trim_start_matches("{%").trim_end_matches("%}").trim_matches(['-', '+']).trim();
+        let Some(len) = rest[start..].find("%}") else { break };
+        let (before, tag, after) = (&rest[..start], &rest[start..start + len + 2], &rest[start + len + 2..]);
+        let word = tag[2..len].trim_matches(['-', '+']).trim();
+        result.push_str(before);
         match word {
-            "generation" | "endgeneration" => {
-                let plain = if word == "generation" { "with" } else { "endwith" };
-                result.push_str(&tag.replacen(word, plain, 1));
-            }
+            "generation" => result.push_str(&tag.replacen(word, "with", 1)),
+            "endgeneration" => result.push_str(&tag.replacen(word, "endwith", 1)),
             _ => result.push_str(tag),
         }
         rest = after;
@@ -222,7 +219,8 @@ mod tests {
 
     #[test]
     fn tools_and_documents_are_none_and_absent_special_tokens_undefined() {
-        let source = "{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ eos_token is defined }}";
+        let source =
+            "{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ eos_token is defined }}";
         let template = ChatTemplate::new(source, "", "</s>").unwrap();
         assert_eq!(template.render(&[], false).unwrap(), "True True False True");
     }

@@ -287,9 +287,7 @@ impl TextEncoder {
     }
 
     fn tokenize(&self, text: &str) -> Result<Encoding, Unreadable> {
-        self.tokenizer
-            .encode(text, self.template.is_none())
-            .map_err(|error| Unreadable::Tokenizer(error.to_string()))
+        self.tokenizer.encode(text, self.template.is_none()).map_err(|error| Unreadable::Tokenizer(error.to_string()))
     }
 }
 
