@@ -88,7 +88,7 @@ const PARTS: [Part; 6] = [
 /// Tokens of one sequence of a plain forward pass.
 const SEQ_LEN: usize = 256;
 /// Words of a prompt and of a response, on average: about 200 and 100 tokens.
-const PAIR_WORDS: (usize, usize) = (120, 60);
+const PAIR_WORDS: (usize, usize) = (128, 72);
 /// Results of the two must point the same way at least this much, row by row.
 const LEAST_COSINE: f64 = 0.9999;
 
