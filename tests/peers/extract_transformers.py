@@ -1,17 +1,26 @@
-"""The extraction peer: pair vectors with transformers on the CPU, in f32, as a careful user would compute them.
+"""The extraction peer: what Whence's extraction is measured against, with transformers on the CPU, in f32.
 
-    python extract_transformers.py --model DIR --pairs pairs.jsonl --layers 4 --out vectors.safetensors \
-        [--batch-tokens 8192] [--threads 2] [--repetitions 1]
+    python extract_transformers.py --mode MODE --model DIR --work FILE --layer N --out rows.safetensors [--threads 2]
 
-Works as well as plain transformers can: only the layers up to the last one asked for, no output projection, no key-value
-cache, inference mode, sequences sorted by length into batches of at most --batch-tokens padded tokens, right padding, and
-no attention mask, so that scaled_dot_product_attention takes its fast causal path (padding comes after every real token
-and is never pooled). One warm-up batch is not counted. The clock covers reading the pairs, rendering, tokenising, the
-forward passes, pooling and writing the file.
+Modes:
 
-Each pair's response tokens are found as Whence defines them: the tokens that carry the last assistant message's content.
+- forward: the plain forward pass. FILE is a JSON list of token id lists, all of one length; they go through every layer
+  as one batch after another of at most 4096 tokens. No output projection and no final norm. Rows are the means of the
+  residual stream over all tokens.
+- paper: pair vectors by the procedure that the paper describes, written from its description. FILE has one pair per
+  line. For each response: render, tokenise, run the whole language model on that one text (logits included, the prompt
+  computed again for the second response), keep the hidden states of all layers, take the mean of one layer over the
+  response's tokens. Rows are chosen minus rejected.
+- careful: the same vectors as a careful user would compute them: no layer after the one asked for, no logits, no
+  key-value cache, sequences sorted by length into padded batches, and no attention mask, so that
+  scaled_dot_product_attention takes its fast causal path (padding comes after every real token and is never pooled).
 
-Prints one line of JSON per repetition: seconds, processor seconds, tokens, versions, threads.
+All modes run in inference mode, and warm up on one text that is not counted. The clock covers reading FILE, rendering,
+tokenising, the forward passes, pooling and writing the rows; it does not cover loading the model. Response tokens are
+found as Whence defines them: the tokens that carry the last assistant message's content. `paper` reads hidden_states[N],
+which for the last layer would be normed: it must be asked for an earlier one.
+
+Prints one line of JSON: seconds, processor seconds, versions, threads.
 """
 
 import argparse
@@ -23,9 +32,10 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from tokenizers import processors
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 MARKER = "\ue000\ue001\ue002"
+BATCH_TOKENS = 4096
 
 
 def response_span(tokenizer, conversation, text):
@@ -35,104 +45,127 @@ def response_span(tokenizer, conversation, text):
     return len(before), len(text) - len(after)
 
 
-def encode(tokenizer, conversations, max_tokens):
-    """Token ids and [start, end) of the response tokens of every conversation."""
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
-    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    result = []
-    for conversation, text, ids, offsets in zip(
-        conversations, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
-    ):
-        start, end = response_span(tokenizer, conversation, text)
-        inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
-        first, last = inside[0], inside[-1] + 1
-        result.append((ids[:max_tokens], first, min(last, max_tokens)))
-    return result
+def encode(tokenizer, conversation):
+    """Token ids and [start, end) of the response tokens of a conversation."""
+    text = tokenizer.apply_chat_template(conversation, tokenize=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    start, end = response_span(tokenizer, conversation, text)
+    inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end and b > start]
+    return encoded["input_ids"], inside[0], inside[-1] + 1
 
 
-def batches(sequences, batch_tokens):
-    """Indices of sequences, longest first, in batches of at most `batch_tokens` padded tokens."""
-    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
-    while order:
-        n = max(1, batch_tokens // len(sequences[order[0]][0]))
-        yield order[:n]
-        order = order[n:]
+def conversations(path):
+    with open(path, encoding="utf-8") as lines:
+        pairs = [json.loads(line) for line in lines]
+    return [pair["prompt"] + pair[side] for pair in pairs for side in ("chosen", "rejected")]
 
 
-class Reader:
-    """A model cut off after the deepest layer asked for, whose residuals at `layers` are collected by hooks."""
+def body(path, layer):
+    """The model cut off after `layer`, un-normed: its output is the residual stream there."""
+    model = AutoModel.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model.layers = model.layers[:layer]
+    model.norm = torch.nn.Identity()
+    return model
 
-    def __init__(self, path, layers):
-        self.model = AutoModel.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").eval()
-        self.model.layers = self.model.layers[: max(layers)]
-        # The stream is read un-normed, so the final norm is not computed either.
-        self.model.norm = torch.nn.Identity()
-        self.layers = layers
-        self.states = {}
-        self.model.embed_tokens.register_forward_hook(lambda _m, _i, out: self._keep(0, out))
-        for i, layer in enumerate(self.model.layers):
-            layer.register_forward_hook(lambda _m, _i, out, at=i + 1: self._keep(at, out))
 
-    def _keep(self, layer, out):
-        if layer in self.layers:
-            self.states[layer] = out[0] if isinstance(out, tuple) else out
+def forward(args):
+    model = body(args.model, args.layer)
 
-    def means(self, batch):
-        """Per layer `[batch_size, d_model]`: mean over each sequence's response tokens."""
+    def run(sequences):
+        n = max(1, BATCH_TOKENS // len(sequences[0]))
+        batches = [torch.tensor(sequences[i : i + n]) for i in range(0, len(sequences), n)]
+        return torch.cat([model(input_ids=batch, use_cache=False).last_hidden_state.mean(1) for batch in batches])
+
+    run([[0] * 64])
+
+    def work():
+        with open(args.work, encoding="utf-8") as file:
+            return run(json.load(file))
+
+    return work
+
+
+def paper(args):
+    tokenizer = whole_offsets(AutoTokenizer.from_pretrained(args.model))
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="sdpa").eval()
+    assert args.layer < model.config.num_hidden_layers, "the last of transformers' hidden states is normed"
+
+    def mean(ids, start, end):
+        out = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+        return out.hidden_states[args.layer][0, start:end].mean(0)
+
+    mean([0] * 64, 0, 64)
+
+    def work():
+        means = torch.stack([mean(*encode(tokenizer, conversation)) for conversation in conversations(args.work)])
+        return means[0::2] - means[1::2]
+
+    return work
+
+
+def careful(args):
+    tokenizer = whole_offsets(AutoTokenizer.from_pretrained(args.model))
+    model = body(args.model, args.layer)
+
+    def batches(sequences):
+        """Indices of sequences, longest first, in batches of at most BATCH_TOKENS padded tokens."""
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
+        while order:
+            n = max(1, BATCH_TOKENS // len(sequences[order[0]][0]))
+            yield order[:n]
+            order = order[n:]
+
+    def means_of(batch):
         length = max(len(ids) for ids, _, _ in batch)
         input_ids = torch.zeros((len(batch), length), dtype=torch.long)
         weights = torch.zeros((len(batch), 1, length))
         for row, (ids, start, end) in enumerate(batch):
             input_ids[row, : len(ids)] = torch.tensor(ids)
             weights[row, 0, start:end] = 1.0 / (end - start)
-        self.model(input_ids=input_ids, use_cache=False)
-        return {layer: torch.bmm(weights, self.states[layer])[:, 0] for layer in self.layers}
+        states = model(input_ids=input_ids, use_cache=False).last_hidden_state
+        return torch.bmm(weights, states)[:, 0]
+
+    means_of([([0] * 64, 0, 64)])
+
+    def work():
+        sequences = [encode(tokenizer, conversation) for conversation in conversations(args.work)]
+        means = torch.empty(len(sequences), model.config.hidden_size)
+        for indices in batches(sequences):
+            means[indices] = means_of([sequences[i] for i in indices])
+        return means[0::2] - means[1::2]
+
+    return work
 
 
-@torch.inference_mode()
-def extract(reader, tokenizer, args):
-    with open(args.pairs, encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines]
-    conversations = [pair["prompt"] + pair[side] for pair in pairs for side in ("chosen", "rejected")]
-    sequences = encode(tokenizer, conversations, args.max_tokens)
-    means = {layer: torch.empty(len(sequences), reader.model.config.hidden_size) for layer in reader.layers}
-    for indices in batches(sequences, args.batch_tokens):
-        for layer, values in reader.means([sequences[i] for i in indices]).items():
-            means[layer][indices] = values
-    vectors = {f"vectors.{layer}": (mean[0::2] - mean[1::2]).contiguous() for layer, mean in means.items()}
-    save_file(vectors, args.out)
-    return len(pairs), sum(len(ids) for ids, _, _ in sequences)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--pairs", required=True)
-    parser.add_argument("--layers", required=True, type=lambda text: [int(layer) for layer in text.split(",")])
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
-    parser.add_argument("--max-tokens", type=int, default=2048)
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's default")
-    parser.add_argument("--repetitions", type=int, default=1)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
+def whole_offsets(tokenizer):
     if isinstance(tokenizer.backend_tokenizer.post_processor, processors.ByteLevel):
         # Else the offsets of a token of nothing but white space are empty, and it would count as no part of a response.
         tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    reader = Reader(args.model, args.layers)
-    with torch.inference_mode():
-        reader.means([([0] * 64, 8, 60)] * max(1, args.batch_tokens // 64))
-    for _ in range(args.repetitions):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        n_pairs, n_tokens = extract(reader, tokenizer, args)
-        secs, cpu_secs = time.perf_counter() - start, time.process_time() - cpu_start
-        print(json.dumps({
-            "secs": secs, "cpu_secs": cpu_secs, "n_pairs": n_pairs, "n_tokens": n_tokens, "threads": torch.get_num_threads(),
-            "versions": f"python {platform.python_version()}, torch {torch.__version__}, "
-                        f"transformers {transformers.__version__}",
-        }), flush=True)
+    return tokenizer
+
+
+@torch.inference_mode()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mode", required=True, choices=["forward", "paper", "careful"])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--layer", required=True, type=int)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's default")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    work = {"forward": forward, "paper": paper, "careful": careful}[args.mode](args)
+    start, cpu_start = time.perf_counter(), time.process_time()
+    rows = work()
+    save_file({"rows": rows.contiguous()}, args.out)
+    secs, cpu_secs = time.perf_counter() - start, time.process_time() - cpu_start
+    print(json.dumps({
+        "secs": secs, "cpu_secs": cpu_secs, "threads": torch.get_num_threads(),
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, "
+                    f"transformers {transformers.__version__}",
+    }), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,4 +6,5 @@ pub mod checkpoint;
 pub mod fixture;
 pub mod made_source;
 pub mod made_study;
+pub mod random_model;
 pub mod vectors;

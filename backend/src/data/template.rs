@@ -60,7 +60,7 @@ impl ChatTemplate {
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
         environment.set_formatter(python_formatter);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -116,16 +116,13 @@ fn without_generation_tags(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let (text, tag) = rest.split_at(start);
-        result.push_str(text);
-        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(end);
-        let word = tag.trim_start_matches("{%").trim_end_matches("%}").trim_matches(['-', '+']).trim();
+        let Some(len) = rest[start..].find("%}") else { break };
+        let (before, tag, after) = (&rest[..start], &rest[start..start + len + 2], &rest[start + len + 2..]);
+        let word = tag[2..len].trim_matches(['-', '+']).trim();
+        result.push_str(before);
         match word {
-            "generation" | "endgeneration" => {
-                let plain = if word == "generation" { "with" } else { "endwith" };
-                result.push_str(&tag.replacen(word, plain, 1));
-            }
+            "generation" => result.push_str(&tag.replacen(word, "with", 1)),
+            "endgeneration" => result.push_str(&tag.replacen(word, "endwith", 1)),
             _ => result.push_str(tag),
         }
         rest = after;
@@ -134,16 +131,47 @@ fn without_generation_tags(source: &str) -> String {
     result
 }
 
-/// Prints values as Python does: `None`, `True` and `False` are capitalised.
+/// Prints values as Python does: `None`, `True`, `['a', 1]`.
 fn python_formatter(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    if value.is_none() {
-        return Ok(out.write_str("None")?);
-    }
-    match (value.kind(), value.is_true()) {
-        (ValueKind::Bool, true) => Ok(out.write_str("True")?),
-        (ValueKind::Bool, false) => Ok(out.write_str("False")?),
+    match value.kind() {
+        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => Ok(out.write_str(&python_repr(value))?),
         _ => escape_formatter(out, state, value),
     }
+}
+
+/// Python's `repr` of what templates hold.
+fn python_repr(value: &Value) -> String {
+    let items = |value: &Value| value.try_iter().into_iter().flatten().collect::<Vec<Value>>();
+    match value.kind() {
+        ValueKind::None => "None".to_owned(),
+        ValueKind::Bool => (if value.is_true() { "True" } else { "False" }).to_owned(),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            let escaped = text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r");
+            let escaped = if quote == '\'' { escaped.replace('\'', "\\'") } else { escaped };
+            format!("{quote}{escaped}{quote}")
+        }
+        ValueKind::Seq => format!("[{}]", items(value).iter().map(python_repr).collect::<Vec<_>>().join(", ")),
+        ValueKind::Map => {
+            let entry = |key: &Value| {
+                format!("{}: {}", python_repr(key), python_repr(&value.get_item(key).unwrap_or_default()))
+            };
+            format!("{{{}}}", items(value).iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Python's methods of strings, lists and dictionaries: minijinja's, and those that it lacks.
+fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if let (Some(text), [affix], "removeprefix" | "removesuffix") = (value.as_str(), args, method)
+        && let Some(affix) = affix.as_str()
+    {
+        let stripped = if method == "removeprefix" { text.strip_prefix(affix) } else { text.strip_suffix(affix) };
+        return Ok(Value::from(stripped.unwrap_or(text)));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// `tojson` as transformers defines it: Python's `json.dumps` with `ensure_ascii=False`, so `", "` and `": "` between
@@ -243,6 +271,76 @@ mod tests {
         assert!(needs_what_is_not_there(&error) && error.to_string().contains("--template FILE"), "{error}");
         let refusal = render("{{ raise_exception('no') }}", &[], false).unwrap_err();
         assert!(!needs_what_is_not_there(&refusal));
+    }
+
+    /// What jinja2 3.1.6 prints, set up as transformers does.
+    const IN_PYTHON: [(&str, &str); 33] = [
+        ("{{ messages[0].get('functions', none) is none }}", "True"),
+        ("{{ messages[-1]['content'][1:-1] }}", "ok"),
+        ("{{ messages[0].content.strip().split('\\n') | map('upper') | join('+') }}", "HI THERE+YOU"),
+        ("{% for m in messages if m.role != 'user' %}{{ loop.index }}{{ m.role.title() }}{% endfor %}", "1Assistant"),
+        ("{% for m in messages if m.role == 'tool' %}{{ m }}{% else %}none{% endfor %}", "none"),
+        ("{% set x %}<{{ messages | length }}>{% endset %}{{ x }}", "<2>"),
+        ("{{ 'a' if messages | length > 5 }}|", "|"),
+        (
+            "{{ none }} {{ true }} {{ 1.0 }} {{ [1, 'a', none, true] }} {{ {'k': \"it's\"} }}",
+            "None True 1.0 [1, 'a', None, True] {'k': \"it's\"}",
+        ),
+        ("{{ messages | map(attribute='role') | unique | list | length }}", "2"),
+        ("{{ messages | selectattr('role', 'in', ['user', 'tool']) | list | length }}", "1"),
+        ("{{ (messages | first).role }}{{ (messages | last)['role'] }}", "userassistant"),
+        ("{{ messages[0] | items | list | length }}", "2"),
+        ("{{ '%s-%s' | format('a', 1) }} {{ 'x'.join(['a', 'b']) }} {{ 'ab' in 'cabd' }}", "a-1 axb True"),
+        ("{{ messages[0].content | replace('Hi', 'Ho') | trim }}", "Ho there\nyou"),
+        (
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.last %}{% continue %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "1",
+        ),
+        ("{{ {'b': [1, 2], 'a': {}} | tojson(indent=1) }}", "{\n \"b\": [\n  1,\n  2\n ],\n \"a\": {}\n}"),
+        ("{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 ** 3 }} {{ 'ab' * 2 }} {{ 7 / 2 }}", "3 1 8 abab 3.5"),
+        (
+            "{{ messages[0].content is string and messages is iterable and messages[0] is mapping and messages is sequence }}",
+            "True",
+        ),
+        ("{{ messages[0].content.strip().startswith('Hi') and not messages[0].content.endswith('x') }}", "True"),
+        (
+            "{{ x }}|{{ x is defined }}|{{ x or 'd' }}|{{ x | default('e') }}|{{ messages[5] is defined }}",
+            "|False|d|e|False",
+        ),
+        ("{% macro f(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}{{ f(1, b=3) }}", "1213"),
+        (
+            "{{ dict(a=1).a }} {{ 'abc'[::-1] }} {{ 'a,b,c'.split(',', 1)[1] }} {{ 'abc' | last }} {{ 'AbC'.lower() }}",
+            "1 cba b,c c abc",
+        ),
+        (
+            "{{ '  a '.rstrip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'a\\nb'.splitlines() | length }}|{{ 'abcabc'.rfind('b') }}",
+            "  a|a|2|4",
+        ),
+        ("{{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('x') }}", "bc abc"),
+        ("{{ 5 | string + 'a' }} {{ '1' | int + 1 }}", "5a 2"),
+        ("{{ messages | reverse | map(attribute='role') | join(',') }}", "assistant,user"),
+        ("{% set a, b = 1, 2 %}{{ a + b }}", "3"),
+        ("{{ '{}:{}'.format(1, 'a') }} {{ {'a': 1}.keys() | list }} {{ [1, 2] + [3] }}", "1:a ['a'] [1, 2, 3]"),
+        ("{{ {'b': 1, 'a': 2} | dictsort | first | first }} {{ messages | groupby('role') | length }}", "a 2"),
+        ("{{ none is none and 1 is number and 'a' is not number and true is boolean }}", "True"),
+        ("{{ 'a' | indent(2, true) }}|{{ 'it' 'self' }}", "  a|itself"),
+        ("{{ messages[0].content | tojson }}", "\" Hi there\\nyou \""),
+        ("{%- if not loop is defined %}{{ 'x' ~ 3 ~ '\\n' }}{% endif -%}   y", "x3\ny"),
+    ];
+
+    #[test]
+    fn what_templates_use_of_python_means_what_it_means_there() {
+        let messages = [Message::new("user", " Hi there\nyou "), Message::new("assistant", "(ok)")];
+        let wrong: Vec<String> = IN_PYTHON
+            .iter()
+            .filter_map(|(source, expected)| {
+                let got =
+                    ChatTemplate::new(source, "<s>", "</s>").and_then(|template| template.render(&messages, false));
+                let got = got.unwrap_or_else(|error| format!("{error:#}"));
+                (got != *expected).then(|| format!("{source}: expected {expected:?}, got {got:?}"))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

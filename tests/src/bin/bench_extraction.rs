@@ -1,61 +1,106 @@
-//! `cargo xtask bench extraction`: tokens per second of `whence extract` beside transformers, on the CPU, with the same
-//! random weights, the same pairs and the same number of threads.
+//! `cargo xtask bench extraction`: Whence beside transformers on the CPU, with the same random weights, the same tokens
+//! and the same number of threads.
+//!
+//! - `forward-WIDTH`: tokens per second of the plain forward pass. Every layer of every token, nothing shared, nothing
+//!   left out, no output projection: the same work on both sides.
+//! - `paper-WIDTH`: pairs per second of the whole procedure, from pairs on disk to vectors on disk. On the other side, the
+//!   procedure as the paper describes it: one response at a time with its prompt, all layers, logits included.
+//! - `careful-WIDTH`: the same against what a careful user of transformers would write: batches by length, no layer
+//!   after the last one asked for, no logits. Not run unless asked for.
 //!
 //! The two run in turn, A B A B, so that a machine that slows down slows both; medians are compared. Before a ratio is
-//! printed the vectors of both must agree. Neither side's loading time counts; reading pairs, rendering, tokenising,
-//! computing, pooling and writing do. Beside the ratio by the clock stands the ratio by processor time, which other
-//! programs on the machine disturb less.
+//! printed the results of both must agree. Loading a model counts on neither side. Beside the ratio by the clock stands
+//! the ratio by processor time, which other programs on the machine disturb less.
 //!
-//! Options: `--shape NAME` (else all), `--repetitions N`, `--pairs N`, `--batch-tokens N`, `--peer-batch-tokens N`.
+//! Options: `--part NAME` (else forward-128, forward-768 and paper-768), `--repetitions N`, `--pairs N`.
 //! Environment: `WHENCE_PYTHON`, a Python with torch and transformers (else `python3`).
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 use std::{env, fs};
 
+use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
 use whence_backend::data::pairs::PairWriter;
 use whence_backend::device::{self, DeviceChoice, OpenDevice};
 use whence_backend::extract::{ExtractOptions, extract};
-use whence_backend::model::checkpoint::RandomParameters;
-use whence_backend::model::{CausalLm, ModelConfig, ModelFolder, folder};
+use whence_backend::model::ModelFolder;
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
-use whence_shared::pair::{Message, Pair};
 use whence_shared::shard::Shard;
-use whence_tests::fixture::{self, Tensors};
+use whence_tests::fixture::Tensors;
+use whence_tests::random_model::{self, Shape};
 
-/// A model shape with as many pairs as keep one repetition at a few seconds.
-struct Shape {
-    name: &'static str,
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    n_pairs: usize,
+const NARROW: Shape = Shape { layers: 8, hidden: 128, heads: 4, intermediate: 512, vocab: 8192 };
+const WIDE: Shape = Shape { layers: 12, hidden: 768, heads: 12, intermediate: 2048, vocab: 8192 };
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Forward,
+    Paper,
+    Careful,
 }
 
-const SHAPES: [Shape; 3] = [
-    Shape { name: "3x64", layers: 3, hidden: 64, heads: 4, intermediate: 256, n_pairs: 1000 },
-    Shape { name: "4x256", layers: 4, hidden: 256, heads: 4, intermediate: 1024, n_pairs: 400 },
-    Shape { name: "8x512", layers: 8, hidden: 512, heads: 8, intermediate: 2048, n_pairs: 120 },
+impl Kind {
+    /// The peer's name for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Paper => "paper",
+            Self::Careful => "careful",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        if self == Self::Forward { "tokens/s" } else { "pairs/s" }
+    }
+}
+
+/// One comparison, with as much work as keeps a repetition at a few seconds.
+struct Part {
+    kind: Kind,
+    shape: Shape,
+    /// The layer whose residuals are read.
+    layer: usize,
+    /// Sequences of [`SEQ_LEN`] tokens, or pairs.
+    n_items: usize,
+    by_default: bool,
+}
+
+impl Part {
+    fn name(&self) -> String {
+        format!("{}-{}", self.kind.name(), self.shape.hidden)
+    }
+}
+
+const PARTS: [Part; 6] = [
+    Part { kind: Kind::Forward, shape: NARROW, layer: 8, n_items: 96, by_default: true },
+    Part { kind: Kind::Forward, shape: WIDE, layer: 12, n_items: 12, by_default: true },
+    Part { kind: Kind::Paper, shape: WIDE, layer: 8, n_items: 8, by_default: true },
+    Part { kind: Kind::Paper, shape: NARROW, layer: 6, n_items: 64, by_default: false },
+    Part { kind: Kind::Careful, shape: WIDE, layer: 8, n_items: 8, by_default: false },
+    Part { kind: Kind::Careful, shape: NARROW, layer: 6, n_items: 64, by_default: false },
 ];
 
-/// Vectors of the two must point the same way at least this much, row by row.
+/// Tokens of one sequence of a plain forward pass.
+const SEQ_LEN: usize = 256;
+/// Words of a prompt and of a response, on average: about 200 and 100 tokens.
+const PAIR_WORDS: (usize, usize) = (128, 72);
+/// Results of the two must point the same way at least this much, row by row.
 const LEAST_COSINE: f64 = 0.9999;
 
 struct Options {
-    shape: Option<String>,
+    part: Option<String>,
     repetitions: usize,
     pairs: Option<usize>,
-    batch_tokens: usize,
-    peer_batch_tokens: usize,
 }
 
 impl Options {
     fn parse() -> Result<Self, String> {
-        let mut options =
-            Self { shape: None, repetitions: 5, pairs: None, batch_tokens: 8192, peer_batch_tokens: 4096 };
+        let mut options = Self { part: None, repetitions: 3, pairs: None };
         let mut args = env::args().skip(1);
         while let Some(arg) = args.next() {
             let value = args.next().ok_or_else(|| format!("{arg}: expected a value after it"))?;
@@ -64,15 +109,17 @@ impl Options {
                 _ => Err(format!("{arg}: expected a positive number, got {value:?}")),
             };
             match arg.as_str() {
-                "--shape" => options.shape = Some(value),
+                "--part" => options.part = Some(value),
                 "--repetitions" => options.repetitions = number()?,
                 "--pairs" => options.pairs = Some(number()?),
-                "--batch-tokens" => options.batch_tokens = number()?,
-                "--peer-batch-tokens" => options.peer_batch_tokens = number()?,
-                _ => return Err(format!("unknown option {arg}")),
+                _ => return Err(format!("unknown option {arg}: expected --part, --repetitions or --pairs")),
             }
         }
         Ok(options)
+    }
+
+    fn wants(&self, part: &Part) -> bool {
+        self.part.as_ref().map_or(part.by_default, |name| *name == part.name())
     }
 }
 
@@ -87,62 +134,56 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let shapes: Vec<&Shape> =
-        SHAPES.iter().filter(|shape| options.shape.as_ref().is_none_or(|name| name == shape.name)).collect();
-    if shapes.is_empty() {
-        let names: Vec<_> = SHAPES.iter().map(|shape| shape.name).collect();
-        return Err(format!("--shape: expected one of {}, got {:?}", names.join(", "), options.shape));
+    let parts: Vec<&Part> = PARTS.iter().filter(|part| options.wants(part)).collect();
+    if parts.is_empty() {
+        let names: Vec<String> = PARTS.iter().map(Part::name).collect();
+        return Err(format!("--part: expected one of {}, got {:?}", names.join(", "), options.part));
     }
     let python = python()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("extraction on the cpu, {threads} threads, f32, medians of {} alternating runs", options.repetitions);
+    println!("on the cpu, {threads} threads, f32, medians of {} alternating runs", options.repetitions);
     let mut table = String::from(
-        "| model | pairs | tokens | tokens/pair | whence tokens/s | transformers tokens/s | ratio | ratio per processor second | least cosine |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| part | layers × width | work | whence | transformers | ratio | ratio per processor second | least cosine |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     let mut versions = String::new();
-    for shape in shapes {
+    for part in parts {
         let folder = tempfile::tempdir().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
-        let bench = Bench::prepare(shape, options, folder.path(), threads)?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let (mut ours_cpu, mut theirs_cpu) = (Vec::new(), Vec::new());
+        let bench = Bench::prepare(part, options, folder.path(), threads)?;
+        let (mut ours, mut theirs) = (Rates::default(), Rates::default());
         // Both once unmeasured: pages, caches, the processor's clock.
         bench.whence()?;
         bench.peer(&python)?;
         let least_cosine = bench.least_cosine()?;
         if least_cosine < LEAST_COSINE {
-            return Err(format!(
-                "{}: the vectors differ: a row has cosine {least_cosine} < {LEAST_COSINE}",
-                shape.name
-            ));
+            return Err(format!("{}: results differ: a row has cosine {least_cosine} < {LEAST_COSINE}", part.name()));
         }
-        let mut n_tokens = 0;
         for repetition in 1..=options.repetitions {
-            let a = bench.whence()?;
-            let b = bench.peer(&python)?;
-            if a.n_tokens != b.n_tokens {
-                return Err(format!("{}: {} tokens against {}: not the same work", shape.name, a.n_tokens, b.n_tokens));
-            }
+            let (a, b) = (bench.whence()?, bench.peer(&python)?);
             println!(
-                "{} {repetition}: whence {:.3} s ({:.2} processor s), transformers {:.3} s ({:.2} processor s) for {} tokens",
-                shape.name, a.secs, a.cpu_secs, b.secs, b.cpu_secs, a.n_tokens
+                "{} {repetition}: whence {:.3} s ({:.2} processor s), transformers {:.3} s ({:.2} processor s)",
+                part.name(),
+                a.secs,
+                a.cpu_secs,
+                b.secs,
+                b.cpu_secs
             );
-            n_tokens = a.n_tokens;
-            ours.push(a.n_tokens as f64 / a.secs);
-            theirs.push(b.n_tokens as f64 / b.secs);
-            ours_cpu.push(a.n_tokens as f64 / a.cpu_secs);
-            theirs_cpu.push(b.n_tokens as f64 / b.cpu_secs);
+            ours.push(bench.n_units(), &a);
+            theirs.push(bench.n_units(), &b);
             versions = b.versions;
         }
-        let (ours, theirs) = (median(&mut ours), median(&mut theirs));
-        let cpu_ratio = median(&mut ours_cpu) / median(&mut theirs_cpu);
+        let (rate, cpu_rate) = ours.medians();
+        let (peer_rate, peer_cpu_rate) = theirs.medians();
+        let Shape { layers, hidden, .. } = part.shape;
+        let unit = part.kind.unit();
+        let digits = if part.kind == Kind::Forward { 0 } else { 2 };
         let _ = writeln!(
             table,
-            "| {} | {} | {n_tokens} | {:.0} | {ours:.0} | {theirs:.0} | {:.2} | {cpu_ratio:.2} | {least_cosine:.7} |",
-            shape.name,
-            bench.n_pairs,
-            n_tokens as f64 / bench.n_pairs as f64,
-            ours / theirs
+            "| {} | {layers} × {hidden} | {} | {rate:.digits$} {unit} | {peer_rate:.digits$} {unit} | {:.2} | {:.2} | {least_cosine:.7} |",
+            part.name(),
+            bench.work,
+            rate / peer_rate,
+            cpu_rate / peer_cpu_rate
         );
     }
     println!("\nwhence {} beside {versions}\n\n{table}", env!("CARGO_PKG_VERSION"));
@@ -170,48 +211,61 @@ struct Measured {
     secs: f64,
     /// Processor time of all threads; not a number where the system does not tell.
     cpu_secs: f64,
-    n_tokens: u64,
     versions: String,
 }
 
-/// One shape's model and pairs, on disk.
-struct Bench {
-    root: PathBuf,
-    device: OpenDevice,
-    n_pairs: usize,
-    layer: usize,
-    threads: usize,
-    batch_tokens: usize,
-    peer_batch_tokens: usize,
+/// Units of work per second, and per processor second, of several runs.
+#[derive(Default)]
+struct Rates {
+    by_clock: Vec<f64>,
+    by_processor: Vec<f64>,
 }
 
-impl Bench {
-    fn prepare(shape: &Shape, options: &Options, root: &Path, threads: usize) -> Result<Self, String> {
-        let say = |error: &dyn std::fmt::Display| format!("preparing {}: {error}", shape.name);
+impl Rates {
+    fn push(&mut self, n_units: usize, run: &Measured) {
+        self.by_clock.push(n_units as f64 / run.secs);
+        self.by_processor.push(n_units as f64 / run.cpu_secs);
+    }
+
+    fn medians(&mut self) -> (f64, f64) {
+        (median(&mut self.by_clock), median(&mut self.by_processor))
+    }
+}
+
+/// One part's model and work, on disk.
+struct Bench<'a> {
+    part: &'a Part,
+    root: PathBuf,
+    device: OpenDevice,
+    sequences: Vec<Vec<i64>>,
+    n_pairs: usize,
+    threads: usize,
+    /// What there is to do, for people.
+    work: String,
+}
+
+impl<'a> Bench<'a> {
+    fn prepare(part: &'a Part, options: &Options, root: &Path, threads: usize) -> Result<Self, String> {
+        let say = |error: &dyn Display| format!("preparing {}: {error}", part.name());
         let device = device::open(DeviceChoice::Cpu).map_err(|error| say(&error))?;
-        let n_pairs = options.pairs.unwrap_or(shape.n_pairs);
-
-        // The fixture's tokenizer and template, with a model of this shape.
-        let model_folder = root.join("model");
-        let template = fixture::model("chat");
-        fs::create_dir_all(&model_folder).map_err(|error| say(&error))?;
-        for file in ["tokenizer.json", "tokenizer_config.json"] {
-            fs::copy(template.join(file), model_folder.join(file)).map_err(|error| say(&error))?;
-        }
-        let config = ModelConfig {
-            hidden_size: shape.hidden,
-            intermediate_size: shape.intermediate,
-            num_hidden_layers: shape.layers,
-            num_attention_heads: shape.heads,
-            num_key_value_heads: shape.heads,
-            head_dim: shape.hidden / shape.heads,
-            ..ModelConfig::read(&template.join("config.json")).map_err(|error| say(&error))?
+        random_model::write(&root.join("model"), &part.shape);
+        let mut bench = Self {
+            part,
+            root: root.to_owned(),
+            device,
+            sequences: Vec::new(),
+            n_pairs: 0,
+            threads,
+            work: format!("{} × {SEQ_LEN} tokens, every layer", part.n_items),
         };
-        let mut parameters = RandomParameters::new(0, 1.0 / (shape.hidden as f32).sqrt());
-        let model = CausalLm::build(&mut parameters, &config, &device.device);
-        folder::save(&model, &config, &model_folder).map_err(|error| say(&error))?;
-
-        let pairs = pairs(n_pairs);
+        if part.kind == Kind::Forward {
+            bench.sequences = random_model::sequences(part.n_items, SEQ_LEN, part.shape.vocab);
+            let json = serde_json::to_vec(&bench.sequences).map_err(|error| say(&error))?;
+            fs::write(root.join("work.json"), json).map_err(|error| say(&error))?;
+            return Ok(bench);
+        }
+        bench.n_pairs = options.pairs.unwrap_or(part.n_items);
+        let pairs = random_model::pairs(bench.n_pairs, PAIR_WORDS.0, PAIR_WORDS.1);
         let mut lines = Vec::new();
         let mut writer = PairWriter::create(&root.join("study/pairs.parquet")).map_err(|error| say(&error))?;
         for pair in &pairs {
@@ -220,16 +274,25 @@ impl Bench {
             writer.push(pair).map_err(|error| say(&error))?;
         }
         writer.commit().map_err(|error| say(&error))?;
-        fs::write(root.join("pairs.jsonl"), lines).map_err(|error| say(&error))?;
-        Ok(Self {
-            root: root.to_owned(),
-            device,
-            n_pairs,
-            layer: shape.layers,
-            threads,
-            batch_tokens: options.batch_tokens,
-            peer_batch_tokens: options.peer_batch_tokens,
-        })
+        fs::write(root.join("work.json"), lines).map_err(|error| say(&error))?;
+        let folder = ModelFolder::open(&root.join("model")).map_err(|error| say(&error))?;
+        let n_tokens = |text: &str| folder.tokenizer.encode(text, false).map(|encoding| encoding.len()).unwrap_or(0);
+        let mean =
+            |count: &dyn Fn(&whence_shared::pair::Pair) -> usize| pairs.iter().map(count).sum::<usize>() / pairs.len();
+        bench.work = format!(
+            "{} pairs (prompt {} tokens, responses {} and {}), layer {}",
+            pairs.len(),
+            mean(&|pair| n_tokens(&pair.prompt[0].content)),
+            mean(&|pair| n_tokens(&pair.chosen[0].content)),
+            mean(&|pair| n_tokens(&pair.rejected[0].content)),
+            part.layer
+        );
+        Ok(bench)
+    }
+
+    /// Tokens of a forward pass, or pairs of a procedure.
+    fn n_units(&self) -> usize {
+        if self.part.kind == Kind::Forward { self.sequences.len() * SEQ_LEN } else { self.n_pairs }
     }
 
     fn study(&self) -> Study {
@@ -237,14 +300,16 @@ impl Bench {
     }
 
     fn whence(&self) -> Result<Measured, String> {
-        let say = |error: &dyn std::fmt::Display| format!("whence: {error}");
+        let say = |error: &dyn Display| format!("whence: {error}");
+        let folder = ModelFolder::open(&self.root.join("model")).map_err(|error| say(&error))?;
+        if self.part.kind == Kind::Forward {
+            return self.forward(&folder);
+        }
         let study = self.study();
         if study.vectors().exists() {
             fs::remove_dir_all(study.vectors()).map_err(|error| say(&error))?;
         }
-        let folder = ModelFolder::open(&self.root.join("model")).map_err(|error| say(&error))?;
-        let options =
-            ExtractOptions { layers: vec![self.layer], batch_tokens: self.batch_tokens, ..ExtractOptions::default() };
+        let options = ExtractOptions { layers: vec![self.part.layer], ..ExtractOptions::default() };
         let cpu_start = cpu_secs();
         let extracted = extract(&study, &folder, std::slice::from_ref(&self.device.device), &options, &silent)
             .map_err(|error| say(&error))?;
@@ -252,21 +317,43 @@ impl Bench {
         if let Some(remark) = extracted.remarks.shown.first() {
             return Err(format!("whence: row {}: {}", remark.row, remark.reason));
         }
-        Ok(Measured { secs: extracted.compute_secs, cpu_secs, n_tokens: extracted.n_tokens, versions: String::new() })
+        Ok(Measured { secs: extracted.compute_secs, cpu_secs, versions: String::new() })
+    }
+
+    /// The plain forward pass, one sequence after the other on every core: the mean residual of each is kept.
+    fn forward(&self, folder: &ModelFolder) -> Result<Measured, String> {
+        let model = folder.load(&self.device.device).map_err(|error| format!("whence: {error}"))?;
+        let (start, cpu_start) = (Instant::now(), cpu_secs());
+        let means: Vec<Vec<f32>> = self
+            .sequences
+            .par_iter()
+            .with_max_len(1)
+            .map(|ids| {
+                let tokens = TensorData::new(ids.clone(), [1, ids.len()]);
+                let tokens = Tensor::<2, Int>::from_data(tokens, &self.device.device);
+                let hidden = model.hidden_states(tokens, &[self.part.layer]).remove(0);
+                hidden.mean_dim(1).into_data_as::<f32>().try_to_vec::<f32>().expect("converted to f32")
+            })
+            .collect();
+        let measured =
+            Measured { secs: start.elapsed().as_secs_f64(), cpu_secs: cpu_secs() - cpu_start, versions: String::new() };
+        let bytes: Vec<u8> = means.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        fs::write(self.root.join("means.f32"), bytes).map_err(|error| format!("whence: {error}"))?;
+        Ok(measured)
     }
 
     fn peer(&self, python: &Path) -> Result<Measured, String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/extract_transformers.py");
         let output = Command::new(python)
             .arg(script)
+            .args(["--mode", self.part.kind.name()])
             .arg("--model")
             .arg(self.root.join("model"))
-            .arg("--pairs")
-            .arg(self.root.join("pairs.jsonl"))
+            .arg("--work")
+            .arg(self.root.join("work.json"))
             .arg("--out")
             .arg(self.root.join("peer.safetensors"))
-            .args(["--layers", &self.layer.to_string(), "--threads", &self.threads.to_string()])
-            .args(["--batch-tokens", &self.peer_batch_tokens.to_string()])
+            .args(["--layer", &self.part.layer.to_string(), "--threads", &self.threads.to_string()])
             .output()
             .map_err(|error| format!("transformers: {error}"))?;
         if !output.status.success() {
@@ -279,26 +366,30 @@ impl Bench {
         Ok(Measured {
             secs: said["secs"].as_f64().ok_or_else(|| missing("secs"))?,
             cpu_secs: said["cpu_secs"].as_f64().ok_or_else(|| missing("cpu_secs"))?,
-            n_tokens: said["n_tokens"].as_u64().ok_or_else(|| missing("n_tokens"))?,
             versions: said["versions"].as_str().ok_or_else(|| missing("versions"))?.to_owned(),
         })
     }
 
     /// The least cosine between a row of whence and the same row of the peer.
     fn least_cosine(&self) -> Result<f64, String> {
-        let peer = Tensors::read(&self.root.join("peer.safetensors"));
-        let (shape, theirs) = peer.f32(&format!("vectors.{}", self.layer));
+        let (shape, theirs) = Tensors::read(&self.root.join("peer.safetensors")).f32("rows");
+        let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         let mut ours = Vec::new();
-        let layer = self.study().layer(self.layer);
-        let mut files: Vec<PathBuf> = fs::read_dir(&layer)
-            .map_err(|error| format!("{}: {error}", layer.display()))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-            .collect();
-        files.sort();
-        for file in files {
-            let bytes = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-            ours.extend(Shard::parse(&bytes).map_err(|error| format!("{}: {error}", file.display()))?.to_f32());
+        if self.part.kind == Kind::Forward {
+            let bytes = read(&self.root.join("means.f32"))?;
+            ours.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        } else {
+            let layer = self.study().layer(self.part.layer);
+            let mut files: Vec<PathBuf> = fs::read_dir(&layer)
+                .map_err(|error| format!("{}: {error}", layer.display()))?
+                .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+                .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+                .collect();
+            files.sort();
+            for file in files {
+                let bytes = read(&file)?;
+                ours.extend(Shard::parse(&bytes).map_err(|error| format!("{}: {error}", file.display()))?.to_f32());
+            }
         }
         if ours.len() != theirs.len() {
             return Err(format!("whence wrote {} numbers, transformers {}", ours.len(), theirs.len()));
@@ -331,33 +422,4 @@ fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
     if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
-}
-
-/// Seeded pairs with the lengths of ordinary chat data: a few dozen to a few hundred tokens, some long.
-fn pairs(n_pairs: usize) -> Vec<Pair> {
-    const WORDS: [&str; 24] = [
-        "answer", "bread", "brick", "careful", "chair", "clock", "door", "early", "flour", "garden", "give", "hello",
-        "kettle", "kind", "letter", "market", "morning", "never", "paper", "please", "quiet", "river", "story", "tea",
-    ];
-    // Knuth's 64-bit linear congruential generator; the upper bits are good enough for words and lengths.
-    let mut state = 1u64;
-    let mut next = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) as usize) % n
-    };
-    let mut text = |least: usize| {
-        // Products of uniform numbers have the long tail that lengths have.
-        let n_words = least + next(12) + next(8) * next(8);
-        (0..n_words).map(|_| WORDS[next(WORDS.len())]).collect::<Vec<_>>().join(" ")
-    };
-    (0..n_pairs)
-        .map(|i| Pair {
-            id: format!("pair-{i}"),
-            prompt: vec![Message::new("user", text(8))],
-            chosen: vec![Message::new("assistant", text(8))],
-            rejected: vec![Message::new("assistant", text(4))],
-            source: "random words".into(),
-            metadata: "{}".into(),
-        })
-        .collect()
 }
