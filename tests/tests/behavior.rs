@@ -24,7 +24,9 @@ impl Case {
         study.extract(&["--layers", "1,3", "--pooling", pooling]);
         let lines: Vec<String> = ["bread", "a quiet river", "the clock"]
             .iter()
-            .map(|prompt| json!({"prompt": prompt, "r0": "don't and tea", "r1": format!("the {prompt} 12,5")}).to_string())
+            .map(|prompt| {
+                json!({"prompt": prompt, "r0": "don't and tea", "r1": format!("the {prompt} 12,5")}).to_string()
+            })
             .collect();
         fs::write(folder.path().join("pairs.jsonl"), lines.join("\n")).unwrap();
         Self { study, folder }
@@ -77,7 +79,11 @@ fn each_response_can_be_read_through_the_model_that_wrote_it() {
     for layer in [1, 3] {
         let both = case.direction("both", layer);
         let difference = |name| relative_difference(&case.direction(name, layer), &both);
-        assert!(difference("itself") < 1e-5, "a model that is its own tuned model reads the same: {}", difference("itself"));
+        assert!(
+            difference("itself") < 1e-5,
+            "a model that is its own tuned model reads the same: {}",
+            difference("itself")
+        );
         assert!(difference("tuned") > 1e-2, "another model reads something else: {}", difference("tuned"));
     }
 }

@@ -8,7 +8,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation};
 
 use super::cache::{BatchCache, TextCache};
 use super::config::ModelConfig;
@@ -122,7 +122,16 @@ pub struct Pass<'a> {
     sliding: Option<Rotation>,
     /// What may not be seen, for full and for sliding layers; only off the CPU.
     hidden: [OnceCell<Tensor<4, Bool>>; 2],
-    device: Device,
+    place: Place,
+}
+
+/// Where a model computes, and in which type its matrix products are.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// F32, BF16 or F16.
+    pub dtype: DType,
 }
 
 /// Where keys and values come from.
@@ -136,14 +145,14 @@ enum Mode<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(mode: Mode<'a>, positions: Vec<u32>, rotaries: &Rotaries, device: &Device) -> Self {
+    fn new(mode: Mode<'a>, positions: Vec<u32>, rotaries: &Rotaries, place: &Place) -> Self {
         let positions = Arc::new(positions);
         Self {
             mode,
-            full: rotaries.full.rotation(&positions, device),
-            sliding: rotaries.sliding.as_ref().map(|rotary| rotary.rotation(&positions, device)),
+            full: rotaries.full.rotation(&positions, &place.device),
+            sliding: rotaries.sliding.as_ref().map(|rotary| rotary.rotation(&positions, &place.device)),
             hidden: Default::default(),
-            device: device.clone(),
+            place: place.clone(),
         }
     }
 
@@ -152,31 +161,31 @@ impl<'a> Pass<'a> {
     /// # Panics
     ///
     /// Panics on the CPU when a row with branches is not alone in its batch: nothing there is gained by filling up rows.
-    pub fn rows(rows: &'a [RowShape], seq_len: usize, rotaries: &Rotaries, device: &Device) -> Self {
+    pub fn rows(rows: &'a [RowShape], seq_len: usize, rotaries: &Rotaries, place: &Place) -> Self {
         let alone = rows.len() == 1 && rows[0].n_tokens() == seq_len;
         let is_plain = rows.iter().all(|row| row.is_text());
-        assert!(is_plain || alone || !cpu::applies(device), "rows with branches are computed alone on the CPU");
+        assert!(is_plain || alone || !cpu::applies(&place.device), "rows with branches are computed alone on the CPU");
         let positions = rows.iter().flat_map(|row| (0..seq_len).map(|column| row.position(column))).collect();
-        Self::new(Mode::Rows { rows, seq_len }, positions, rotaries, device)
+        Self::new(Mode::Rows { rows, seq_len }, positions, rotaries, place)
     }
 
     /// On the CPU: the `n_new` first tokens of one text, or one more token of each of several.
-    pub fn texts(caches: Vec<&'a mut TextCache>, n_new: usize, rotaries: &Rotaries, device: &Device) -> Self {
+    pub fn texts(caches: Vec<&'a mut TextCache>, n_new: usize, rotaries: &Rotaries, place: &Place) -> Self {
         debug_assert!(n_new == 1 || (caches.len() == 1 && caches[0].n_tokens() == 0));
         let first = |cache: &TextCache| cache.n_tokens() as u32;
         let positions = caches.iter().flat_map(|cache| first(cache)..first(cache) + n_new as u32).collect();
-        Self::new(Mode::Texts(RefCell::new(caches)), positions, rotaries, device)
+        Self::new(Mode::Texts(RefCell::new(caches)), positions, rotaries, place)
     }
 
     /// Off the CPU: `n_new` more columns of every text of a batch.
-    pub fn batch(cache: &'a mut BatchCache, n_new: usize, rotaries: &Rotaries, device: &Device) -> Self {
+    pub fn batch(cache: &'a mut BatchCache, n_new: usize, rotaries: &Rotaries, place: &Place) -> Self {
         let columns = cache.n_columns()..cache.n_columns() + n_new;
         let positions = cache
             .padding()
             .iter()
             .flat_map(|padding| columns.clone().map(move |column| column.saturating_sub(*padding) as u32))
             .collect();
-        Self::new(Mode::Batch { cache: RefCell::new(cache), n_new }, positions, rotaries, device)
+        Self::new(Mode::Batch { cache: RefCell::new(cache), n_new }, positions, rotaries, place)
     }
 
     /// Causal attention of a layer's queries, keys and values, rotated here; scores are divided by `√head_dim`.
@@ -192,7 +201,7 @@ impl<'a> Pass<'a> {
         };
         let (query, key) = (rotation.apply(query), rotation.apply(key));
         match &self.mode {
-            Mode::Rows { rows, seq_len } if cpu::applies(&self.device) => {
+            Mode::Rows { rows, seq_len } if cpu::applies(&self.place.device) => {
                 cpu::attend_rows(heads, [query, key, value], rows, *seq_len)
             }
             Mode::Rows { rows, seq_len } => {
@@ -209,6 +218,7 @@ impl<'a> Pass<'a> {
                 let split =
                     |x: Tensor<2>, n_heads: usize| x.reshape([n_rows, *n_new, n_heads, heads.head_dim]).swap_dims(1, 2);
                 let (key, value) = (split(key, heads.n_key_value_heads), split(value, heads.n_key_value_heads));
+                let (key, value) = (key.cast(self.place.dtype), value.cast(self.place.dtype));
                 let (key, value) = cache.borrow_mut().append(heads.layer, key, value);
                 let mixed = self.attend_masked(heads, split(query, heads.n_heads), key, value);
                 mixed.swap_dims(1, 2).reshape([n_rows * n_new, heads.d_query()])
@@ -216,8 +226,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Attention by whole matrices with a mask, in f32 on every device: fused GPU kernels work in f16 fragments. The only
-    /// form with gradients.
+    /// Attention by whole matrices with a mask: products in the type of the weights, softmax in f32. The only form with
+    /// gradients. (Fused GPU kernels work in f16 fragments whatever they are given, and leave masks out.)
     ///
     /// # Shapes
     ///
@@ -235,14 +245,16 @@ impl<'a> Pass<'a> {
                 .expand([n_rows, heads.n_key_value_heads, n_groups, n_keys, head_dim])
                 .reshape([n_rows, n_heads, n_keys, head_dim])
         };
-        let (key, value) = (repeat(key).swap_dims(2, 3), repeat(value));
+        let dtype = self.place.dtype;
+        let (key, value) = (repeat(key.cast(dtype)).swap_dims(2, 3), repeat(value.cast(dtype)));
         let hidden = self.hidden(heads.window);
-        let scale = 1.0 / (head_dim as f64).sqrt();
+        // Scaled before the product: half precision would overflow sooner after it.
+        let query = (query * (1.0 / (head_dim as f64).sqrt())).cast(dtype);
         let attend = |query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, hidden: Tensor<4, Bool>| {
-            let scores = (query.matmul(key) * scale).mask_fill(hidden, f32::NEG_INFINITY);
-            activation::softmax(scores, 3).matmul(value)
+            let scores = query.matmul(key).cast(DType::F32).mask_fill(hidden, f32::NEG_INFINITY);
+            activation::softmax(scores, 3).cast(dtype).matmul(value).cast(DType::F32)
         };
-        if self.device.is_autodiff() || n_queries <= QUERY_BLOCK {
+        if self.place.device.is_autodiff() || n_queries <= QUERY_BLOCK {
             return attend(query, key, value, hidden.clone());
         }
         let first_key = n_keys - n_queries;
@@ -265,11 +277,11 @@ impl<'a> Pass<'a> {
             Mode::Rows { rows, seq_len } if rows.iter().all(|row| row.is_text()) => {
                 // Filled up on the right: causality alone keeps real tokens from seeing the filling.
                 let shape = [*seq_len, *seq_len];
-                let future = Tensor::<2, Bool>::tril_mask(shape, 0, &self.device);
+                let future = Tensor::<2, Bool>::tril_mask(shape, 0, &self.place.device);
                 let hidden = match window {
                     None => future,
                     Some(window) => {
-                        let recent = Tensor::<2, Bool>::tril_mask(shape, -(window as i64), &self.device);
+                        let recent = Tensor::<2, Bool>::tril_mask(shape, -(window as i64), &self.place.device);
                         future.bool_or(recent.bool_not())
                     }
                 };
@@ -279,11 +291,11 @@ impl<'a> Pass<'a> {
                 let of = |f: fn(RowShape, usize) -> i32| {
                     let values: Vec<i32> =
                         rows.iter().flat_map(|row| (0..*seq_len).map(move |column| f(*row, column))).collect();
-                    Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), *seq_len]), &self.device)
+                    Tensor::<2, Int>::from_data(TensorData::new(values, [rows.len(), *seq_len]), &self.place.device)
                 };
-                let place =
-                    Place { position: of(|row, column| row.position(column) as i32), segment: of(RowShape::segment) };
-                place.hidden_from(&place, window)
+                let columns =
+                    Columns { position: of(|row, column| row.position(column) as i32), segment: of(RowShape::segment) };
+                columns.hidden_from(&columns, window)
             }
             Mode::Batch { cache, n_new } => {
                 let cache = cache.borrow();
@@ -294,9 +306,9 @@ impl<'a> Pass<'a> {
                         || cache.padding().iter().flat_map(|p| columns.clone().map(|c| (c as i32, *p as i32)));
                     let tensor = |values: Vec<i32>| {
                         let data = TensorData::new(values, [cache.padding().len(), n]);
-                        Tensor::<2, Int>::from_data(data, &self.device)
+                        Tensor::<2, Int>::from_data(data, &self.place.device)
                     };
-                    Place {
+                    Columns {
                         position: tensor(columns().map(|(column, padding)| column - padding).collect()),
                         // Filling is a segment of its own, which nothing but filling sees.
                         segment: tensor(columns().map(|(column, padding)| -i32::from(column < padding)).collect()),
@@ -310,15 +322,15 @@ impl<'a> Pass<'a> {
 }
 
 /// Where tokens stand: `[n_rows, n_columns]` each.
-struct Place {
+struct Columns {
     position: Tensor<2, Int>,
     /// Tokens see segment 0 and their own.
     segment: Tensor<2, Int>,
 }
 
-impl Place {
+impl Columns {
     /// Whether each of these tokens may not see each of `keys`: `[n_rows, 1, n_queries, n_keys]`.
-    fn hidden_from(&self, keys: &Place, window: Option<usize>) -> Tensor<4, Bool> {
+    fn hidden_from(&self, keys: &Columns, window: Option<usize>) -> Tensor<4, Bool> {
         let [n_rows, n_queries] = self.position.dims();
         let [_, n_keys] = keys.position.dims();
         let shape = [n_rows, n_queries, n_keys];

@@ -87,7 +87,7 @@ impl BatchCache {
     pub fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [n_rows, n_heads, n_new, head_dim] = keys.dims();
         if self.layers.len() == layer {
-            let empty = || Tensor::zeros([n_rows, n_heads, self.capacity, head_dim], &keys.device());
+            let empty = || Tensor::zeros([n_rows, n_heads, self.capacity, head_dim], (&keys.device(), keys.dtype()));
             self.layers.push((empty(), empty()));
         }
         let end = self.n_columns + n_new;
@@ -95,7 +95,7 @@ impl BatchCache {
         let (all_keys, all_values) = &mut self.layers[layer];
         let write = |all: &mut Tensor<4>, new: Tensor<4>| {
             // Taken out, so that nobody else holds it and it can be written in place.
-            let taken = std::mem::replace(all, Tensor::zeros([1, 1, 1, 1], &new.device()));
+            let taken = std::mem::replace(all, Tensor::zeros([1, 1, 1, 1], (&new.device(), new.dtype())));
             *all = taken.slice_assign(place.clone(), new);
             all.clone().narrow(2, 0, end)
         };

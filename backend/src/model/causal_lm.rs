@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::attention::{Pass, Rotaries, RowShape};
+use super::attention::{Pass, Place, Rotaries, RowShape};
 use super::cache::{BatchCache, TextCache};
 use super::config::{Architecture, ModelConfig};
 use super::cpu;
@@ -97,7 +97,11 @@ impl CausalLm {
 
     /// Where the weights are.
     pub fn device(&self) -> Device {
-        with_decoder!(&self.decoder, decoder => decoder.device())
+        self.place().device
+    }
+
+    fn place(&self) -> Place {
+        with_decoder!(&self.decoder, decoder => decoder.place())
     }
 
     /// The residual stream after each of the layers asked for (0 = embeddings), computing no further than the last of
@@ -114,7 +118,7 @@ impl CausalLm {
     pub fn hidden_states(&self, tokens: Tensor<2, Int>, layers: &[usize]) -> Vec<Tensor<3>> {
         let [n_rows, seq_len] = tokens.dims();
         let rows = vec![RowShape::text(seq_len); n_rows];
-        let pass = Pass::rows(&rows, seq_len, &self.rotaries, &self.device());
+        let pass = Pass::rows(&rows, seq_len, &self.rotaries, &self.place());
         self.unfolded(tokens.reshape([n_rows * seq_len]), &pass, layers, [n_rows, seq_len])
     }
 
@@ -124,10 +128,10 @@ impl CausalLm {
     ///
     /// Panics when a layer does not exist, or on the CPU when a row of two texts is not alone in its batch.
     pub fn read(&self, batch: &Batch, layers: &[usize]) -> Vec<Tensor<3>> {
-        let device = self.device();
+        let place = self.place();
         let shape = [batch.rows.len(), batch.seq_len];
-        let tokens = Tensor::from_data(TensorData::new(batch.ids.clone(), [batch.ids.len()]), &device);
-        let pass = Pass::rows(&batch.rows, batch.seq_len, &self.rotaries, &device);
+        let tokens = Tensor::from_data(TensorData::new(batch.ids.clone(), [batch.ids.len()]), &place.device);
+        let pass = Pass::rows(&batch.rows, batch.seq_len, &self.rotaries, &place);
         self.unfolded(tokens, &pass, layers, shape)
     }
 
@@ -199,7 +203,7 @@ impl CausalLm {
     ///
     /// Returns the un-normed residual of the last token at the last layer, `[1, d_model]`.
     pub(super) fn read_text(&self, ids: &[u32], cache: &mut TextCache) -> Tensor<2> {
-        let hidden = self.grow(ids, |rotaries, device| Pass::texts(vec![cache], ids.len(), rotaries, device));
+        let hidden = self.grow(ids, |rotaries, place| Pass::texts(vec![cache], ids.len(), rotaries, place));
         let [n_tokens, _] = hidden.dims();
         cache.advance(ids.len());
         hidden.narrow(0, n_tokens - 1, 1)
@@ -209,8 +213,8 @@ impl CausalLm {
     ///
     /// Returns their un-normed residuals at the last layer, `[ids.len(), d_model]`.
     pub(super) fn read_next(&self, ids: &[u32], caches: &mut [&mut TextCache]) -> Tensor<2> {
-        let hidden = self.grow(ids, |rotaries, device| {
-            Pass::texts(caches.iter_mut().map(|cache| &mut **cache).collect(), 1, rotaries, device)
+        let hidden = self.grow(ids, |rotaries, place| {
+            Pass::texts(caches.iter_mut().map(|cache| &mut **cache).collect(), 1, rotaries, place)
         });
         caches.iter_mut().for_each(|cache| cache.advance(1));
         hidden
@@ -222,17 +226,17 @@ impl CausalLm {
     pub(super) fn read_columns(&self, ids: &[u32], cache: &mut BatchCache) -> Tensor<2> {
         let n_rows = cache.padding().len();
         let n_new = ids.len() / n_rows;
-        let hidden = self.grow(ids, |rotaries, device| Pass::batch(cache, n_new, rotaries, device));
+        let hidden = self.grow(ids, |rotaries, place| Pass::batch(cache, n_new, rotaries, place));
         cache.advance(n_new);
         let d_model = hidden.dims()[1];
         hidden.reshape([n_rows, n_new, d_model]).narrow(1, n_new - 1, 1).reshape([n_rows, d_model])
     }
 
-    fn grow<'a>(&self, ids: &[u32], pass: impl FnOnce(&Rotaries, &Device) -> Pass<'a>) -> Tensor<2> {
-        let device = self.device();
+    fn grow<'a>(&self, ids: &[u32], pass: impl FnOnce(&Rotaries, &Place) -> Pass<'a>) -> Tensor<2> {
+        let place = self.place();
         let tokens = ids.iter().map(|id| *id as i32).collect::<Vec<_>>();
-        let tokens = Tensor::from_data(TensorData::new(tokens, [ids.len()]), &device);
-        let pass = pass(&self.rotaries, &device);
+        let tokens = Tensor::from_data(TensorData::new(tokens, [ids.len()]), &place.device);
+        let pass = pass(&self.rotaries, &place);
         with_decoder!(&self.decoder, decoder => decoder.residuals(tokens, &pass, &[decoder.n_layers()])).remove(0)
     }
 }

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use burn::module::{Module, ModuleDisplay, Param};
 use burn::tensor::{DType, Device, Int, Tensor, activation};
 
-use super::attention::Pass;
+use super::attention::{Pass, Place};
 use super::config::ModelConfig;
 use super::cpu;
 
@@ -197,9 +197,10 @@ impl<L: DecoderLayer> Decoder<L> {
         self.model.layers.len()
     }
 
-    /// Where the weights are.
-    pub fn device(&self) -> Device {
-        self.model.embed_tokens.weight.val().device()
+    /// Where the weights are, and in which type.
+    pub fn place(&self) -> Place {
+        let weight = self.model.embed_tokens.weight.val();
+        Place { device: weight.device(), dtype: weight.dtype() }
     }
 
     /// The residual stream after each of `layers` (0 = embeddings), computing no further than the last of them.
