@@ -425,7 +425,7 @@ impl Differ<'_> {
         } else {
             let positions = Tensor::<1, Int>::from_data(TensorData::new(positions, [n]), self.device);
             let hidden = x.reshape([n_rows * seq_len, d_model]).select(0, positions);
-            download(self.model.logps_of(hidden, &targets))?.into_iter()
+            download(self.model.logps_of(&hidden, &targets))?.into_iter()
         };
         let sum = |text: &Text| {
             let n = text.targets().len();

@@ -184,7 +184,7 @@ impl CausalLm {
     ///
     /// - `hidden`: `[targets.len(), d_model]`
     /// - output: `[targets.len()]`
-    pub fn logps_of(&self, hidden: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    pub fn logps_of(&self, hidden: &Tensor<2>, targets: &[u32]) -> Tensor<1> {
         let device = hidden.device();
         let blocks = targets.chunks(LOGIT_ROWS).enumerate().map(|(i, targets)| {
             let n = targets.len();

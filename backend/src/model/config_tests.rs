@@ -17,9 +17,8 @@ fn read(config: &Value) -> Result<ModelConfig, ModelError> {
 
 fn with(model_type: &str, keys: Value) -> Result<ModelConfig, ModelError> {
     let mut config = small(model_type);
-    for (key, value) in keys.as_object().unwrap() {
-        config[key] = value.clone();
-    }
+    let Value::Object(keys) = keys else { panic!("expected an object") };
+    config.as_object_mut().unwrap().extend(keys);
     read(&config)
 }
 

@@ -52,6 +52,6 @@ pub(super) fn config(keys: &Keys) -> Result<ModelConfig, ModelError> {
         true => Some(keys.positive_or("sliding_window", 0)?).filter(|window| *window > 0),
         false => Some(DEFAULT_WINDOW),
     };
-    let default = |layer: usize| if (layer + 1) % 4 == 0 { LayerType::Full } else { LayerType::Sliding };
+    let default = |layer: usize| if (layer + 1).is_multiple_of(4) { LayerType::Full } else { LayerType::Sliding };
     config.with_layer_types(keys, window, default)
 }
