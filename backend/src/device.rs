@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread;
 
 pub use burn::tensor::Device;
 use thiserror::Error;
@@ -208,15 +209,30 @@ thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs work on a device, turning a panic into an error: drivers and backends panic where they cannot return one.
+/// What the backend's own threads have panicked with. A kernel that such a thread was to launch is then never launched,
+/// and all that its caller sees is a result that cannot be found.
+static RUNNER_PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// How the backend names the threads that own a device.
+const RUNNER_THREADS: [&str; 2] = ["DSD-", "DSU-"];
+
+/// Runs work on a device, turning panics into an error, the caller's and those of the backend's own threads: drivers and
+/// backends panic where they cannot return one.
 ///
 /// # Errors
 ///
-/// What `compute` returns, or `failed` of what it panicked with.
+/// What `compute` returns, or `failed` of what was panicked with.
 pub fn guarded<T, E>(compute: impl FnOnce() -> Result<T, E>, failed: impl FnOnce(DeviceFailure) -> E) -> Result<T, E> {
+    collect_panics();
+    let runner_panics = || RUNNER_PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    let n_before = runner_panics().len();
     let was_guarded = IS_GUARDED.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(compute));
     IS_GUARDED.set(was_guarded);
+    // The cause, where there is one: what follows from it says less.
+    if let Some(cause) = runner_panics().get(n_before) {
+        return Err(failed(DeviceFailure::of(cause)));
+    }
     outcome.unwrap_or_else(|payload| {
         let said = payload.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
@@ -224,10 +240,22 @@ pub fn guarded<T, E>(compute: impl FnOnce() -> Result<T, E>, failed: impl FnOnce
     })
 }
 
-/// Whether this thread is inside [`guarded`]: its panics become errors, which are reported as such, so a panic hook
-/// need not print them.
-pub fn is_guarded() -> bool {
-    IS_GUARDED.get()
+/// From now on panics of guarded work and of the backend's own threads are not printed: they become errors, which are
+/// reported as such.
+fn collect_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let earlier = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let is_runner = |name: &str| RUNNER_THREADS.iter().any(|prefix| name.starts_with(prefix));
+            if thread::current().name().is_some_and(is_runner) {
+                let said = info.payload_as_str().unwrap_or("it gave no reason").to_owned();
+                RUNNER_PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+            } else if !IS_GUARDED.get() {
+                earlier(info);
+            }
+        }));
+    });
 }
 
 /// An opened device with its name for people.
@@ -436,8 +464,8 @@ mod tests {
     fn a_panic_becomes_an_error_and_only_while_guarded() {
         let caught = guarded(|| -> Result<(), DeviceFailure> { panic!("out of memory") }, |failure| failure);
         assert!(matches!(caught, Err(DeviceFailure::NoRoom(_))));
-        assert!(!is_guarded());
-        assert_eq!(guarded(|| Ok::<_, DeviceFailure>(is_guarded()), |failure| failure), Ok(true));
+        assert!(!IS_GUARDED.get());
+        assert_eq!(guarded(|| Ok::<_, DeviceFailure>(IS_GUARDED.get()), |failure| failure), Ok(true));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    set_panic_hook();
+    end_quietly_when_nobody_reads();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG").unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
@@ -26,14 +26,10 @@ fn main() -> ExitCode {
     code
 }
 
-/// `whence rank … | head` closes our standard output while we still print: that is how pipes end, not an error. And what
-/// a driver panics with becomes an error, which is printed once, as such.
-fn set_panic_hook() {
+/// `whence rank … | head` closes our standard output while we still print: that is how pipes end, not an error.
+fn end_quietly_when_nobody_reads() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if whence_backend::device::is_guarded() {
-            return;
-        }
         let message = info.payload().downcast_ref::<String>().map_or("", String::as_str);
         if message.starts_with("failed printing to stdout") && message.contains("Broken pipe") {
             std::process::exit(0);

@@ -120,13 +120,17 @@ impl Args {
         let bars = Bars::default();
         let done = extract(&study, &model, &devices, &options, &|update| bars.show(update))?;
         println!("computed in {}: {}", done.dtype.name, done.dtype.reason);
-        print_remarks(&study, &done);
+        print_work(&study, &done);
+        if done.batch_tokens < options.batch_tokens {
+            let n = done.batch_tokens;
+            println!("the device had room for {n} tokens in a batch: --batch-tokens {n} starts there");
+        }
         print_done(&study, &done);
         Ok(())
     }
 }
 
-fn print_remarks(study: &Study, done: &Extracted) {
+fn print_work(study: &Study, done: &Extracted) {
     let n_rows = done.rows.len();
     if done.n_computed < n_rows {
         println!("{} of {n_rows} pairs were there already", n_rows - done.n_computed);
@@ -153,7 +157,8 @@ fn print_remarks(study: &Study, done: &Extracted) {
 }
 
 fn print_done(study: &Study, done: &Extracted) {
-    let (layers, folder) = (list(&done.layers), study.vectors());
+    let logps = if done.logps { " and log-probabilities" } else { "" };
+    let (layers, folder) = (format!("{}{logps}", list(&done.layers)), study.vectors());
     let Some(part) = done.part else {
         println!("layers {layers} complete in {}", folder.display());
         return;

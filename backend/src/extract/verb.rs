@@ -77,6 +77,8 @@ impl Default for ExtractOptions {
 pub struct Extracted {
     /// Layers asked for, ascending: complete now, unless this was a part.
     pub layers: Vec<usize>,
+    /// Whether log-probabilities were asked for too.
+    pub logps: bool,
     /// Pairs in the study.
     pub n_pairs: usize,
     /// Rows asked for: of the whole study, or of the part.
@@ -154,6 +156,7 @@ pub fn extract(
     plan.finish(study)?;
     Ok(Extracted {
         layers,
+        logps: options.logps,
         n_pairs: pairs.len(),
         rows: plan.rows(),
         part: options.part,

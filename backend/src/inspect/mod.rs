@@ -61,7 +61,7 @@ pub enum Inspected {
     /// A Hugging Face model folder.
     Model(ModelReport),
     /// A study folder.
-    Study(StudyReport),
+    Study(Box<StudyReport>),
     /// A vector file.
     Shard(ShardReport),
 }
@@ -82,7 +82,7 @@ pub fn inspect(path: &Path, verify: bool, report: Report) -> Result<Inspected, I
     // A study folder first: someone may keep a model's config.json in it, never the other way round.
     let study = Study::at(path);
     if study.pairs().is_file() || study.config().is_file() || study.vectors_manifest().is_file() {
-        return Ok(Inspected::Study(study::inspect(&study, verify, report)?));
+        return Ok(Inspected::Study(Box::new(study::inspect(&study, verify, report)?)));
     }
     if path.join("config.json").is_file() || path.join("tokenizer.json").is_file() {
         return Ok(Inspected::Model(model::inspect(path, report)));
