@@ -125,10 +125,10 @@ impl TextEncoder {
             .map_err(bad)?;
         // What the template lacks here it lacks for every conversation: said once, and not for every row.
         let simplest = [Message::new("user", "a"), Message::new("assistant", "b")];
-        if let Some(Err(error)) = template.as_ref().map(|template| template.render(&simplest, false)) {
-            if needs_what_is_not_there(&error) {
-                return Err(bad(error));
-            }
+        if let Some(Err(error)) = template.as_ref().map(|template| template.render(&simplest, false))
+            && needs_what_is_not_there(&error)
+        {
+            return Err(bad(error));
         }
         let mut added_tokens: HashSet<u32> = model.tokenizer.get_added_tokens_decoder().into_keys().collect();
         added_tokens.extend(model.tokenizer.token_to_id(&model.eos_token));
