@@ -3,5 +3,6 @@
 pub mod binary;
 pub mod checkpoint;
 pub mod fixture;
+pub mod loopback;
 pub mod made_study;
 pub mod vectors;

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use whence_backend::behavior::{BehaviorOptions, define};
 use whence_backend::data::template::TemplateChoice;
 use whence_backend::device::{self, DeviceChoice};
-use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
 
 use super::bar::Bars;
 use super::extract::{Layers, list};
+use super::model;
 
 /// Arguments of `whence behavior`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +24,7 @@ pub struct Args {
     /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
     pairs: PathBuf,
-    /// The model folder the study's vectors were extracted with
+    /// The model the study's vectors were extracted with: a folder, or org/name[@revision]
     #[arg(long)]
     model: PathBuf,
     /// One direction of many pairs: `mean` or `scenario-mean`
@@ -57,7 +56,8 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
-        let model = ModelFolder::open(&self.model).context("cannot use this model")?;
+        let bars = Bars::default();
+        let model = model::open(&self.model, &bars)?;
         let opened = device::open(self.device)?;
         let options = BehaviorOptions {
             name: self.name,
@@ -67,7 +67,6 @@ impl Args {
             template: self.template,
             batch_tokens: self.batch_tokens,
         };
-        let bars = Bars::default();
         let defined = define(&study, &model, &opened.device, &options, &|update| bars.show(update))?;
         for remark in defined.remarks {
             let what = if remark.no_vector { "left out" } else { "kept" };

@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use whence_backend::data::template::TemplateChoice;
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::extract::{ExtractOptions, extract};
-use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::shard::StoreDtype;
 
 use super::bar::Bars;
+use super::model;
 
 /// Remarks printed; the rest is in the study.
 const N_REMARKS_SHOWN: usize = 5;
@@ -21,7 +20,7 @@ pub struct Args {
     /// Study folder, made by `whence import`
     #[arg(long)]
     study: PathBuf,
-    /// Hugging Face model folder: config.json, *.safetensors, tokenizer.json
+    /// Model: a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or org/name[@revision] to download
     #[arg(long)]
     model: PathBuf,
     /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`
@@ -91,7 +90,8 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
-        let model = ModelFolder::open(&self.model).context("cannot use this model")?;
+        let bars = Bars::default();
+        let model = model::open(&self.model, &bars)?;
         let opened = device::open(self.device)?;
         println!(
             "{}: {} layers × {}, read on {}",
@@ -109,7 +109,6 @@ impl Args {
             store: self.store,
             replace: self.replace,
         };
-        let bars = Bars::default();
         let done = extract(&study, &model, &opened.device, &options, &|update| bars.show(update))?;
         if done.n_computed < done.n_pairs {
             println!("{} of {} pairs were there already", done.n_pairs - done.n_computed, done.n_pairs);

@@ -4,8 +4,10 @@ mod bar;
 mod behavior;
 mod extract;
 mod import;
+mod model;
 mod organism;
 mod rank;
+mod rollouts;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +26,8 @@ enum Verb {
     Import(import::Args),
     /// Compute activation-difference vectors of every pair
     Extract(extract::Args),
+    /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
+    Rollouts(rollouts::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
@@ -44,6 +48,7 @@ impl Cli {
         match self.verb {
             Verb::Import(args) => args.run(),
             Verb::Extract(args) => args.run(),
+            Verb::Rollouts(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Serve(args) => args.run(),

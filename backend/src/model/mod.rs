@@ -2,14 +2,16 @@
 //!
 //! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
 //! weights; [`olmo2`] is the architecture; [`layers`] and [`rotary`] are what architectures share, [`cpu`]
-//! their fast path; [`folder`] ties a
+//! their fast path; [`hub`] finds a model by its name on the hub and [`folder`] ties a
 //! Hugging Face model folder together. Models carry no backend type: tensors know their device.
 
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
+mod download;
 pub mod folder;
 pub mod generate;
+pub mod hub;
 pub mod layers;
 pub mod olmo2;
 pub mod rotary;
