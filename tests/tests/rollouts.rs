@@ -505,8 +505,9 @@ fn a_model_on_this_machine_is_sampled_in_its_own_form() {
     let lines = case.lines();
     assert_eq!(lines.len(), 150);
     assert!(lines.iter().all(|line| ["stop", "length"].contains(&line["finish_reason"].as_str().unwrap())));
-    let responses: BTreeSet<_> = lines.iter().map(|line| line["response"].as_str().unwrap()).collect();
-    assert!(responses.len() > 75, "samples differ: {}", responses.len());
+    let samples = |n: usize| lines[n * 5..][..5].iter().map(|line| line["response"].as_str().unwrap());
+    let n_varied = (0..30).filter(|&n| samples(n).collect::<BTreeSet<_>>().len() > 1).count();
+    assert!(n_varied > 20, "samples of a prompt differ: {n_varied}");
     assert_eq!(case.server.requests().len(), 0);
     // Interrupted in the middle of a chunk: what is there is kept, the rest is the same.
     let settings = fs::read_to_string(case.root.path().join("rollouts.jsonl.run.json")).unwrap();

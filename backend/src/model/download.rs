@@ -15,8 +15,9 @@ use std::time::Duration;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Repo, RepoType};
+use serde::Deserialize;
 
-use super::hub::{Hub, HubError, Listing, RemoteFile, Wanted};
+use super::hub::{Hub, HubError, Wanted};
 use crate::files::{self, Context, FileError};
 use crate::progress::{Report, Update};
 
@@ -38,6 +39,56 @@ fn api(hub: &Hub) -> Result<Api, ApiError> {
 
 fn repo(wanted: &Wanted, revision: &str) -> Repo {
     Repo::with_revision(wanted.repo.clone(), RepoType::Model, revision.to_owned())
+}
+
+/// What a repository holds at one commit.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listing {
+    #[serde(rename = "sha")]
+    pub commit: String,
+    #[serde(default, rename = "siblings")]
+    files: Vec<RemoteFile>,
+}
+
+impl Listing {
+    /// A file by its path in the repository.
+    pub fn file(&self, name: &str) -> Option<&RemoteFile> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+/// One file of a repository, as the hub lists it.
+#[derive(Debug, Deserialize)]
+pub(super) struct RemoteFile {
+    #[serde(rename = "rfilename")]
+    pub name: String,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// Git's hash of the contents, or of the pointer to them.
+    #[serde(rename = "blobId")]
+    blob_id: Option<String>,
+    lfs: Option<LargeFile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LargeFile {
+    sha256: Option<String>,
+}
+
+impl RemoteFile {
+    /// SHA-256 of the contents, where the hub states it: for large files.
+    pub fn sha256(&self) -> Option<&str> {
+        self.lfs.as_ref().and_then(|lfs| lfs.sha256.as_deref()).filter(|hash| hash.len() == 64)
+    }
+
+    /// Name under `blobs`.
+    pub fn etag(&self) -> Option<&str> {
+        let etag = match &self.lfs {
+            Some(lfs) => lfs.sha256.as_deref(),
+            None => self.blob_id.as_deref(),
+        };
+        etag.filter(|etag| !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
 }
 
 /// What the repository holds at the revision asked for.
@@ -100,16 +151,17 @@ pub(super) fn fetch(
     let total: u64 = files.iter().filter_map(|file| file.size).sum();
     let mut before = 0;
     for file in files {
+        let start = before;
         let show = |done: u64| {
-            let (done, total) = ((before + done) / MB, total.div_ceil(MB));
+            let (done, total) = ((start + done) / MB, total.div_ceil(MB));
             report(Update { stage: "download", done, total, unit: "MB", detail: file.name.clone() });
         };
         if !is_there(wanted, listing, file)? {
             show(0);
             download(hub, wanted, listing, file, &show)?;
         }
+        show(file.size.unwrap_or(0));
         before += file.size.unwrap_or(0);
-        show(0);
     }
     Ok(())
 }

@@ -17,11 +17,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::download;
+use super::download::{self, Listing, RemoteFile};
 use crate::files::{self, Context, FileError};
 use crate::progress::Report;
 
@@ -436,55 +435,6 @@ impl Wanted {
 
     fn is_known_absent(&self, file: &str) -> bool {
         self.cached_commit().is_some_and(|commit| self.absent(&commit, file).is_file())
-    }
-}
-
-/// What a repository holds at one commit.
-#[derive(Debug, Deserialize)]
-pub(super) struct Listing {
-    #[serde(rename = "sha")]
-    pub commit: String,
-    #[serde(default, rename = "siblings")]
-    files: Vec<RemoteFile>,
-}
-
-impl Listing {
-    fn file(&self, name: &str) -> Option<&RemoteFile> {
-        self.files.iter().find(|file| file.name == name)
-    }
-}
-
-/// One file of a repository, as the hub lists it.
-#[derive(Debug, Deserialize)]
-pub(super) struct RemoteFile {
-    #[serde(rename = "rfilename")]
-    pub name: String,
-    /// Bytes.
-    pub size: Option<u64>,
-    /// Git's hash of the contents, or of the pointer to them.
-    #[serde(rename = "blobId")]
-    blob_id: Option<String>,
-    lfs: Option<LargeFile>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LargeFile {
-    sha256: Option<String>,
-}
-
-impl RemoteFile {
-    /// SHA-256 of the contents, where the hub states it: for large files.
-    pub fn sha256(&self) -> Option<&str> {
-        self.lfs.as_ref().and_then(|lfs| lfs.sha256.as_deref()).filter(|hash| hash.len() == 64)
-    }
-
-    /// Name under `blobs`.
-    pub fn etag(&self) -> Option<&str> {
-        let etag = match &self.lfs {
-            Some(lfs) => lfs.sha256.as_deref(),
-            None => self.blob_id.as_deref(),
-        };
-        etag.filter(|etag| !etag.is_empty() && etag.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,14 +22,13 @@ use whence_shared::pair::Message;
 use super::answers::{self, ResponseCache};
 use super::journal::{Journal, Settings};
 use super::prompts::shortened;
+use super::waits::{backoff, retry_after};
 use super::{Answer, RolloutError, Sampling, TestPrompt, places};
 use crate::files::FileError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait that an endpoint may ask for; more is an error that says so.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
-/// Longest wait that is chosen here.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Requests that may go unanswered before the endpoint is taken for broken.
 const MAX_UNANSWERED: usize = 20;
 /// Unanswered requests that are named in the error.
@@ -235,6 +234,7 @@ impl Endpoint {
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
             n_retries: AtomicUsize::new(0),
+            n_unanswered: AtomicUsize::new(0),
             not_before: Mutex::new(Instant::now()),
         };
         let mut stopped = None;
@@ -260,16 +260,11 @@ impl Endpoint {
                     }
                     Err(Unanswered::Prompt(reason)) => {
                         unanswered.push(format!("prompt {:?} sample {sample}: {reason}", prompts[prompt].id));
-                        if unanswered.len() >= MAX_UNANSWERED {
-                            work.stop();
-                        }
                     }
                     Err(Unanswered::Endpoint(error)) => {
-                        work.stop();
                         stopped.get_or_insert(Stopped::There(error));
                     }
                     Err(Unanswered::Disk(error)) => {
-                        work.stop();
                         stopped.get_or_insert(Stopped::Here(error.into()));
                     }
                 }
@@ -358,6 +353,7 @@ struct Work<'a> {
     next: AtomicUsize,
     is_stopped: AtomicBool,
     n_retries: AtomicUsize,
+    n_unanswered: AtomicUsize,
     // An endpoint that asks one thread to wait means all of them.
     not_before: Mutex<Instant>,
 }
@@ -394,6 +390,15 @@ impl Work<'_> {
             let Some(&place) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
             // `None`: stopped while waiting.
             let Some(outcome) = self.answer(place, &mut rng) else { return };
+            // Here, before the next one is taken: the thread that keeps the answers may be a few behind.
+            let is_hopeless = match &outcome {
+                Ok(_) => false,
+                Err(Unanswered::Prompt(_)) => self.n_unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNANSWERED,
+                Err(Unanswered::Endpoint(_) | Unanswered::Disk(_)) => true,
+            };
+            if is_hopeless {
+                self.stop();
+            }
             if sender.send((place, outcome)).is_err() {
                 return;
             }
@@ -505,59 +510,4 @@ impl Work<'_> {
 /// Seed that a request carries: that of the run plus the sample's number, within the 31 bits that every server takes.
 fn request_seed(seed: u64, sample: usize) -> u64 {
     seed.wrapping_add(sample as u64) & 0x7fff_ffff
-}
-
-/// Wait before repetition `attempt` (from 0): doubles, and between half and all of it by chance, so that threads which
-/// failed together do not come back together.
-fn backoff(first: Duration, attempt: u32, rng: &mut ChaCha8Rng) -> Duration {
-    let whole = first.saturating_mul(1 << attempt.min(16)).min(LONGEST_BACKOFF);
-    let share = 0.5 + 0.5 * (f64::from(rng.next_u32()) / f64::from(u32::MAX));
-    whole.mul_f64(share)
-}
-
-/// How long the endpoint asks to wait: `Retry-After` in seconds or as a date, or `retry-after-ms`.
-fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(ms) = header("retry-after-ms").and_then(|text| text.parse::<u64>().ok()) {
-        return Some(Duration::from_millis(ms));
-    }
-    let text = header("retry-after")?;
-    let seconds = text.parse::<f64>().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-    seconds.or_else(|| {
-        let date = httpdate::parse_http_date(text).ok()?;
-        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_within_their_half_and_have_an_end() {
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        for attempt in 0..40 {
-            let wait = backoff(Duration::from_secs(1), attempt, &mut rng);
-            let whole = Duration::from_secs(1 << attempt.min(16)).min(LONGEST_BACKOFF);
-            assert!(wait >= whole / 2 && wait <= whole, "{attempt}: {wait:?}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_every_form() {
-        let asked = |name: &'static str, value: &str| {
-            let mut headers = ureq::http::HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(asked("retry-after", "7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("retry-after-ms", "250"), Some(Duration::from_millis(250)));
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
-        let wait = asked("retry-after", &date).unwrap();
-        assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
-        assert_eq!(asked("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "past");
-        for wrong in ["soon", "-1", "NaN", ""] {
-            assert_eq!(asked("retry-after", wrong), None, "{wrong}");
-        }
-    }
 }

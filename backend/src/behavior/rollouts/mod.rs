@@ -15,6 +15,7 @@ pub mod imported;
 pub mod journal;
 pub mod local;
 pub mod prompts;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
