@@ -416,6 +416,17 @@ fn a_journal_that_was_cut_or_damaged_is_mended_or_named() {
     assert_eq!(case.lines().len(), 6);
 }
 
+#[test]
+fn two_runs_never_write_the_same_rollouts() {
+    let case = Case::new(1, completion);
+    let other = fs::File::create(case.part()).unwrap();
+    other.lock().unwrap();
+    let error = case.run(case.endpoint()).unwrap_err().to_string();
+    assert!(error.contains("rollouts.jsonl.part") && error.contains("another process"), "{error}");
+    drop(other);
+    assert_eq!(case.run(case.endpoint()).unwrap().n_rollouts, 3);
+}
+
 fn rollouts(case: &Case, more: &[&str]) -> Command {
     let mut command = Command::new(binary::path());
     command.arg("rollouts").arg("--out").arg(case.out()).args(more);

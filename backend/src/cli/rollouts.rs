@@ -45,7 +45,7 @@ pub struct Args {
     /// Most tokens in a response
     #[arg(long, default_value_t = 100)]
     max_new_tokens: usize,
-    /// Decides what is drawn
+    /// Decides what is drawn; a request to an endpoint carries it plus the sample's number
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Discard rollouts that were made in another way

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -82,7 +82,9 @@ impl<'a> Journal<'a> {
 
     /// Reads what is there; writes the settings when nothing is.
     fn take_over(&mut self) -> Result<(), RolloutError> {
-        let bytes = files::read(&self.part)?;
+        let mut bytes = Vec::new();
+        // Through the handle that holds the lock.
+        self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes)).at("read", &self.part)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         if whole < bytes.len() {
             self.file.set_len(whole as u64).at("cut", &self.part)?;
