@@ -461,10 +461,10 @@ fn a_hub_that_does_not_answer_or_stalls_is_given_up() {
     case.hub.endpoint = "http://127.0.0.1:9".into();
     case.refused(REPO, &[REPO, "http://127.0.0.1:9", "check the network"]);
     let mut case = Case::new(Site::new());
-    case.hub.stall = Duration::from_millis(300);
+    case.hub.stall = Duration::from_millis(1500);
     let slow = Answer { status: 200, delay: Duration::from_secs(5), ..Answer::default() };
     case.site.lock().unwrap().instead = Some(("/cdn/", slow));
-    case.refused(REPO, &[REPO, "model.safetensors", "nothing arrived for 0.3 s", "continues"]);
+    case.refused(REPO, &[REPO, "model.safetensors", "nothing arrived for 1.5 s", "continues"]);
 }
 
 #[test]

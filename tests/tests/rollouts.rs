@@ -417,6 +417,40 @@ fn a_journal_that_was_cut_or_damaged_is_mended_or_named() {
 }
 
 #[test]
+fn replacing_discards_what_was_made_in_another_way_and_continues_what_was_not() {
+    let n = Arc::new(AtomicUsize::new(0));
+    let shared = n.clone();
+    let case = Case::new(2, move |request| match shared.fetch_add(1, Ordering::SeqCst) {
+        8 => Answer::new(401, ""),
+        _ => completion(request),
+    });
+    case.run(case.endpoint()).unwrap();
+    let prompts = prompts::read(&case.prompts()).unwrap();
+    let replace = || {
+        let one_by_one = EndpointOptions { concurrency: 1, ..case.endpoint() };
+        let mut options = RolloutOptions { replace: true, ..case.options() };
+        options.sampling.temperature = 0.9;
+        roll_out(&prompts, &Source::Endpoint(&Endpoint::new(one_by_one).unwrap()), &options, &silent)
+    };
+    let before = fs::read(case.out()).unwrap();
+    assert!(replace().unwrap_err().to_string().contains("2 of 6 rollouts are kept"));
+    assert_eq!(fs::read(case.out()).unwrap(), before, "what was there stays until its replacement is whole");
+    assert_eq!(replace().unwrap().n_kept, 2);
+    assert!(case.lines().iter().all(|line| line["temperature"] == 0.9));
+    n.store(100, Ordering::SeqCst);
+    assert_eq!(replace().unwrap().n_kept, 6);
+    assert_eq!(n.load(Ordering::SeqCst), 100, "nothing was asked");
+}
+
+#[test]
+fn a_mistyped_address_leaves_nothing_in_the_way() {
+    let case = Case::new(1, completion);
+    let down = EndpointOptions { url: "http://127.0.0.1:9/v1".into(), n_retries: 0, ..case.endpoint() };
+    case.run(down).unwrap_err();
+    assert_eq!(case.run(case.endpoint()).unwrap().n_rollouts, 3);
+}
+
+#[test]
 fn two_runs_never_write_the_same_rollouts() {
     let case = Case::new(1, completion);
     let other = fs::File::create(case.part()).unwrap();

@@ -56,7 +56,7 @@ pub fn import(options: &ImportOptions, prompts: Option<&[TestPrompt]>) -> Result
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if !options.replace && journal::is_complete(&options.out, &settings)? {
+    if journal::is_complete(&options.out, &settings, options.replace)? {
         let n_rollouts = super::read(&options.out)?.len();
         return Ok(RolledOut { n_rollouts, n_kept: n_rollouts, ..RolledOut::default() });
     }

@@ -61,7 +61,7 @@ impl<'a> Journal<'a> {
         replace: bool,
     ) -> Result<Opened<'a>, RolloutError> {
         let part = beside(out, ".part");
-        if !part.exists() && !replace && is_complete(out, settings)? {
+        if !part.exists() && is_complete(out, settings, replace)? {
             return Ok(Opened::Complete);
         }
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -73,10 +73,15 @@ impl<'a> Journal<'a> {
         }
         let prompts = prompts.iter().enumerate().map(|(i, prompt)| (prompt.id.as_str(), i)).collect();
         let mut journal = Self { out: out.to_owned(), part, settings, prompts, done: BTreeMap::new(), file };
-        if replace {
-            journal.file.set_len(0).at("empty", &journal.part)?;
+        match journal.take_over() {
+            // Only what is in the way is discarded: the same command with `replace` continues, too.
+            Err(RolloutError::Mixed { .. } | RolloutError::Journal { .. }) if replace => {
+                journal.done.clear();
+                journal.file.set_len(0).at("empty", &journal.part)?;
+                journal.take_over()?;
+            }
+            outcome => outcome?,
         }
-        journal.take_over()?;
         Ok(Opened::Open(journal))
     }
 
@@ -89,8 +94,11 @@ impl<'a> Journal<'a> {
         if whole < bytes.len() {
             self.file.set_len(whole as u64).at("cut", &self.part)?;
         }
-        let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
-        let Some((_, header)) = lines.next() else {
+        let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate().peekable();
+        let header = lines.next().map(|(_, header)| header);
+        // Settings without a rollout, such as those of a mistyped address, are in nobody's way.
+        let Some(header) = header.filter(|_| lines.peek().is_some()) else {
+            self.file.set_len(0).at("empty", &self.part)?;
             let mut line = serde_json::to_vec(self.settings).expect("settings serialize");
             line.push(b'\n');
             return Ok(self.file.write_all(&line).at("write", &self.part)?);
@@ -152,12 +160,23 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// Whether the output is there and was made with these settings.
+/// Whether the output is there and was made with these settings; if it was not, it may be replaced where `replace`.
 ///
 /// # Errors
 ///
 /// [`RolloutError::Mixed`] when it was made with others, [`RolloutError::UnknownOrigin`] when that cannot be told.
-pub(super) fn is_complete(out: &Path, settings: &Settings) -> Result<bool, RolloutError> {
+pub(super) fn is_complete(out: &Path, settings: &Settings, replace: bool) -> Result<bool, RolloutError> {
+    match was_made_with(out, settings) {
+        Err(RolloutError::Mixed { .. } | RolloutError::UnknownOrigin { .. } | RolloutError::Journal { .. })
+            if replace =>
+        {
+            Ok(false)
+        }
+        outcome => outcome,
+    }
+}
+
+fn was_made_with(out: &Path, settings: &Settings) -> Result<bool, RolloutError> {
     if !out.exists() {
         return Ok(false);
     }
