@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -296,6 +297,24 @@ fn a_part_that_is_too_long_or_wrong_is_begun_again() {
         case.is_whole(&case.resolve(REPO).unwrap().folder);
         assert_eq!(case.ranges(), ["bytes=0-"]);
     }
+}
+
+#[test]
+fn what_another_process_is_downloading_is_waited_for() {
+    let case = Case::new(Site::new());
+    let blob = case.blob("model.safetensors");
+    fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    let lock = fs::File::create(blob.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let weights = case.site.lock().unwrap().files["model.safetensors"].clone();
+    let other = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(900));
+        fs::write(blob, weights).unwrap();
+        drop(lock);
+    });
+    case.is_whole(&case.resolve(REPO).unwrap().folder);
+    other.join().unwrap();
+    assert!(case.ranges().is_empty(), "the other has downloaded it");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
@@ -23,6 +23,8 @@ use crate::progress::{Report, Update};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const LISTING: &str = "the list of files";
+/// How long another process may take for one file. (The library itself waits five seconds.)
+const LOCK_PATIENCE: Duration = Duration::from_secs(1800);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 // Progress is shown in megabytes.
 const MB: u64 = 1_000_000;
@@ -156,9 +158,16 @@ pub(super) fn fetch(
             let (done, total) = ((start + done) / MB, total.div_ceil(MB));
             report(Update { stage: "download", done, total, unit: "MB", detail: file.name.clone() });
         };
-        if !is_there(wanted, listing, file)? {
+        let since = Instant::now();
+        while !is_there(wanted, listing, file)? {
             show(0);
+            // Another process is at it: what it downloads will do.
+            if is_locked(wanted, file) && since.elapsed() < LOCK_PATIENCE {
+                thread::sleep(Duration::from_millis(250));
+                continue;
+            }
             download(hub, wanted, listing, file, &show)?;
+            break;
         }
         show(file.size.unwrap_or(0));
         before += file.size.unwrap_or(0);
@@ -201,6 +210,12 @@ fn is_there(wanted: &Wanted, listing: &Listing, file: &RemoteFile) -> Result<boo
     }
     link(etag, &blob, &pointer).at("link", &pointer)?;
     Ok(true)
+}
+
+fn is_locked(wanted: &Wanted, file: &RemoteFile) -> bool {
+    let lock = file.etag().map(|etag| wanted.cache.blob_path(etag).with_extension("lock"));
+    let lock = lock.and_then(|lock| fs::File::open(lock).ok());
+    lock.is_some_and(|lock| matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 #[cfg(unix)]
