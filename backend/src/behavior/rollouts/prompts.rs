@@ -92,8 +92,11 @@ pub(super) fn message(value: &Value) -> Result<Message, String> {
     }
 }
 
-/// The objects of a JSONL file with their line numbers, from 1.
-pub(super) fn lines(path: &Path) -> Result<Vec<(usize, Map<String, Value>)>, RolloutError> {
+/// An object of a JSONL file after its line number, from 1.
+pub(super) type Line = (usize, Map<String, Value>);
+
+/// The objects of a JSONL file.
+pub(super) fn lines(path: &Path) -> Result<Vec<Line>, RolloutError> {
     let bytes = files::read(path)?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut objects = Vec::new();
