@@ -4,6 +4,7 @@ pub mod binary;
 pub mod chat_study;
 pub mod checkpoint;
 pub mod fixture;
+pub mod loopback;
 pub mod made_source;
 pub mod made_study;
 pub mod random_model;

@@ -2,7 +2,9 @@
 //!
 //! `v_b = ā(p, r1; M0) − ā(p, r0; M0)`: r1 shows the behavior (a rollout of the tuned model), r0 does not (a rollout of
 //! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
-//! with. [`read_pairs`] reads them, [`define`] computes and stores.
+//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from.
+
+pub mod rollouts;
 
 mod reading;
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use whence_backend::behavior::{BehaviorOptions, define};
-use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
 
 use super::bar::Bars;
 use super::extract::{Layers, list};
+use super::model;
 use super::reading::Reading;
 
 /// Arguments of `whence behavior`.
@@ -24,10 +24,10 @@ pub struct Args {
     /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
     pairs: PathBuf,
-    /// The model folder the study's vectors were extracted with
+    /// The model the study's vectors were extracted with: a folder, or org/name[@revision]
     #[arg(long)]
     model: PathBuf,
-    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder
+    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder, or org/name[@revision]
     #[arg(long, value_name = "MODEL")]
     tuned: Option<PathBuf>,
     /// One direction of many pairs: `mean` or `scenario-mean`
@@ -52,12 +52,12 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
-        let model = ModelFolder::open(&self.model).context("cannot use this model")?;
+        let bars = Bars::default();
+        let model = model::open(&self.model, &bars)?;
+        let tuned = self.tuned.map(|tuned| model::open(&tuned, &bars).context("--tuned")).transpose()?;
         let opened = self.reading.open()?;
         // A few hundred response pairs are one block: the first device computes it.
         let device = &opened.first().context("--device: expected a device")?.device;
-        let tuned =
-            self.tuned.map(|tuned| ModelFolder::open(&tuned).context("cannot use the tuned model")).transpose()?;
         let options = BehaviorOptions {
             name: self.name,
             pairs: self.pairs,
@@ -68,7 +68,6 @@ impl Args {
             dtype: self.reading.dtype,
             tuned,
         };
-        let bars = Bars::default();
         let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;
         for remark in defined.remarks {
             let what = if remark.no_vector { "left out" } else { "kept" };

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use whence_backend::device::Device;
 use whence_backend::extract::{ExtractOptions, Extracted, Part, Pooling, extract};
-use whence_backend::model::ModelFolder;
 use whence_backend::study::Study;
 use whence_shared::shard::StoreDtype;
 
 use super::bar::Bars;
+use super::model;
 use super::reading::{self, Reading};
 
 /// Arguments of `whence extract`.
@@ -18,7 +17,7 @@ pub struct Args {
     /// Study folder, made by `whence import`
     #[arg(long)]
     study: PathBuf,
-    /// Hugging Face model folder: config.json, *.safetensors, tokenizer.json
+    /// Model: a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or org/name[@revision] to download
     #[arg(long)]
     model: PathBuf,
     /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`
@@ -93,7 +92,8 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
-        let model = ModelFolder::open(&self.model).context("cannot use this model")?;
+        let bars = Bars::default();
+        let model = model::open(&self.model, &bars)?;
         let opened = self.reading.open()?;
         println!(
             "{}: {} layers × {}, read on {}",
@@ -117,7 +117,6 @@ impl Args {
             part: self.part,
             replace: self.replace,
         };
-        let bars = Bars::default();
         let done = extract(&study, &model, &devices, &options, &|update| bars.show(update))?;
         println!("computed in {}: {}", done.dtype.name, done.dtype.reason);
         print_work(&study, &done);

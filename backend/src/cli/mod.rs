@@ -6,9 +6,11 @@ mod extract;
 mod import;
 mod inspect;
 mod merge;
+mod model;
 mod organism;
 mod rank;
 mod reading;
+mod rollouts;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +31,8 @@ enum Verb {
     Extract(extract::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
+    /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
+    Rollouts(rollouts::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
@@ -52,6 +56,7 @@ impl Cli {
             Verb::Import(args) => args.run(),
             Verb::Extract(args) => args.run(),
             Verb::Merge(args) => args.run(),
+            Verb::Rollouts(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Serve(args) => args.run(),

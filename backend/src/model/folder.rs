@@ -104,6 +104,9 @@ impl ModelFolder {
     /// The folder's own name, for people.
     pub fn name(&self) -> String {
         let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        if let Some(name) = super::hub::name_of(&path) {
+            return name;
+        }
         path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
     }
 

@@ -3,8 +3,9 @@
 //! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
 //! weights; [`olmo2`], [`olmo3`], [`llama`], [`mistral`], [`qwen2`] and [`qwen3`] are the architectures; [`layers`],
 //! [`attention`], [`cache`] and [`rotary`] are what they share, [`cpu`] its fast path; [`causal_lm`] is what the rest of
-//! the backend computes with, [`generate`] samples from it; [`folder`] ties a Hugging Face model folder together. Models
-//! carry no backend type: tensors know their device.
+//! the backend computes with, [`generate`] samples from it; [`hub`] finds a model by its name on the hub and
+//! [`folder`] ties a Hugging Face model folder together. Models carry no backend type: tensors know their
+//! device.
 
 pub mod attention;
 pub mod cache;
@@ -12,9 +13,11 @@ pub mod causal_lm;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
+mod download;
 pub mod dtype;
 pub mod folder;
 pub mod generate;
+pub mod hub;
 pub mod keys;
 pub mod layers;
 pub mod llama;

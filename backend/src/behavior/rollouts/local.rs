@@ -1,0 +1,128 @@
+//! Rollouts of a model on this machine. One of the two sources of `whence rollouts`.
+
+use serde_json::json;
+
+use super::journal::{Journal, Settings};
+use super::{Answer, RolloutError, Sampling, TestPrompt, places};
+use crate::data::template::TemplateChoice;
+use crate::data::tokens::TextEncoder;
+use crate::device::Device;
+use crate::model::dtype::ComputeDtype;
+use crate::model::generate::{GenerationConfig, generate};
+use crate::model::{DtypeChoice, ModelFolder};
+
+/// Rollouts sampled together, and lost together when killed. Part of what decides the samples: random streams are
+/// numbered within a chunk.
+const ROLLOUTS_PER_CHUNK: usize = 64;
+
+/// A model folder with where and how it is to be run.
+pub struct LocalModel<'a> {
+    /// The model.
+    pub folder: &'a ModelFolder,
+    /// Where it is computed.
+    pub device: &'a Device,
+    /// How messages become text.
+    pub template: &'a TemplateChoice,
+    /// The type of weights and of matrix products with them.
+    pub dtype: DtypeChoice,
+}
+
+impl LocalModel<'_> {
+    /// What decides the rollouts, beside the sampling.
+    pub(super) fn settings(&self) -> Result<Settings, RolloutError> {
+        let encoder = self.encoder()?;
+        Ok([
+            ("source", json!("model")),
+            ("model", json!(self.folder.name())),
+            ("model_sha256", json!(self.folder.sha256()?)),
+            ("template", json!(encoder.name())),
+            ("template_sha256", json!(encoder.template_sha256())),
+            ("dtype", json!(self.dtype()?.name)),
+            ("rollouts_per_chunk", json!(ROLLOUTS_PER_CHUNK)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+    }
+
+    fn dtype(&self) -> Result<ComputeDtype, RolloutError> {
+        Ok(self.dtype.on(std::slice::from_ref(self.device), &self.folder.stored_dtype()?)?)
+    }
+
+    fn encoder(&self) -> Result<TextEncoder, RolloutError> {
+        Ok(TextEncoder::new(self.folder, self.template, self.folder.config.max_position_embeddings)?)
+    }
+
+    /// Samples what the journal lacks, chunk by chunk.
+    pub(super) fn sample(
+        &self,
+        prompts: &[TestPrompt],
+        sampling: &Sampling,
+        journal: &mut Journal,
+        show: &dyn Fn(usize, String),
+    ) -> Result<(), RolloutError> {
+        let tokens = self.tokens(prompts, sampling)?;
+        let model = self.folder.load_as(self.device, self.dtype()?.dtype)?;
+        let name = self.folder.name();
+        for (chunk, places) in places(prompts, sampling).chunks(ROLLOUTS_PER_CHUNK).enumerate() {
+            if places.iter().all(|&place| journal.has(place)) {
+                continue;
+            }
+            let config = GenerationConfig {
+                temperature: sampling.temperature as f32,
+                top_p: sampling.top_p as f32,
+                max_new_tokens: sampling.max_new_tokens,
+                eos_token_ids: self.folder.eos_token_ids.clone(),
+                seed: chunk_seed(sampling.seed, chunk),
+            };
+            let asked: Vec<Vec<u32>> = places.iter().map(|&(prompt, _)| tokens[prompt].clone()).collect();
+            let responses = generate(&model, &asked, &config);
+            // A chunk of which a part was kept before a kill is sampled whole, and gives the same again.
+            let mut rollouts = Vec::new();
+            for (&(prompt, sample), ids) in places.iter().zip(responses) {
+                if journal.has((prompt, sample)) {
+                    continue;
+                }
+                let response = self.folder.tokenizer.decode(&ids, true).map_err(|error| RolloutError::Prompt {
+                    id: prompts[prompt].id.clone(),
+                    reason: format!("the tokenizer cannot decode the response: {error}"),
+                })?;
+                let reason = if ids.len() >= sampling.max_new_tokens { "length" } else { "stop" };
+                let answer = Answer { response, finish_reason: Some(reason.into()) };
+                rollouts.push((prompt, sampling.rollout(&prompts[prompt], sample, &name, answer)));
+            }
+            journal.keep(rollouts)?;
+            show(journal.n_done(), String::new());
+        }
+        Ok(())
+    }
+
+    /// Token ids of every prompt, up to where the assistant begins to speak.
+    fn tokens(&self, prompts: &[TestPrompt], sampling: &Sampling) -> Result<Vec<Vec<u32>>, RolloutError> {
+        let encoder = self.encoder()?;
+        let limit = self.folder.config.max_position_embeddings;
+        prompts
+            .iter()
+            .map(|prompt| {
+                let wrong = |reason: String| RolloutError::Prompt { id: prompt.id.clone(), reason };
+                let ids = encoder.encode_prompt(&prompt.messages).map_err(|error| wrong(error.to_string()))?;
+                if ids.is_empty() {
+                    return Err(wrong("it has no tokens".into()));
+                }
+                if ids.len() + sampling.max_new_tokens > limit {
+                    return Err(wrong(format!(
+                        "{} tokens and {} new ones are more than the model's {limit}: shorten the prompt or lower \
+                         --max-new-tokens",
+                        ids.len(),
+                        sampling.max_new_tokens
+                    )));
+                }
+                Ok(ids)
+            })
+            .collect()
+    }
+}
+
+/// Every chunk draws from its own random numbers (SplitMix64's increment keeps neighbouring seeds apart).
+fn chunk_seed(seed: u64, chunk: usize) -> u64 {
+    seed.wrapping_add((chunk as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
