@@ -165,7 +165,7 @@ fn hidden_states_and_logits_equal_transformers_on_cpu() {
 #[test]
 fn hidden_states_and_logits_equal_transformers_on_wgpu() {
     each_gpu_model(&GPU_MODELS, |recorded, device| {
-        hidden_states_and_logits_equal_transformers(recorded, device, GPU_TOLERANCE)
+        hidden_states_and_logits_equal_transformers(recorded, device, GPU_TOLERANCE);
     });
 }
 

@@ -174,7 +174,8 @@ fn at_last(
 #[test]
 fn what_passes_is_repeated_until_it_has_passed() {
     let truncated = || Answer { cut_after: Some(9), ..Answer::new(200, "{\"choices\": []}") };
-    let bad: [(&str, fn() -> Answer); 6] = [
+    type MakeAnswer = fn() -> Answer;
+    let bad: [(&str, MakeAnswer); 6] = [
         ("overloaded", || Answer::new(503, "busy")),
         ("failing", || Answer::new(500, "{\"error\": {\"message\": \"x\"}}")),
         ("hanging up", Answer::default),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::journal::{Journal, Settings};
 use super::{Answer, RolloutError, Sampling, TestPrompt, places};
 use crate::data::template::TemplateChoice;
-use crate::data::tokens::TextEncoder;
+use crate::data::tokens::{TextEncoder, Unreadable};
 use crate::device::Device;
 use crate::model::dtype::ComputeDtype;
 use crate::model::generate::{GenerationConfig, generate};
@@ -104,15 +104,18 @@ impl LocalModel<'_> {
             .iter()
             .map(|prompt| {
                 let wrong = |reason: String| RolloutError::Prompt { id: prompt.id.clone(), reason };
-                let ids = encoder.encode_prompt(&prompt.messages).map_err(|error| wrong(error.to_string()))?;
-                if ids.is_empty() {
+                let (n_tokens, ids) = match encoder.encode_prompt(&prompt.messages) {
+                    Ok(ids) => (ids.len(), ids),
+                    Err(Unreadable::PromptTooLong { n_prompt_tokens, .. }) => (n_prompt_tokens, Vec::new()),
+                    Err(error) => return Err(wrong(error.to_string())),
+                };
+                if n_tokens == 0 {
                     return Err(wrong("it has no tokens".into()));
                 }
-                if ids.len() + sampling.max_new_tokens > limit {
+                if n_tokens + sampling.max_new_tokens > limit {
                     return Err(wrong(format!(
-                        "{} tokens and {} new ones are more than the model's {limit}: shorten the prompt or lower \
+                        "{n_tokens} tokens and {} new ones are more than the model's {limit}: shorten the prompt or lower \
                          --max-new-tokens",
-                        ids.len(),
                         sampling.max_new_tokens
                     )));
                 }
