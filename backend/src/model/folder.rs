@@ -58,7 +58,9 @@ impl ModelFolder {
             return Err(ModelError::TokenBeyondVocabulary { path: tokenizer_path, token, id, vocab_size });
         }
         let settings = optional_json(&path.join("tokenizer_config.json"))?;
-        let special = |key: &str| match settings.get(key) {
+        // Older exports name special tokens in a file of their own.
+        let map = optional_json(&path.join("special_tokens_map.json"))?;
+        let special = |key: &str| match settings.get(key).or_else(|| map.get(key)) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Object(token)) => token.get("content").and_then(Value::as_str).unwrap_or_default().to_owned(),
             _ => String::new(),
