@@ -24,10 +24,10 @@ pub struct Args {
     /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
     pairs: PathBuf,
-    /// The model the study's vectors were extracted with: a folder, or org/name[@revision]
+    /// The model the study's vectors were extracted with: a folder, or org/name or org/name@revision
     #[arg(long)]
     model: PathBuf,
-    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder, or org/name[@revision]
+    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder, or org/name or org/name@revision
     #[arg(long, value_name = "MODEL")]
     tuned: Option<PathBuf>,
     /// One direction of many pairs: `mean` or `scenario-mean`

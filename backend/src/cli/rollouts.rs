@@ -25,7 +25,7 @@ pub struct Args {
     /// JSONL to write: a rollout per line, by prompt and sample
     #[arg(long)]
     out: PathBuf,
-    /// Sample from a model on this machine: a folder, or org/name[@revision] to download
+    /// Sample from a model on this machine: a folder, or org/name or org/name@revision to download
     #[arg(long)]
     model: Option<PathBuf>,
     /// Sample from an OpenAI-compatible chat endpoint, such as http://localhost:8000/v1

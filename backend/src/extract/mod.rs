@@ -3,7 +3,7 @@
 //! [`verb`] puts the parts together. A study is walked in fixed row ranges with one file per range and layer, so that a
 //! killed run continues where it was and ends with the same bytes: [`plan`] finds what is missing, [`pipeline`] reads,
 //! computes and writes at once, [`range`] knows the files of a range (with [`remarks`] and [`logps`]), [`manifest`]
-//! records what the vectors were made from and refuses to mix. [`part`] is one machine's share and [`merge`] puts shares
+//! records what the vectors were made from and refuses to mix. [`part`] is one machine's share and [`mod@merge`] puts shares
 //! together. What computes is a [`source::BlockSource`]: [`differ`] with a model, within a device's [`budget`].
 
 pub mod budget;
