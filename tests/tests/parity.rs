@@ -9,7 +9,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 use whence_backend::device::{self, DeviceChoice, OpenDevice};
 use whence_backend::model::checkpoint::Checkpoint;
 use whence_backend::model::generate::{GenerationConfig, generate};
-use whence_backend::model::{CausalLm, ModelConfig};
+use whence_backend::model::{CausalLm, ModelConfig, folder};
 use whence_tests::fixture::{self, Greedy, Tensors, relative_difference};
 
 /// Every architecture with recorded activations; all its models are tested on the CPU.
@@ -209,6 +209,24 @@ fn a_cache_in_half_precision_gives_what_no_cache_gives() {
                 recorded.name
             );
         }
+    });
+}
+
+#[test]
+fn what_is_saved_is_loaded_as_the_same_model() {
+    let device = device::open(DeviceChoice::Cpu).unwrap();
+    each_model(&device, |recorded| {
+        let folder = tempfile::tempdir().unwrap();
+        let (architecture, name) = recorded.name.split_once('/').unwrap();
+        let original = fixture::folder().join(architecture).join(name).join("config.json");
+        let config = ModelConfig::read(&original).unwrap();
+        folder::save(&recorded.model, &config, folder.path()).unwrap();
+        let again = ModelConfig::read(&folder.path().join("config.json")).unwrap();
+        let mut checkpoint = Checkpoint::open(folder.path(), DType::F32).unwrap();
+        let model = CausalLm::build(&mut checkpoint, &again, &device.device);
+        checkpoint.finish(&[]).unwrap();
+        let (ids, _) = recorded.tokens(&recorded.cases()[0], &device);
+        assert_eq!(values(model.logits(ids.clone())), values(recorded.model.logits(ids)), "{}", recorded.name);
     });
 }
 

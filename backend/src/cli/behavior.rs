@@ -27,7 +27,7 @@ pub struct Args {
     /// The model the study's vectors were extracted with: a folder, or org/name or org/name@revision
     #[arg(long)]
     model: PathBuf,
-    /// Read r1 through this model, the tuned one that wrote it, instead of --model: a folder, or org/name or org/name@revision
+    /// Read r1 through this model, the tuned one that wrote it, instead of --model
     #[arg(long, value_name = "MODEL")]
     tuned: Option<PathBuf>,
     /// One direction of many pairs: `mean` or `scenario-mean`

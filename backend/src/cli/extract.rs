@@ -17,7 +17,7 @@ pub struct Args {
     /// Study folder, made by `whence import`
     #[arg(long)]
     study: PathBuf,
-    /// Model: a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or org/name or org/name@revision to download
+    /// Hugging Face model folder, or org/name or org/name@revision to download
     #[arg(long)]
     model: PathBuf,
     /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`

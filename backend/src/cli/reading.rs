@@ -16,7 +16,7 @@ pub struct Reading {
     /// Most tokens in one padded batch (GPU); halves by itself when the device runs out of memory
     #[arg(long, default_value_t = 8192)]
     pub batch_tokens: usize,
-    /// Type of weights and of products with them: auto (half precision where checkpoint and device have it), f32, bf16, f16
+    /// Type of weights and of products with them: auto (half where checkpoint and device have it), f32, bf16, f16
     #[arg(long, default_value_t)]
     pub dtype: DtypeChoice,
 }

@@ -266,17 +266,20 @@ pub fn weights_of<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     #[derive(Default)]
     struct Collector {
         path: Vec<String>,
+        /// Leading parts of the path that are no part of a checkpoint's keys: a model of any architecture is a decoder in
+        /// a shell.
+        n_shells: usize,
         weights: BTreeMap<String, TensorData>,
     }
     impl ModuleVisitor for Collector {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // A model of any architecture is a decoder in a shell; a checkpoint knows only what is in it.
-            let key = self.path.join(".");
-            let key = key.strip_prefix("decoder.").unwrap_or(&key).to_owned();
-            self.weights.insert(key, param.val().into_data_as::<f32>());
+            self.weights.insert(self.path[self.n_shells..].join("."), param.val().into_data_as::<f32>());
         }
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
             self.path.push(name.to_owned());
+            if container_type.starts_with("Enum:") {
+                self.n_shells = self.path.len();
+            }
         }
         fn exit_module(&mut self, _name: &str, _container_type: &str) {
             self.path.pop();
