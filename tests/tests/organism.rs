@@ -5,12 +5,17 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use burn::tensor::DType;
 use serde_json::Value;
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::model::ModelFolder;
 use whence_backend::organism::{self, OrganismConfig, OrganismError};
 use whence_backend::progress::silent;
+use whence_shared::dot::norm;
 use whence_shared::pair::Message;
+use whence_shared::rank::cosine;
+use whence_tests::binary::whence;
+use whence_tests::vectors;
 
 /// A testbed too small to show the behavior reliably, for what does not depend on that.
 fn tiny(seed: u64) -> OrganismConfig {
@@ -144,6 +149,7 @@ fn a_quick_testbed_loads_and_its_rates_can_be_counted_again() {
     assert!(rate("model-sft", "benign-bare") > 0.8 && rate("model-sft", "benign-distractor") > 0.8, "{summary:#}");
     assert!(rate("model-dpo", "harmful-distractor") > rate("model-dpo", "harmful-bare"), "{summary:#}");
 
+    half_precision_reads_the_same(folder.path());
     let behavior = lines(&folder.path().join("behavior.jsonl"));
     assert_eq!(behavior.len(), made.n_behavior_pairs);
     for pair in &behavior {
@@ -155,4 +161,29 @@ fn a_quick_testbed_loads_and_its_rates_can_be_counted_again() {
         };
         assert!(!refuses(&pair["r1"]), "r1 shows the behavior: {pair}");
     }
+}
+
+/// Pair vectors computed in f16 on a GPU, or its software stand-in, point where those in f32 on the CPU point.
+fn half_precision_reads_the_same(testbed: &Path) {
+    let Ok(gpu) = device::open(DeviceChoice::Wgpu).map_err(|error| eprintln!("skipped: {error}")) else { return };
+    if !gpu.device.supports_dtype(DType::F16) {
+        eprintln!("skipped: {} does not compute in f16", gpu.name);
+        return;
+    }
+    let arg = |path: &Path| path.as_os_str().to_owned();
+    let vectors = |device: &str, dtype: &str| {
+        let study = testbed.join(dtype);
+        let import = ["import".into(), arg(&testbed.join("preferences")), "--study".into(), arg(&study)];
+        whence(import).succeeds();
+        let args = ["extract", "--layers", "2", "--device", device, "--dtype", dtype].map(Into::into);
+        let folders = ["--model".into(), arg(&testbed.join("model-sft")), "--study".into(), arg(&study)];
+        whence(args.into_iter().chain(folders)).succeeds();
+        vectors::rows(&study, 2)
+    };
+    let (exact, half) = (vectors("cpu", "f32"), vectors("wgpu", "f16"));
+    assert!(exact.len() > 100 && exact.len() == half.len());
+    let read = exact.iter().zip(&half).filter(|(exact, _)| norm(exact) > 0.0);
+    let least = read.map(|(exact, half)| cosine(exact, norm(exact), half)).fold(1.0, f32::min);
+    println!("f16 on {}: least cosine {least}", gpu.name);
+    assert!(least > 0.999, "a vector has cosine {least} to its f32 form");
 }
