@@ -147,6 +147,14 @@ impl<'a> Keys<'a> {
         if self.get(key).is_none() { Ok(default) } else { self.positive(key) }
     }
 
+    /// A whole number from 1 to 2³²; `None` where the key says null, `default` where it is not there.
+    pub fn positive_or_null(&self, key: &str, default: usize) -> Result<Option<usize>, ModelError> {
+        match (self.states(key), self.get(key)) {
+            (true, None) => Ok(None),
+            _ => self.positive_or(key, default).map(Some),
+        }
+    }
+
     /// A number above 0, or `default`.
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64, ModelError> {
         Ok(self.number(key)?.unwrap_or(default))

@@ -16,10 +16,7 @@ pub(super) fn config(keys: &Keys) -> Result<ModelConfig, ModelError> {
     keys.only("attention_bias", &json!(false))?;
     let absent = Absent { num_key_value_heads: Some(8), ..Absent::LLAMA };
     let config = ModelConfig::common(Architecture::Mistral, keys, &absent)?;
-    let window = match keys.states("sliding_window") {
-        true => Some(keys.positive_or("sliding_window", 0)?).filter(|window| *window > 0),
-        false => Some(DEFAULT_WINDOW),
-    };
+    let window = keys.positive_or_null("sliding_window", DEFAULT_WINDOW)?;
     let layer_type = if window.is_some() { LayerType::Sliding } else { LayerType::Full };
     let config = config.with_layer_types(keys, window, |_| layer_type)?;
     if config.layer_types.iter().any(|stated| *stated != layer_type) {

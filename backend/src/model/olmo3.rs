@@ -48,10 +48,7 @@ pub(super) fn config(keys: &Keys) -> Result<ModelConfig, ModelError> {
             return Err(keys.error("rope_parameters.truncate", "true, the only one implemented", "false"));
         }
     }
-    let window = match keys.states("sliding_window") {
-        true => Some(keys.positive_or("sliding_window", 0)?).filter(|window| *window > 0),
-        false => Some(DEFAULT_WINDOW),
-    };
+    let window = keys.positive_or_null("sliding_window", DEFAULT_WINDOW)?;
     let default = |layer: usize| if (layer + 1).is_multiple_of(4) { LayerType::Full } else { LayerType::Sliding };
     config.with_layer_types(keys, window, default)
 }

@@ -24,7 +24,7 @@ pub(super) fn config(keys: &Keys) -> Result<ModelConfig, ModelError> {
 
 /// Reads which layers slide, in Qwen 2 and 3.
 pub(super) fn sliding(config: ModelConfig, keys: &Keys) -> Result<ModelConfig, ModelError> {
-    let stated = keys.positive_or("sliding_window", DEFAULT_WINDOW)?;
+    let stated = keys.positive_or_null("sliding_window", DEFAULT_WINDOW)?;
     let first_sliding = match keys.get("max_window_layers") {
         None => DEFAULT_MAX_WINDOW_LAYERS,
         Some(value) => {
@@ -32,8 +32,8 @@ pub(super) fn sliding(config: ModelConfig, keys: &Keys) -> Result<ModelConfig, M
             n.ok_or_else(|| keys.error("max_window_layers", "a whole number", &value.to_string()))?
         }
     };
-    let is_null = keys.states("sliding_window") && keys.get("sliding_window").is_none();
-    let window = (keys.bool_or("use_sliding_window", false)? && !is_null).then_some(stated);
+    let is_used = keys.bool_or("use_sliding_window", false)?;
+    let window = stated.filter(|_| is_used);
     config.with_layer_types(keys, window, |layer| {
         if window.is_some() && layer >= first_sliding { LayerType::Sliding } else { LayerType::Full }
     })
