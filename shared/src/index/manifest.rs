@@ -1,0 +1,74 @@
+//! `index/layer-L/manifest.json`: what the index of a layer consists of.
+//!
+//! ```text
+//! index/layer-L/manifest.json                        IndexManifest
+//! index/layer-L/block-B/00000000.safetensors         block files (super::block), named by first row
+//! index/layer-L/rotation.safetensors                 the rotation, which only the backend needs
+//! index/layer-L/behaviors/NAME.safetensors           rotated behavior vectors (crate::shard format, with direction)
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`IndexManifest::format`].
+pub const FORMAT: &str = "whence.index-manifest/1";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IndexManifest {
+    /// [`FORMAT`]; a manifest of a newer version is refused by name.
+    pub format: String,
+    pub layer: usize,
+    pub d_model: usize,
+    pub n_rows: usize,
+    /// Hash of everything the index was made from; stands in every block file too.
+    pub inputs: String,
+    /// `inputs` of the pair vectors it was made from.
+    pub vectors_inputs: String,
+    /// SHA-256 over the SHA-256s of the vector files, in order: the index is stale when they change.
+    pub vectors_sha256: String,
+    /// Blocks in order; together they cover all dimensions.
+    pub blocks: Vec<BlockView>,
+    pub rotation: RotationView,
+    /// Bytes from the start of each vector file to its first row (for Range requests), in order of the layer's shards.
+    pub vector_offsets: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlockView {
+    pub first_dim: usize,
+    pub width: usize,
+    /// Share of the rows' energy in the block and all before it, in [0, 1].
+    pub energy: f64,
+    /// Share of the true top 100 (1000) that ranking by the blocks so far finds: mean over sampled rows as queries, and over the study's behaviors (absent without any).
+    pub recall: Vec<RecallView>,
+    pub files: Vec<FileView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecallView {
+    /// `sampled rows` or `behaviors`.
+    pub queries: String,
+    pub n_queries: usize,
+    pub at_100: f64,
+    pub at_1000: f64,
+}
+
+/// One block file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// Address relative to study.json.
+    pub path: String,
+    pub first_row: usize,
+    pub n_rows: usize,
+    pub n_bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RotationView {
+    pub path: String,
+    pub sha256: String,
+    /// Directions found by PCA; the others complete them to an orthogonal basis.
+    pub n_directions: usize,
+    /// Rows the directions were found from.
+    pub n_sampled_rows: usize,
+}
