@@ -16,6 +16,7 @@ pub mod device;
 pub mod extract;
 pub mod files;
 pub mod hashes;
+pub mod index;
 pub mod inspect;
 pub mod memory;
 pub mod model;
