@@ -14,10 +14,9 @@ pub use truth::Truth;
 use std::path::PathBuf;
 
 use thiserror::Error;
-use whence_shared::shard::ShardError;
 
 use crate::data::pairs::PairFileError;
-use crate::extract::ExtractError;
+use crate::extract::{ExtractError, VectorFileError};
 use crate::files::FileError;
 
 /// What stops a ranking.
@@ -45,7 +44,7 @@ pub enum RankError {
     /// A layer without complete pair vectors.
     #[error(
         "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
-        study.display(), numbers(complete)
+        study.display(), crate::study::numbers(complete)
     )]
     LayerIncomplete {
         /// The layer asked for.
@@ -82,32 +81,10 @@ pub enum RankError {
         /// What is there.
         got: String,
     },
-    /// A file that is no vector file.
-    #[error("{}: {source}; {remedy}", path.display())]
-    Shard {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: ShardError,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// A vector file, manifest or behavior file that does not fit the others.
-    #[error("{}: {what}: expected {expected}, got {got}; {remedy}", path.display())]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// What differs.
-        what: &'static str,
-        /// What the rest of the study says.
-        expected: String,
-        /// What the file says.
-        got: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// A manifest, ranking or truth file that cannot be understood.
+    /// A vector or behavior file that is missing, damaged or does not fit the rest.
+    #[error(transparent)]
+    VectorFile(#[from] VectorFileError),
+    /// A ranking or truth file that cannot be understood.
     #[error("{}: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -121,12 +98,5 @@ fn known(names: &[String]) -> String {
     match names {
         [] => "it has none yet: run `whence behavior` first".into(),
         names => format!("expected one of {}", names.join(", ")),
-    }
-}
-
-fn numbers(layers: &[usize]) -> String {
-    match layers {
-        [] => "none".into(),
-        layers => layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -4,6 +4,7 @@ mod bar;
 mod behavior;
 mod extract;
 mod import;
+mod index;
 mod inspect;
 mod merge;
 mod model;
@@ -29,6 +30,8 @@ enum Verb {
     Import(import::Args),
     /// Compute activation-difference vectors of every pair
     Extract(extract::Args),
+    /// Make the browsable index of pair vectors: rotated, in int8, with bounds
+    Index(index::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
@@ -55,6 +58,7 @@ impl Cli {
         match self.verb {
             Verb::Import(args) => args.run(),
             Verb::Extract(args) => args.run(),
+            Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Behavior(args) => args.run(),
