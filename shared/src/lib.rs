@@ -18,8 +18,10 @@
 pub mod diff;
 pub mod direction;
 pub mod dot;
+pub mod index;
 pub mod pair;
 pub mod quality;
 pub mod rank;
 pub mod shard;
 pub mod study;
+mod tensors;
