@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use thiserror::Error;
+use whence_shared::index::manifest::hashed_vectors;
 use whence_shared::shard::{Shard, ShardError};
 use whence_shared::study::{LayerView, ShardView};
 
 use super::VectorsManifest;
 use crate::files::{self, Context, FileError};
-use crate::study::{self, Study};
+use crate::study::Study;
 
 const EXTRACT_AGAIN: &str = "remove the file and run `whence extract` again: the rest is kept";
 
@@ -103,8 +104,8 @@ impl LayerFiles {
 
     /// SHA-256 over the SHA-256s of the files, in order: changes when any number of any vector does.
     pub fn sha256(&self) -> String {
-        let hashes: Vec<&str> = self.view.shards.iter().map(|shard| shard.sha256.as_str()).collect();
-        study::inputs_hash(&hashes)
+        let hashes = self.view.shards.iter().map(|shard| shard.sha256.as_str());
+        files::sha256(hashed_vectors(hashes).as_bytes())
     }
 
     /// Which file holds a row.

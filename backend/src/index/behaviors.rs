@@ -7,6 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use whence_shared::index::manifest::IndexManifest;
 use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 
 use super::IndexError;
@@ -14,12 +15,7 @@ use super::rotation::{ROWS_PER_CHUNK, Rotation};
 use super::state::{IndexState, rotation_of};
 use crate::extract::{BehaviorFile, LayerFiles, VectorsManifest};
 use crate::files::{self, Context};
-use crate::study::{self, Study};
-
-/// Hash of what a rotated behavior was made from.
-pub fn inputs(index_inputs: &str, behavior_sha256: &str) -> String {
-    study::inputs_hash(&["whence.index-behavior/1", index_inputs, behavior_sha256])
-}
+use crate::study::Study;
 
 /// Brings the rotated behaviors of every layer that has a usable index up to date; returns how many were written.
 ///
@@ -33,7 +29,7 @@ pub fn refresh(study: &Study) -> Result<usize, IndexError> {
         let vectors = LayerFiles::open(study, layer, &manifest)?;
         if let IndexState::Current(index) = IndexState::of(study, &vectors) {
             let rotation = || rotation_of(study, &index);
-            n_written += refresh_layer(study, layer, &manifest, &index.inputs, rotation)?;
+            n_written += refresh_layer(study, layer, &manifest, &index, rotation)?;
         }
     }
     Ok(n_written)
@@ -49,7 +45,7 @@ pub fn refresh_layer(
     study: &Study,
     layer: usize,
     manifest: &VectorsManifest,
-    index_inputs: &str,
+    index: &IndexManifest,
     rotation: impl Fn() -> Result<Rotation, IndexError>,
 ) -> Result<usize, IndexError> {
     let mut known = Vec::new();
@@ -58,7 +54,7 @@ pub fn refresh_layer(
     for name in study.behavior_names()? {
         let Ok(Some(behavior)) = BehaviorFile::read(study, &name, layer, manifest) else { continue };
         let path = study.index_behavior(layer, &name);
-        let inputs = inputs(index_inputs, &behavior.sha256);
+        let inputs = index.behavior_inputs(&behavior.sha256);
         known.push(path.clone());
         if inputs_of(&path).is_some_and(|there| there == inputs) {
             continue;

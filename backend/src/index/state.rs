@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use whence_shared::index::manifest::{FORMAT, IndexManifest};
+use whence_shared::index::manifest::IndexManifest;
 
 use super::{IndexError, Rotation};
 use crate::extract::LayerFiles;
@@ -48,13 +48,7 @@ impl IndexState {
 }
 
 fn check(study: &Study, vectors: &LayerFiles, bytes: &[u8]) -> Result<IndexManifest, String> {
-    let damaged = |error: serde_json::Error| format!("its manifest is damaged ({error})");
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(damaged)?;
-    let format = value.get("format").and_then(serde_json::Value::as_str).unwrap_or_default();
-    if format != FORMAT {
-        return Err(format!("its format is {format:?}, expected {FORMAT:?}: it was made by another version"));
-    }
-    let manifest: IndexManifest = serde_json::from_value(value).map_err(damaged)?;
+    let manifest = IndexManifest::parse(bytes).map_err(|error| format!("its manifest cannot be used: {error}"))?;
     let view = vectors.view();
     if manifest.vectors_inputs != vectors.inputs() {
         return Err("it was made from vectors of another model or text form".into());

@@ -98,7 +98,7 @@ impl LayerIndex<'_> {
             Ok(manifest) => {
                 let rotation = || state::rotation_of(self.study, &manifest);
                 let n_behaviors =
-                    behaviors::refresh_layer(self.study, self.layer(), self.manifest, &manifest.inputs, rotation)?;
+                    behaviors::refresh_layer(self.study, self.layer(), self.manifest, &manifest, rotation)?;
                 let n_kept = manifest.blocks.iter().map(|block| block.files.len()).sum();
                 return Ok(IndexedLayer {
                     n_bytes: n_bytes(&manifest),
@@ -121,7 +121,7 @@ impl LayerIndex<'_> {
         let (mut manifest, n_made) = self.blocks(&rotation, rotation_view, &inputs)?;
         manifest.vector_offsets = self.vector_offsets()?;
         let n_behaviors =
-            behaviors::refresh_layer(self.study, self.layer(), self.manifest, &inputs, || Ok(rotation.clone()))?;
+            behaviors::refresh_layer(self.study, self.layer(), self.manifest, &manifest, || Ok(rotation.clone()))?;
         self.remove_strays(&manifest)?;
         let mut json = serde_json::to_vec_pretty(&manifest).expect("a manifest serialises");
         json.push(b'\n');
