@@ -86,6 +86,7 @@ impl Made {
             rows_per_file: self.rows_per_file,
             store: StoreDtype::F16,
             dtype: "f32".into(),
+            imported: Vec::new(),
         })
     }
 }

@@ -94,6 +94,7 @@ pub fn make_shape(folder: &Path, n_pairs: usize, shape: &Shape) -> Study {
         rows_per_file: shape.rows_per_file,
         store: StoreDtype::F32,
         dtype: "f32".into(),
+        imported: Vec::new(),
     };
     manifest.write(&study).unwrap();
     for (layer, dtype) in shape.layers {

@@ -169,6 +169,19 @@ pub struct BehaviorOptions {
     pub tuned: Option<ModelFolder>,
 }
 
+/// Refuses names that cannot be a folder's and part of an address.
+///
+/// # Errors
+///
+/// [`BehaviorError::Name`].
+pub fn check_name(name: &str) -> Result<(), BehaviorError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        return Err(BehaviorError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
 /// Computes and stores a behavior's vectors and direction at the layers of the study.
 ///
 /// # Errors
@@ -181,10 +194,7 @@ pub fn define(
     options: &BehaviorOptions,
     report: Report,
 ) -> Result<Defined, BehaviorError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if options.name.is_empty() || options.name.len() > 64 || !options.name.chars().all(is_plain) {
-        return Err(BehaviorError::Name(options.name.clone()));
-    }
+    check_name(&options.name)?;
     let given = read_pairs(&options.pairs)?;
     let no_vectors = || ExtractError::NoVectors { study: study.root().into() };
     let vectors = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;

@@ -85,7 +85,8 @@ impl Layers {
     }
 }
 
-fn store_dtype(text: &str) -> Result<StoreDtype, String> {
+/// Parses `f32` or `f16`.
+pub fn store_dtype(text: &str) -> Result<StoreDtype, String> {
     match text {
         "f32" => Ok(StoreDtype::F32),
         "f16" => Ok(StoreDtype::F16),

@@ -2,6 +2,7 @@
 
 mod bar;
 mod behavior;
+mod convert;
 mod extract;
 mod import;
 mod index;
@@ -43,6 +44,8 @@ enum Verb {
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
     Query(query::Args),
+    /// Import vectors or a direction made elsewhere, or export a layer's vectors
+    Convert(convert::Args),
     /// Serve a study and the app on this machine
     Serve(serve::Args),
     /// Say what a model folder, a study or a vector file is, and what is missing in it
@@ -67,6 +70,7 @@ impl Cli {
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
+            Verb::Convert(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Organism(args) => args.run(),

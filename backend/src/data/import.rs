@@ -192,7 +192,7 @@ pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<
 fn is_own_file(study: &Study, path: &Path) -> bool {
     let (Ok(root), Ok(path)) = (study.root().canonicalize(), path.canonicalize()) else { return false };
     let Ok(inside) = path.strip_prefix(&root) else { return false };
-    let own = ["pairs.parquet", "rejects.jsonl", "vectors", "behaviors", "rankings"];
+    let own = ["pairs.parquet", "rejects.jsonl", "vectors", "index", "behaviors", "rankings"];
     inside.components().next().is_some_and(|first| own.iter().any(|name| first.as_os_str() == *name))
 }
 

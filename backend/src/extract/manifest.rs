@@ -38,6 +38,23 @@ pub struct VectorsManifest {
     /// is a matter of rounding.
     #[serde(default = "f32_name")]
     pub dtype: String,
+    /// Where vectors came from that were made elsewhere, by layer (`whence convert`); empty for extracted ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<ImportedLayer>,
+}
+
+/// Where the vectors of a layer came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedLayer {
+    /// The layer.
+    pub layer: usize,
+    /// Name of the file.
+    pub file: String,
+    /// SHA-256 of it.
+    pub sha256: String,
+    /// Hash of the ids that came with it, in order; absent when the vectors were in the order of the pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids_sha256: Option<String>,
 }
 
 /// What studies were computed in before there was a choice.

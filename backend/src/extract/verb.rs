@@ -215,5 +215,6 @@ fn describe(
         rows_per_file: options.rows_per_file,
         store: options.store,
         dtype: dtype.name.into(),
+        imported: Vec::new(),
     })
 }
