@@ -174,7 +174,7 @@ impl Sources {
         names.sort_unstable();
         names.dedup();
         let numbers: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-        let of_row = of_row.iter().map(|source| numbers[source.as_str()]).collect();
+        let of_row = of_row.iter().map(|name| numbers[name.as_str()]).collect();
         Ok(Self { names, of_row })
     }
 }
