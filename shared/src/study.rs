@@ -42,6 +42,9 @@ pub struct StudyView {
     pub layers: Vec<LayerView>,
     /// Behaviors, in alphabetical order.
     pub behaviors: Vec<BehaviorView>,
+    /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
+    #[serde(default)]
+    pub gather: bool,
 }
 
 /// One source of pairs.
@@ -100,6 +103,20 @@ pub struct LayerView {
     pub n_rows: usize,
     /// The files, by first row; together they cover every row once.
     pub shards: Vec<ShardView>,
+    /// The layer's index, where there is one that fits these files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexView>,
+}
+
+/// The index of one layer (`crate::index`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexView {
+    /// Address of its manifest, relative to study.json.
+    pub path: String,
+    /// Size of all its block files together, in bytes.
+    pub n_bytes: u64,
+    /// SHA-256 of the manifest, in hex.
+    pub sha256: String,
 }
 
 /// One vector file.

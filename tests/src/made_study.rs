@@ -78,7 +78,7 @@ pub fn make(folder: &Path, n_pairs: usize) -> Study {
             let (n_bytes, sha256) = (bytes.len() as u64, files::sha256(&bytes));
             shards.push(ShardView { path, first_row, n_rows, n_bytes, sha256 });
         }
-        let view = LayerView { layer, d_model: D_MODEL, dtype, n_rows: n_pairs, shards };
+        let view = LayerView { layer, d_model: D_MODEL, dtype, n_rows: n_pairs, shards, index: None };
         files::write(&study.layer_manifest(layer), &serde_json::to_vec(&view).unwrap()).unwrap();
     }
     write_behavior(&study, &manifest.inputs);

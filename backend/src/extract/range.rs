@@ -318,7 +318,14 @@ pub(super) fn write_manifest(
     let n_rows = manifest.n_pairs;
     let mut json = match series {
         Series::Layer(layer) => {
-            let view = LayerView { layer, d_model: manifest.model.d_model, dtype: manifest.store, n_rows, shards };
+            let view = LayerView {
+                layer,
+                d_model: manifest.model.d_model,
+                dtype: manifest.store,
+                n_rows,
+                shards,
+                index: None,
+            };
             serde_json::to_vec_pretty(&view)
         }
         Series::Logps => serde_json::to_vec_pretty(&LogpsView { format: logps::FORMAT.into(), n_rows, shards }),

@@ -72,6 +72,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         model: manifest.map(|manifest| manifest.model),
         layers,
         behaviors,
+        gather: true,
     })
 }
 

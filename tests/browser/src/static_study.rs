@@ -96,7 +96,7 @@ impl StaticStudy {
                 })
                 .collect();
             let (LayerPlan { layer: number, d_model, dtype, .. }, n_rows) = (*layer, plan.n_pairs);
-            study.view.layers.push(LayerView { layer: number, d_model, dtype, n_rows, shards });
+            study.view.layers.push(LayerView { layer: number, d_model, dtype, n_rows, shards, index: None });
             for (i, name) in plan.behaviors.iter().enumerate() {
                 study.write_behavior(name, i, layer);
             }
@@ -231,6 +231,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         }),
         layers: Vec::new(),
         behaviors: plan.behaviors.iter().map(behavior).collect(),
+        gather: false,
     }
 }
 
