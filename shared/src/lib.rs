@@ -18,6 +18,7 @@
 pub mod diff;
 pub mod direction;
 pub mod dot;
+pub mod index;
 pub mod pair;
 pub mod quality;
 pub mod rank;

@@ -35,8 +35,31 @@ pub fn score_shard(shard: &Shard, direction: &[f32]) -> Vec<f32> {
         .collect()
 }
 
+/// Cosine in f64.
+pub fn exact_cosine(direction: &[f64], row: &[f32]) -> f64 {
+    let (mut dot, mut aa, mut bb) = (0f64, 0f64, 0f64);
+    for (a, b) in direction.iter().zip(row) {
+        let b = f64::from(*b);
+        dot += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    if aa == 0.0 || bb == 0.0 { 0.0 } else { (dot / bb.sqrt() / aa.sqrt()).clamp(-1.0, 1.0) }
+}
+
 /// Rows ordered from the highest score to the lowest; equal scores by row number. `scores[i]` belongs to row `i`.
 pub fn order(scores: &[f32]) -> Vec<u32> {
+    let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
+    // −0 and +0 are the same score: adding 0.0 maps −0 to +0 before the total order tells them apart.
+    rows.sort_unstable_by(|&a, &b| {
+        let (score_a, score_b) = (scores[a as usize] + 0.0, scores[b as usize] + 0.0);
+        score_b.total_cmp(&score_a).then(a.cmp(&b))
+    });
+    rows
+}
+
+/// Rows ordered from the highest score to the lowest; equal scores by row number. `scores[i]` belongs to row `i`.
+pub fn order64(scores: &[f64]) -> Vec<u32> {
     let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
     // −0 and +0 are the same score: adding 0.0 maps −0 to +0 before the total order tells them apart.
     rows.sort_unstable_by(|&a, &b| {
@@ -70,12 +93,19 @@ impl Histogram {
         }
         let low = (low * 20.0).floor() / 20.0;
         let high = ((high * 20.0).ceil() / 20.0).max(low + 0.05);
-        let mut counts = vec![0; n_bins];
+        let mut histogram = Self { low, high, counts: vec![0; n_bins] };
         for &value in values {
-            let bin = ((value - low) / (high - low) * n_bins as f32) as usize;
-            counts[bin.min(n_bins - 1)] += 1;
+            let bin = histogram.bin_of(value);
+            histogram.counts[bin] += 1;
         }
-        Self { low, high, counts }
+        histogram
+    }
+
+    /// The bin a value belongs to; values beyond the edges belong to the bins at them.
+    pub fn bin_of(&self, value: f32) -> usize {
+        let n_bins = self.counts.len();
+        let bin = ((value - self.low) / (self.high - self.low) * n_bins as f32) as usize;
+        bin.min(n_bins - 1)
     }
 
     /// Left and right edge of a bin.

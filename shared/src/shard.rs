@@ -62,6 +62,27 @@ impl StoreDtype {
             StoreDtype::F16 => 2,
         }
     }
+
+    /// Numbers stored in this type, as f32. `bytes` holds one number per element of `out`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `bytes` is of another length.
+    pub fn widen(self, bytes: &[u8], out: &mut [f32]) {
+        assert_eq!(bytes.len(), out.len() * self.n_bytes(), "one stored number per element");
+        match self {
+            StoreDtype::F32 => {
+                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *x = f32::from_le_bytes(*b);
+                }
+            }
+            StoreDtype::F16 => {
+                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *x = f16::from_le_bytes(*b).to_f32();
+                }
+            }
+        }
+    }
 }
 
 /// What is wrong with a shard.
@@ -191,20 +212,8 @@ impl<'a> Shard<'a> {
     /// Panics when `row` is out of range or `out` is not `d_model` long.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         let width = self.d_model * self.dtype.n_bytes();
-        let bytes = &self.bytes[row * width..(row + 1) * width];
         assert_eq!(out.len(), self.d_model, "a row is d_model wide");
-        match self.dtype {
-            StoreDtype::F32 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *x = f32::from_le_bytes(*b);
-                }
-            }
-            StoreDtype::F16 => {
-                for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *x = f16::from_le_bytes(*b).to_f32();
-                }
-            }
-        }
+        self.dtype.widen(&self.bytes[row * width..(row + 1) * width], out);
     }
 
     /// All rows as f32, row-major `[n_rows, d_model]`.

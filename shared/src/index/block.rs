@@ -21,6 +21,12 @@
 //! Limits: [`MAX_ROWS`] rows, [`MAX_WIDTH`] columns. The reader refuses numbers that are not finite or negative: a
 //! lying scale would be a wrong bound.
 
+use std::collections::HashMap;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use thiserror::Error;
+
 /// The value of the `format` metadata key.
 pub const FORMAT: &str = "whence.index/1";
 /// Rows per file, except the last.
@@ -50,30 +56,117 @@ pub struct BlockHeader {
 /// A block file in memory: a view of its bytes.
 #[derive(Debug)]
 pub struct Block<'a> {
+    /// What the metadata says.
     pub header: BlockHeader,
+    /// Rows.
     pub n_rows: usize,
+    /// Columns.
     pub width: usize,
     /// `[n_rows, width]`.
     pub codes: &'a [i8],
     /// `[n_rows]` each; copied, because a file in memory need not be aligned.
     pub scale: Vec<f32>,
+    /// As [`Block::scale`].
     pub error_norm: Vec<f32>,
+    /// As [`Block::scale`].
     pub tail_norm: Vec<f32>,
 }
 
 /// Widths of the blocks of `d_model` dimensions: 64, 64, 128, 256, … and what is left.
-pub fn widths(d_model: usize) -> Vec<usize> { unimplemented!() }
+pub fn widths(d_model: usize) -> Vec<usize> {
+    let mut widths = Vec::new();
+    let mut left = d_model;
+    let mut next = FIRST_WIDTH;
+    while left > 0 {
+        let width = next.min(left);
+        left -= width;
+        next = if widths.is_empty() { FIRST_WIDTH } else { next * 2 };
+        widths.push(width);
+    }
+    widths
+}
 
 impl<'a> Block<'a> {
     /// Reads a block from the whole bytes of its file.
-    pub fn parse(file: &'a [u8]) -> Result<Self, BlockError> { unimplemented!() }
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError`].
+    pub fn parse(file: &'a [u8]) -> Result<Self, BlockError> {
+        let bad = |reason: String| BlockError(reason);
+        let (_, metadata) = SafeTensors::read_metadata(file).map_err(|e| bad(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(file).map_err(|e| bad(e.to_string()))?;
+        let text = |key: &str| {
+            metadata.metadata().as_ref().and_then(|map| map.get(key).cloned()).ok_or_else(|| bad(format!("no {key}")))
+        };
+        let number = |key: &str| text(key)?.parse::<usize>().map_err(|e| bad(e.to_string()));
+        if text("format")? != FORMAT {
+            return Err(bad("not an index block of this version".into()));
+        }
+        let codes = tensors.tensor("codes").map_err(|e| bad(e.to_string()))?;
+        let &[n_rows, width] = codes.shape() else { return Err(bad("codes: expected two dimensions".into())) };
+        let floats = |name: &str| {
+            let tensor = tensors.tensor(name).map_err(|e| bad(e.to_string()))?;
+            let values: Vec<f32> =
+                tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            if values.len() != n_rows || values.iter().any(|value| !(value.is_finite() && *value >= 0.0)) {
+                return Err(bad(format!("{name}: expected {n_rows} finite numbers of at least 0")));
+            }
+            Ok(values)
+        };
+        let header = BlockHeader {
+            layer: number("layer")?,
+            block: number("block")?,
+            first_dim: number("first_dim")?,
+            first_row: number("first_row")?,
+            inputs: text("inputs")?,
+        };
+        let (scale, error_norm, tail_norm) = (floats("scale")?, floats("error_norm")?, floats("tail_norm")?);
+        Ok(Self { header, n_rows, width, codes: bytemuck::cast_slice(codes.data()), scale, error_norm, tail_norm })
+    }
 }
 
 /// The columns of a block file, for writing.
-pub struct Columns<'a> { pub codes: &'a [i8], pub scale: &'a [f32], pub error_norm: &'a [f32], pub tail_norm: &'a [f32] }
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    /// `[n_rows, width]`.
+    pub codes: &'a [i8],
+    /// `[n_rows]`.
+    pub scale: &'a [f32],
+    /// `[n_rows]`.
+    pub error_norm: &'a [f32],
+    /// `[n_rows]`.
+    pub tail_norm: &'a [f32],
+}
 
-/// The bytes of a block file; the same input gives the same bytes.
-pub fn write(header: &BlockHeader, width: usize, columns: &Columns) -> Result<Vec<u8>, BlockError> { unimplemented!() }
+/// The bytes of a block file.
+///
+/// # Errors
+///
+/// [`BlockError`].
+pub fn write(header: &BlockHeader, width: usize, columns: &Columns) -> Result<Vec<u8>, BlockError> {
+    let n_rows = columns.scale.len();
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let (scale, error, tail) = (bytes(columns.scale), bytes(columns.error_norm), bytes(columns.tail_norm));
+    let bad = |error: safetensors::SafeTensorError| BlockError(error.to_string());
+    let tensors = [
+        ("codes", TensorView::new(Dtype::I8, vec![n_rows, width], bytemuck::cast_slice(columns.codes)).map_err(bad)?),
+        ("scale", TensorView::new(Dtype::F32, vec![n_rows], &scale).map_err(bad)?),
+        ("error_norm", TensorView::new(Dtype::F32, vec![n_rows], &error).map_err(bad)?),
+        ("tail_norm", TensorView::new(Dtype::F32, vec![n_rows], &tail).map_err(bad)?),
+    ];
+    let metadata = HashMap::from([
+        ("format".to_owned(), FORMAT.to_owned()),
+        ("layer".to_owned(), header.layer.to_string()),
+        ("block".to_owned(), header.block.to_string()),
+        ("first_dim".to_owned(), header.first_dim.to_string()),
+        ("first_row".to_owned(), header.first_row.to_string()),
+        ("inputs".to_owned(), header.inputs.clone()),
+    ]);
+    safetensors::serialize(tensors, Some(metadata)).map_err(bad)
+}
 
-#[derive(Debug, thiserror::Error)]
-pub enum BlockError { /* like ShardError */ }
+/// What is wrong with a block file.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct BlockError(String);

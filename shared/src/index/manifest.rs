@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The value of [`IndexManifest::format`].
 pub const FORMAT: &str = "whence.index-manifest/1";
 
+/// The index of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IndexManifest {
     /// [`FORMAT`]; a manifest of a newer version is refused by name.
@@ -71,4 +72,34 @@ pub struct RotationView {
     pub n_directions: usize,
     /// Rows the directions were found from.
     pub n_sampled_rows: usize,
+}
+
+/// What the SHA-256 of a layer's vectors is of: those of its files, one a line.
+pub fn hashed_vectors<'a>(sha256s: impl IntoIterator<Item = &'a str>) -> String {
+    sha256s.into_iter().flat_map(|sha256| [sha256, "\n"]).collect()
+}
+
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ManifestError(String);
+
+impl IndexManifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    ///
+    /// When it is of another version.
+    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| ManifestError(e.to_string()))?;
+        if value["format"] != FORMAT {
+            return Err(ManifestError(format!("expected format {FORMAT:?}, got {}", value["format"])));
+        }
+        serde_json::from_value(value).map_err(|e| ManifestError(e.to_string()))
+    }
+
+    /// `inputs` of the rotated behavior made from a behavior file.
+    pub fn behavior_inputs(&self, sha256: &str) -> String {
+        format!("{} {sha256}", self.inputs)
+    }
 }
