@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
+use web_sys::{
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+};
 
 /// Tries in a row that bring nothing before a download is given up.
 pub const MAX_TRIES: u32 = 5;

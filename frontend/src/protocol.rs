@@ -216,13 +216,15 @@ pub struct Report {
     pub is_all_exact: bool,
     /// Whether the worker is done with the request.
     pub is_final: bool,
+    /// Pairs that have a score, be it an estimate.
+    pub n_scored: usize,
     /// Pairs that may still be among the wanted ones; `None` between two selections.
     pub n_candidates: Option<usize>,
     /// Bytes that exact scores of the wanted pairs would take, where the worker stopped before.
     pub n_bytes_to_exact: Option<u64>,
     /// What was read.
     pub way: Way,
-    /// Distribution of the scores.
+    /// Distribution of the scores that there are.
     pub histogram: Bins,
     /// What it took.
     pub cost: RankCost,

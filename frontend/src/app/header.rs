@@ -111,10 +111,10 @@ fn Pickers() -> impl IntoView {
     });
     let withouts = move || {
         let chosen = query.get().and_then(|query| query.without.first().cloned());
-        let nothing = view! { <option value="" selected=chosen.is_none()>"nothing"</option> };
+        let nothing = view! { <option value="" selected=chosen.is_none()>"without…"</option> };
         let names = others.get().into_iter().map(|name| {
             let is_chosen = Some(&name) == chosen.as_ref();
-            view! { <option value=name.clone() selected=is_chosen>{name.clone()}</option> }
+            view! { <option value=name.clone() selected=is_chosen>{format!("without {name}")}</option> }
         });
         (nothing, names.collect::<Vec<_>>())
     };
@@ -140,11 +140,21 @@ fn Pickers() -> impl IntoView {
                     {layers}
                 </select>
             </label>
+            <select
+                id="by"
+                aria-label="How the behavior's vectors count"
+                title="By the cosine with the direction made of the behavior's vectors, or by the largest with any of them"
+                on:change=move |event| state.choose_bank(event_target_value(&event) == "bank")
+            >
+                <option value="direction" selected=move || !is_bank.get()>"by direction"</option>
+                <option value="bank" selected=move || is_bank.get()>"by bank"</option>
+            </select>
             <Show when=move || others.with(|others| !others.is_empty())>
-                <label title="Projects this behavior's direction out: what is left does not push toward it">
-                    "Without"
                     <select
                         id="without"
+                        class:chosen=move || query.with(|q| q.as_ref().is_some_and(|q| !q.without.is_empty()))
+                        aria-label="Behavior whose direction is projected out"
+                        title="Projects another behavior's direction out of this one's: what is left does not push toward it"
                         on:change=move |event| {
                             let name = event_target_value(&event);
                             state.choose_without((!name.is_empty()).then_some(name));
@@ -152,15 +162,7 @@ fn Pickers() -> impl IntoView {
                     >
                         {withouts}
                     </select>
-                </label>
             </Show>
-            <label title="By the cosine with the mean of the behavior's vectors, or by the largest with any of them">
-                "By"
-                <select id="by" on:change=move |event| state.choose_bank(event_target_value(&event) == "bank")>
-                    <option value="direction" selected=move || !is_bank.get()>"direction"</option>
-                    <option value="bank" selected=move || is_bank.get()>"bank"</option>
-                </select>
-            </label>
             <label title=move || format!("How many pairs are wanted, 1 to {}, and from which end", count(max_k()))>
                 <select
                     id="end"

@@ -19,7 +19,7 @@ use crate::protocol::{Bins, End};
 use crate::state::State;
 
 /// Room for labels, in CSS pixels: left, bottom, top, right.
-const MARGINS_PX: [f64; 4] = [34.0, 18.0, 6.0, 10.0];
+const MARGINS_PX: [f64; 4] = [46.0, 18.0, 6.0, 10.0];
 /// As `--font` in the style sheet.
 const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
 
@@ -84,11 +84,9 @@ pub fn ScoreHistogram() -> impl IntoView {
             let n = counted(bins.counts[bin] as usize, "pair", "pairs");
             return format!("{} to {}: {n}", score(low), score(high));
         }
-        threshold
-            .get()
-            .map_or_else(String::new, |threshold| {
-                format!("{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
-            })
+        threshold.get().map_or_else(String::new, |threshold| {
+            format!("{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
+        })
     };
     let description = move || {
         let ends = state.ranking.with(|ranking| {

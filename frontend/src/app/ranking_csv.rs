@@ -42,7 +42,7 @@ pub fn DownloadRanking() -> impl IntoView {
             disabled=move || is_working.get() || state.ranking.with(Option::is_none)
             on:click=download
         >
-            {move || if is_working.get() { "Preparing…" } else { "Download CSV" }}
+            {move || if is_working.get() { "Preparing…" } else { "CSV" }}
         </button>
     }
 }

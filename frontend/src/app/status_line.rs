@@ -1,6 +1,8 @@
 //! The status line: how sure the ranking is, how far it is, what it took, and what the reader can do about it.
 
+use leptos::html;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
 
 use super::table::end_name;
 use crate::number;
@@ -40,6 +42,7 @@ pub fn StatusLine() -> impl IntoView {
             class="status"
             id="status"
             data-n-rows=move || cost().n_rows
+            data-d-model=move || cost().d_model
             data-n-bytes=move || cost().n_bytes
             data-n-bytes-downloaded=move || cost().n_bytes_downloaded
             data-n-bytes-total=move || cost().n_bytes_total
@@ -153,6 +156,20 @@ fn Controls() -> impl IntoView {
 #[component]
 fn Details(report: Memo<Option<Report>>) -> impl IntoView {
     let state = State::here();
+    let sheet = NodeRef::<html::Details>::new();
+    // A click elsewhere or Escape closes it.
+    window_event_listener(leptos::ev::click, move |event| {
+        let Some(sheet) = sheet.get_untracked() else { return };
+        let target = event.target().and_then(|target| target.dyn_into::<web_sys::Node>().ok());
+        if !sheet.contains(target.as_ref()) {
+            sheet.set_open(false);
+        }
+    });
+    window_event_listener(leptos::ev::keydown, move |event| {
+        if let Some(sheet) = sheet.get_untracked().filter(|_| event.key() == "Escape") {
+            sheet.set_open(false);
+        }
+    });
     let facts = move || {
         let facts = report.get().map(|report| facts(&report)).unwrap_or_default();
         let line = |(name, value): (&'static str, String)| view! { <dt>{name}</dt> <dd>{value}</dd> };
@@ -178,7 +195,7 @@ fn Details(report: Memo<Option<Report>>) -> impl IntoView {
         })
     };
     view! {
-        <details class="details" id="details">
+        <details class="details" id="details" node_ref=sheet>
             <summary>"Details"</summary>
             <div class="sheet">
                 <dl>
@@ -209,15 +226,19 @@ fn share_done(progress: &Progress) -> f64 {
 fn certainty(report: &Report) -> String {
     let within = |radius: f64| format!("{:.*}", if radius < 0.00995 { 4 } else { 2 }, radius);
     match report.certainty {
-        Certainty::Estimate(radius) => format!("estimate ± {}", within(radius)),
-        Certainty::Certified(radius) => format!("certified, scores ± {}", within(radius)),
+        Certainty::Estimate(radius) if report.n_scored < report.cost.n_rows => format!(
+            "of {} scored so far: estimate ±\u{a0}{}",
+            number::counted(report.n_scored, "pair", "pairs"),
+            within(radius)
+        ),
+        Certainty::Estimate(radius) => format!("estimate ±\u{a0}{}", within(radius)),
+        Certainty::Certified(radius) => format!("certified, scores ±\u{a0}{}", within(radius)),
         Certainty::Exact => "exact".to_owned(),
     }
 }
 
 fn working(progress: &Progress) -> String {
-    let bytes =
-        || format!("{} of {}", number::bytes(progress.n_bytes_done), number::bytes(progress.n_bytes_total));
+    let bytes = || format!("{} of {}", number::bytes(progress.n_bytes_done), number::bytes(progress.n_bytes_total));
     let doing = match progress.reading {
         Reading::Opening => "Opening the index".to_owned(),
         Reading::Block(block, n_blocks) => format!("reading block {block} of {n_blocks}: {}", bytes()),
@@ -237,6 +258,9 @@ fn took(report: &Report) -> String {
     let RankCost { n_bytes, n_bytes_downloaded, n_bytes_total, total_ms, .. } = report.cost;
     let mut parts = Vec::new();
     match (&report.way, report.cost.certified) {
+        (Way::Index, Some((_, n_bytes))) if n_bytes > n_bytes_total => {
+            parts.push(format!("certified after {}", number::bytes(n_bytes)));
+        }
         (Way::Index, Some((_, n_certified_bytes))) => parts.push(format!(
             "certified after {} ({} of {})",
             number::percent(n_certified_bytes as f64 / (n_bytes_total as f64).max(1.0)),

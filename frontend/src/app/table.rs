@@ -48,6 +48,9 @@ pub fn RankedTable() -> impl IntoView {
         })
     });
 
+    // Whether the selected row is to stay in view, and where the table was last scrolled to for that.
+    let follows = StoredValue::new(true);
+    let target_px = StoredValue::new(0.0);
     let scroll_to = move |place: usize, center: bool| {
         let Some(scroller) = scroller.get_untracked() else { return };
         let (pace, height) = (pace.get_untracked(), f64::from(scroller.client_height()));
@@ -60,24 +63,22 @@ pub fn RankedTable() -> impl IntoView {
         };
         if target != at {
             scroller.set_scroll_top(target.round() as i32);
+            target_px.set_value(f64::from(scroller.scroll_top()));
         }
     };
     // Follow the selection: by the shortest way when a key moved it, to the middle when it came from elsewhere. A ranking
-    // that is refined moves rows by itself: the selected one is followed only while it is in view.
+    // that is refined moves rows by itself: the selected one is followed until the reader scrolls it out of view.
     let subject = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref().map(|r| r.wanted.clone())));
     Effect::new(move |before: Option<(Option<usize>, Option<u32>, Option<Wanted>)>| {
         let (now, row, subject) = (place.get(), state.row.get(), subject.get());
         let (at, row_before, subject_before) = before.unwrap_or_default();
         let is_refined = row == row_before
             && matches!((&subject, &subject_before), (Some(now), Some(before)) if now.is_like(before));
-        let is_in_view = |at: usize| {
-            let top = at as f64 * ROW_PX / pace.get_untracked() - scroll_px.get_untracked();
-            top > -ROW_PX && top < height_px.get_untracked()
-        };
-        if let Some(now) = now
-            && (!is_refined || at.is_some_and(is_in_view))
-        {
-            let is_near = is_refined || at.is_some_and(|at| at.abs_diff(now) <= 1);
+        if !is_refined {
+            follows.set_value(true);
+        }
+        if let Some(now) = now.filter(|_| follows.get_value()) {
+            let is_near = at.is_some_and(|at| at.abs_diff(now) <= 1);
             request_animation_frame(move || scroll_to(now, !is_near));
         }
         (now, row, subject)
@@ -86,7 +87,15 @@ pub fn RankedTable() -> impl IntoView {
     let on_scroll = move |_| {
         if let Some(scroller) = scroller.get_untracked() {
             // Tracking whole rows keeps scrolling within a row free of work.
-            scroll_px.set(f64::from(scroller.scroll_top()));
+            let top_px = f64::from(scroller.scroll_top());
+            scroll_px.set(top_px);
+            if (top_px - target_px.get_value()).abs() > 1.0 {
+                // The reader scrolled.
+                let selected_px =
+                    place.get_untracked().map(|place| place as f64 * ROW_PX / pace.get_untracked() - top_px);
+                let is_in_view = |px: f64| px > -ROW_PX && px < height_px.get_untracked();
+                follows.set_value(selected_px.is_some_and(is_in_view));
+            }
         }
     };
     window_event_listener(leptos::ev::keydown, move |event| {

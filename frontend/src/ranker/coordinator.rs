@@ -153,7 +153,11 @@ impl Coordinator {
     }
 
     fn set_paused(&self, is_paused: bool) {
-        if is_paused { self.gate.close() } else { self.gate.open() }
+        if is_paused {
+            self.gate.close()
+        } else {
+            self.gate.open()
+        }
         let call = if is_paused { Call::Pause } else { Call::Resume };
         self.links.borrow().iter().for_each(|link| link.tell(&call));
     }
@@ -343,7 +347,8 @@ impl Coordinator {
             .iter()
             .enumerate()
             .filter_map(|(scorer, link)| {
-                let mine: Vec<usize> = ranges.iter().copied().filter(|&range| owner(range, n_active) == scorer).collect();
+                let mine: Vec<usize> =
+                    ranges.iter().copied().filter(|&range| owner(range, n_active) == scorer).collect();
                 let call = Call::Read { session: session.number, ranges: mine.clone() };
                 (!mine.is_empty()).then(|| async move { link.call(&call, &[]).await })
             })
@@ -560,7 +565,7 @@ impl Coordinator {
         let order_ms = now_ms();
         let (order, places) = session.order(end);
         let order_ms = now_ms() - order_ms;
-        let (scores, histogram) = session.shown(&order, k);
+        let (scores, n_scored, histogram) = session.shown(&order, k);
         let counts = self.counted();
         let known = session.known.borrow();
         let report = Report {
@@ -569,6 +574,7 @@ impl Coordinator {
             certainty: selection.map_or_else(|| session.estimate(&order, k), certainty),
             is_all_exact: known.radii.iter().all(|radius| *radius == 0.0),
             is_final,
+            n_scored,
             n_candidates: selection.map(|selection| selection.n_candidates),
             n_bytes_to_exact,
             way: session.plan.way.clone(),
@@ -623,6 +629,7 @@ fn n_workers(request: &RankRequest) -> usize {
 
 /// Whether files are worth a place in the browser's store: not those that a backend serves from this machine's disk.
 fn stores(request: &RankRequest) -> bool {
-    let is_here = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|host| request.data.starts_with(host));
+    let is_here =
+        ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|host| request.data.starts_with(host));
     !(request.gather && is_here)
 }

@@ -75,12 +75,7 @@ impl Files {
     /// # Errors
     ///
     /// When it does not arrive, or not as it should be.
-    pub async fn get(
-        self: &Rc<Self>,
-        folder: &str,
-        file: &FileRef,
-        transfer: &Transfer,
-    ) -> Result<Arrived, RankError> {
+    pub async fn get(self: &Rc<Self>, folder: &str, file: &FileRef, transfer: &Transfer) -> Result<Arrived, RankError> {
         if let Some(bytes) = self.kept.borrow().get(&file.sha256) {
             return Ok(Arrived { bytes: bytes.clone(), origin: Origin::Memory, is_kept: true });
         }

@@ -125,9 +125,7 @@ impl Link {
         let number = self.next.replace(self.next.get() + 1);
         let (message, transfer) = message(&Numbered { number, what: call }, arrays);
         let promise = self.shared.promise(number);
-        self.worker
-            .post_message_with_transfer(&message, &transfer)
-            .expect("messages hold nothing but plain data");
+        self.worker.post_message_with_transfer(&message, &transfer).expect("messages hold nothing but plain data");
         promise
     }
 

@@ -61,8 +61,7 @@ pub async fn plan(request: &RankRequest, files: &Rc<Files>, transfer: &Transfer)
     let mut behaviors = HashMap::new();
     for name in request.query.behaviors() {
         let path = format!("behaviors/{name}/layer-{}.safetensors", layer.layer);
-        let bytes =
-            File::new(&request.data, &path).bytes(transfer).await.map_err(RankError::Fetch)?;
+        let bytes = File::new(&request.data, &path).bytes(transfer).await.map_err(RankError::Fetch)?;
         behaviors.insert(name.to_owned(), behavior(&path, &bytes, layer, Direction::exact).await?);
     }
     let exact = combine(&request.query, &behaviors);
@@ -86,7 +85,11 @@ pub async fn plan(request: &RankRequest, files: &Rc<Files>, transfer: &Transfer)
 
 /// The plan that reads every vector.
 pub fn without_index(plan: &Plan, layer: &LayerView, why: String) -> Plan {
-    Plan { way: Way::Vectors(Some(why)), directions: plan.exact.clone(), ..vectors_plan(layer, &plan.inputs, plan.exact.clone()) }
+    Plan {
+        way: Way::Vectors(Some(why)),
+        directions: plan.exact.clone(),
+        ..vectors_plan(layer, &plan.inputs, plan.exact.clone())
+    }
 }
 
 fn by_vectors(
@@ -215,8 +218,8 @@ async fn behavior(
     let hash = sha256(bytes).await;
     let bytes = bytes.to_vec();
     let path = path.to_owned();
-    let shard = Shard::parse(&bytes)
-        .map_err(|error| RankError::File { path: path.clone(), reason: error.to_string() })?;
+    let shard =
+        Shard::parse(&bytes).map_err(|error| RankError::File { path: path.clone(), reason: error.to_string() })?;
     if shard.header.layer != layer.layer {
         let (expected, got) = (layer.layer, shard.header.layer);
         return Err(RankError::Part { path, what: "layer".into(), expected, got });

@@ -174,9 +174,8 @@ impl RowReader<'_> {
             Err(error) => {
                 if matches!(error, RankError::Fetch(FetchError::NoRanges { .. })) {
                     self.session.access.set(Access::WholeFiles);
-                    self.session.remark(
-                        "the server does not answer Range requests: whole files are read instead".to_owned(),
-                    );
+                    self.session
+                        .remark("the server does not answer Range requests: whole files are read instead".to_owned());
                 }
                 Err(error)
             }
@@ -190,8 +189,9 @@ impl RowReader<'_> {
         let at = |row: usize| offset + (row - shard.first_row) as u64 * n_row_bytes;
         let rows: Vec<(u32, usize)> = stretch.rows.iter().map(|&row| (row, row as usize - stretch.first)).collect();
         let mut contradicting = 0;
-        // What contradicts the index may come from a cache that holds another version of the file.
-        for cache in [RequestCache::NoCache, RequestCache::Reload] {
+        // Parts of files fit no cache well, and looking each up takes longer than fetching it. What contradicts the
+        // index may still come from a cache on the way that holds another version of the file.
+        for cache in [RequestCache::NoStore, RequestCache::Reload] {
             let file = File { folder: &self.request.data, path: &shard.path, cache };
             let range = at(stretch.first)..at(stretch.end);
             let bytes = file.part(range, shard.n_bytes, self.transfer).await.map_err(RankError::Fetch)?;

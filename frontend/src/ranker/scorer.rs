@@ -240,7 +240,8 @@ impl Scorer {
         for (&row, &score) in rows.iter().zip(scores) {
             let row = row as usize;
             let mut ranges = job.ranges.iter_mut();
-            let owner = ranges.find(|range| (range.plan.first_row..range.plan.first_row + range.plan.n_rows).contains(&row));
+            let owner =
+                ranges.find(|range| (range.plan.first_row..range.plan.first_row + range.plan.n_rows).contains(&row));
             if let Some(range) = owner {
                 let first_row = range.plan.first_row;
                 // Of a bank, the largest is what counts.
@@ -255,7 +256,9 @@ impl Scorer {
         let transfer = self.transfer.borrow().clone();
         let (plans, data, n_downloads) = {
             let job = self.job.borrow();
-            let Some(job) = job.as_ref().filter(|job| job.opening.session == session) else { return Default::default() };
+            let Some(job) = job.as_ref().filter(|job| job.opening.session == session) else {
+                return Default::default();
+            };
             let next = |range: &&Scored| wanted.contains(&range.plan.index) && range.n_files < range.plan.files.len();
             let plans: Vec<_> = job
                 .ranges

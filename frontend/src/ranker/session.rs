@@ -180,16 +180,21 @@ impl Session {
         (order, places)
     }
 
-    /// The scores as shown, and their distribution, with that of the first `k` of an order.
-    pub fn shown(&self, order: &[u32], k: usize) -> (Vec<f32>, Bins) {
-        let scores: Vec<f32> = self.known.borrow().scores.iter().map(|score| *score as f32).collect();
-        let all = Histogram::of_scores(&scores, N_BINS);
+    /// The scores as shown, how many there are, and their distribution, with that of the first `k` of an order.
+    pub fn shown(&self, order: &[u32], k: usize) -> (Vec<f32>, usize, Bins) {
+        let known = self.known.borrow();
+        let scores: Vec<f32> = known.scores.iter().map(|score| *score as f32).collect();
+        // Nothing is known of a row whose score may be anything.
+        let is_scored = |row: usize| known.radii[row] < 1.0;
+        let scored: Vec<f32> = (0..scores.len()).filter(|&row| is_scored(row)).map(|row| scores[row]).collect();
+        let all = Histogram::of_scores(&scored, N_BINS);
         let mut top = vec![0; N_BINS];
-        for &row in order.iter().take(k) {
+        for &row in order.iter().take(k).filter(|&&row| is_scored(row as usize)) {
             top[all.bin_of(scores[row as usize])] += 1;
         }
         let Histogram { low, high, counts } = all;
-        (scores, Bins { low, high, counts, top })
+        drop(known);
+        (scores, scored.len(), Bins { low, high, counts, top })
     }
 
     /// How sure the first `k` of an order are when no selection was made.

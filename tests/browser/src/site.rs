@@ -56,7 +56,7 @@ struct Host {
     behavior: Mutex<Behavior>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Behavior {
     has_ranges: bool,
     /// Faults by the beginning of a path: which, and for how many answers.
@@ -102,7 +102,7 @@ impl Site {
             for stream in listener.incoming().flatten() {
                 let host = answering.clone();
                 // A browser hangs up whenever it cancels a download.
-                thread::spawn(move || drop(host.answer(&stream)));
+                thread::spawn(move || drop(host.serve(&stream)));
             }
         });
         Self { folder, address, host }
@@ -191,10 +191,20 @@ impl Host {
         })
     }
 
-    fn answer(&self, mut stream: &TcpStream) -> std::io::Result<()> {
-        let mut request = String::new();
+    /// Answers one request after the other until either side hangs up.
+    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream);
-        reader.read_line(&mut request)?;
+        while self.answer(&mut reader, stream)? {}
+        Ok(())
+    }
+
+    /// Answers one request; whether another may follow.
+    fn answer(&self, reader: &mut BufReader<&TcpStream>, mut stream: &TcpStream) -> std::io::Result<bool> {
+        let mut request = String::new();
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(false);
+        }
         let mut asked_range = None;
         loop {
             let mut header = String::new();
@@ -210,7 +220,7 @@ impl Host {
         let target = request.split(' ').nth(1).unwrap_or("/");
         let path = target.split('?').next().unwrap_or("/");
         let path = path.strip_prefix(SUB_PATH).unwrap_or("..");
-        let (fault, Behavior { has_ranges, bytes_per_second, .. }) = {
+        let (fault, has_ranges, bytes_per_second) = {
             let mut behavior = self.behavior.lock().unwrap();
             behavior.asked.push(Asked { path: path.to_owned(), range: asked_range.clone() });
             let found = behavior.faults.iter_mut().find(|(begin, (_, times))| path.starts_with(*begin) && *times > 0);
@@ -218,20 +228,24 @@ impl Host {
                 *times -= 1;
                 *fault
             });
-            (fault, behavior.clone())
+            (fault, behavior.has_ranges, behavior.bytes_per_second)
         };
         if let Some(Fault::Status(status)) = fault {
-            return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")?;
+            return Ok(true);
         }
         let found = self.file(path).and_then(|path| Some((File::open(&path).ok()?, path)));
-        let Some((mut file, file_path)) = found.filter(|(file, _)| file.metadata().is_ok_and(|data| data.is_file())) else {
-            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let Some((mut file, file_path)) = found.filter(|(file, _)| file.metadata().is_ok_and(|data| data.is_file()))
+        else {
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+            return Ok(true);
         };
         let n_bytes = file.metadata()?.len();
         let range = asked_range.filter(|_| has_ranges).map(|range| range.start..range.end.min(n_bytes));
         if range.as_ref().is_some_and(|range| range.start >= range.end) {
             let head = format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{n_bytes}\r\n");
-            return write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            write!(stream, "{head}Content-Length: 0\r\n\r\n")?;
+            return Ok(true);
         }
         let status = match &range {
             None => "200 OK\r\n".to_owned(),
@@ -242,13 +256,14 @@ impl Host {
         };
         let Range { start, end } = range.unwrap_or(0..n_bytes);
         let (kind, length) = (content_type(&file_path), end - start);
-        write!(stream, "HTTP/1.1 {status}Content-Type: {kind}\r\nContent-Length: {length}\r\n")?;
-        stream.write_all(b"Connection: close\r\n\r\n")?;
+        let head = format!("HTTP/1.1 {status}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
         file.seek(SeekFrom::Start(start))?;
         let n_sent = if let Some(Fault::Cut(n)) = fault { n.min(length) } else { length };
         let is_slow = path.starts_with("data/");
         let mut at = 0;
-        let mut piece = vec![0; bytes_per_second.map_or(PIECE_BYTES, |_| PIECE_BYTES / 8)];
+        let piece_bytes = bytes_per_second.map_or(PIECE_BYTES, |_| PIECE_BYTES / 8);
+        let mut piece = vec![0; piece_bytes.min(length as usize)];
         while at < n_sent {
             let n = file.read(&mut piece)?.min((n_sent - at) as usize);
             if n == 0 {
@@ -263,7 +278,8 @@ impl Host {
                 thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
             }
         }
-        Ok(())
+        // What was cut is not made good.
+        Ok(at == length)
     }
 }
 

@@ -70,9 +70,16 @@ impl Plan {
         Self { n_pairs, layers: vec![layer], behaviors: vec!["flattery", "obeys-when-formatted"] }
     }
 
+    /// The same with an index for every layer.
+    pub fn with_index(mut self) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.is_indexed = true);
+        self
+    }
+
     /// A study with an index, large enough that the app uses it: three ranges of rows, the last one shorter.
     pub fn indexed() -> Self {
-        let layer = LayerPlan { layer: 2, d_model: 300, dtype: StoreDtype::F32, rows_per_shard: 5000, is_indexed: true };
+        let layer =
+            LayerPlan { layer: 2, d_model: 300, dtype: StoreDtype::F32, rows_per_shard: 5000, is_indexed: true };
         Self { n_pairs: 18_000, layers: vec![layer], behaviors: vec!["flattery", "obeys-when-formatted"] }
     }
 }

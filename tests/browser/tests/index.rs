@@ -249,13 +249,13 @@ async fn what_was_read_once_is_not_downloaded_again_until_it_is_cleared() {
 async fn a_full_store_is_said_once_and_the_ranking_goes_on() {
     let (site, study) = Site::with_study(&Plan::indexed());
     let browser = Browser::start(Screen::DESK).await;
-    browser.page.goto(&site.address("icon.svg")).await.unwrap();
-    let origin = browser.evaluate("return location.origin", vec![]).await;
+    let origin = site.address("").split("/some").next().unwrap().to_owned();
     browser.cdp("Storage.overrideQuotaForOrigin", json!({ "origin": origin, "quotaSize": 100_000 })).await;
     open(&browser, &site, "").await;
     assert_exact_top(&ranking_of_page(&browser, BEHAVIOR, LAYER).await, &scores(&study), 100);
     browser.wait_for_text("#status", "no more room").await;
-    let n = browser.evaluate("return document.getElementById('status').textContent.split('no more room').length", vec![]);
+    let n =
+        browser.evaluate("return document.getElementById('status').textContent.split('no more room').length", vec![]);
     assert!(n.await.as_u64().unwrap() <= 3, "once in the line, once in the details");
 }
 

@@ -105,7 +105,6 @@ fn rotate_behavior(study: &StaticStudy, manifest: &IndexManifest, folder: &str, 
     let own = Shard::parse(&file).unwrap();
     let inputs = manifest.behavior_inputs(&sha256(&file));
     let header = ShardHeader { layer: manifest.layer, first_row: 0, inputs };
-    let bytes =
-        shard::write(&header, &own.to_f32(), own.d_model, StoreDtype::F32, own.direction.as_deref()).unwrap();
+    let bytes = shard::write(&header, &own.to_f32(), own.d_model, StoreDtype::F32, own.direction.as_deref()).unwrap();
     study.write(&format!("{folder}/behaviors/{name}.safetensors"), &bytes);
 }
