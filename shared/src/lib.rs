@@ -24,3 +24,4 @@ pub mod quality;
 pub mod rank;
 pub mod shard;
 pub mod study;
+mod tensors;

@@ -21,10 +21,12 @@
 use std::collections::HashMap;
 
 use half::f16;
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
 
 /// The value of the `format` metadata key.
 pub const FORMAT: &str = "whence.vectors/1";
@@ -88,30 +90,9 @@ impl StoreDtype {
 /// What is wrong with a shard.
 #[derive(Debug, Error)]
 pub enum ShardError {
-    /// The bytes are not a whole safetensors file.
-    #[error("not a complete safetensors file (truncated download or interrupted copy?): {0}")]
-    Safetensors(#[from] safetensors::SafeTensorError),
-    /// A safetensors file, but not one of ours or of another version.
-    #[error("expected metadata format {FORMAT:?}, got {0:?}: this file is not a vector shard of this version")]
-    Format(String),
-    /// A metadata key is absent or not a number.
-    #[error("metadata key {key:?} is missing or malformed: {value:?}")]
-    Metadata {
-        /// The key.
-        key: &'static str,
-        /// What stands there.
-        value: String,
-    },
-    /// A tensor has the wrong type or shape.
-    #[error("tensor {name:?}: expected {expected}, got {got}")]
-    Tensor {
-        /// The tensor.
-        name: &'static str,
-        /// What the format asks for.
-        expected: String,
-        /// What was found.
-        got: String,
-    },
+    /// Not a whole safetensors file of this format and version.
+    #[error(transparent)]
+    File(#[from] TensorsError),
     /// A number is NaN, infinite or too large for the storage type.
     #[error("row {row}, column {column}: {value} cannot be stored as {dtype}; {remedy}")]
     NotStorable {
@@ -162,46 +143,29 @@ impl<'a> Shard<'a> {
     ///
     /// When the file is truncated, of another format, or inconsistent with its own metadata.
     pub fn parse(file: &'a [u8]) -> Result<Self, ShardError> {
-        let (_, metadata) = SafeTensors::read_metadata(file)?;
-        let tensors = SafeTensors::deserialize(file)?;
-        let text = |key: &'static str| -> Result<String, ShardError> {
-            metadata
-                .metadata()
-                .as_ref()
-                .and_then(|map| map.get(key).cloned())
-                .ok_or(ShardError::Metadata { key, value: String::new() })
-        };
-        let number = |key: &'static str| -> Result<usize, ShardError> {
-            let value = text(key)?;
-            value.parse().map_err(|_| ShardError::Metadata { key, value })
-        };
-        let format = text("format").unwrap_or_default();
-        if format != FORMAT {
-            return Err(ShardError::Format(format));
-        }
-        let vectors = tensors.tensor("vectors")?;
-        let wrong = |name, expected: &str, view: &TensorView| ShardError::Tensor {
-            name,
-            expected: expected.into(),
-            got: format!("{:?} {:?}", view.dtype(), view.shape()),
-        };
+        let file = TensorFile::parse(file, FORMAT)?;
+        let vectors = file.tensor("vectors", "F32 or F16 [n_rows, d_model]")?;
         let dtype = match vectors.dtype() {
             Dtype::F32 => StoreDtype::F32,
             Dtype::F16 => StoreDtype::F16,
-            _ => return Err(wrong("vectors", "F32 or F16", &vectors)),
+            _ => return Err(tensors::wrong("vectors", "F32 or F16", &vectors).into()),
         };
         let &[n_rows, d_model] = vectors.shape() else {
-            return Err(wrong("vectors", "[n_rows, d_model]", &vectors));
+            return Err(tensors::wrong("vectors", "[n_rows, d_model]", &vectors).into());
         };
-        if n_rows > MAX_ROWS || d_model > MAX_D_MODEL {
-            return Err(wrong("vectors", &format!("at most [{MAX_ROWS}, {MAX_D_MODEL}]"), &vectors));
+        if n_rows > MAX_ROWS || !(1..=MAX_D_MODEL).contains(&d_model) {
+            let limits = format!("at most {MAX_ROWS} rows of 1 to {MAX_D_MODEL} columns");
+            return Err(tensors::wrong("vectors", &limits, &vectors).into());
         }
-        let direction = match tensors.tensor("direction") {
-            Err(_) => None,
-            Ok(view) if view.dtype() == Dtype::F32 && view.shape() == [d_model] => Some(f32s(view.data())),
-            Ok(view) => return Err(wrong("direction", &format!("F32 [{d_model}]"), &view)),
+        let direction = match file.find("direction") {
+            None => None,
+            Some(_) => Some(f32s(file.data("direction", Dtype::F32, &[d_model])?)),
         };
-        let header = ShardHeader { layer: number("layer")?, first_row: number("first_row")?, inputs: text("inputs")? };
+        let (layer, first_row) = (file.number("layer")?, file.number("first_row")?);
+        if first_row > u32::MAX as usize - n_rows {
+            return Err(TensorsError::Metadata { key: "first_row", value: first_row.to_string() }.into());
+        }
+        let header = ShardHeader { layer, first_row, inputs: file.text("inputs")? };
         Ok(Self { header, n_rows, d_model, dtype, direction, bytes: vectors.data() })
     }
 
@@ -273,57 +237,23 @@ pub fn write(
             }
         }
     }
-    let direction_bytes: Vec<u8> = direction.unwrap_or_default().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let direction_bytes = f32_bytes(direction.unwrap_or_default());
     let st_dtype = match dtype {
         StoreDtype::F32 => Dtype::F32,
         StoreDtype::F16 => Dtype::F16,
     };
-    let mut tensors = vec![("vectors", TensorView::new(st_dtype, vec![n_rows, d_model], &bytes)?)];
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).map_err(TensorsError::from);
+    let mut tensors = vec![("vectors", view(st_dtype, vec![n_rows, d_model], &bytes)?)];
     if direction.is_some() {
-        tensors.push(("direction", TensorView::new(Dtype::F32, vec![d_model], &direction_bytes)?));
+        tensors.push(("direction", view(Dtype::F32, vec![d_model], &direction_bytes)?));
     }
-    // Metadata goes through a hash map inside the safetensors crate, whose order differs from run to run. One key keeps
-    // the bytes the same; see `canonical`.
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
         ("layer".to_owned(), header.layer.to_string()),
         ("first_row".to_owned(), header.first_row.to_string()),
         ("inputs".to_owned(), header.inputs.clone()),
     ]);
-    canonical(&safetensors::serialize(tensors, Some(metadata))?)
-}
-
-/// The same safetensors file with its JSON header in sorted order, padded to a multiple of eight bytes as before.
-///
-/// The library writes metadata in hash-map order, which would make equal shards differ in their bytes and hashes.
-fn canonical(file: &[u8]) -> Result<Vec<u8>, ShardError> {
-    let (header_len, _) = SafeTensors::read_metadata(file)?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&file[8..8 + header_len]).expect("the library wrote valid JSON");
-    let sorted = sort_keys(&value);
-    let mut header = serde_json::to_vec(&sorted).expect("JSON values serialise");
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut out = Vec::with_capacity(8 + header.len() + file.len() - 8 - header_len);
-    out.extend_from_slice(&(header.len() as u64).to_le_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(&file[8 + header_len..]);
-    Ok(out)
-}
-
-// serde_json's own map may be insertion-ordered when another crate of the build asks for `preserve_order`.
-fn sort_keys(value: &serde_json::Value) -> serde_json::Value {
-    match value {
-        serde_json::Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| key.as_str());
-            entries.into_iter().map(|(key, value)| (key.clone(), sort_keys(value))).collect()
-        }
-        other => other.clone(),
-    }
-}
-
-fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    Ok(tensors::write(tensors, metadata)?)
 }
 
 #[cfg(test)]
@@ -382,7 +312,7 @@ mod tests {
         let foreign =
             safetensors::serialize([("vectors", TensorView::new(Dtype::F32, vec![1, 1], &[0; 4]).unwrap())], None)
                 .unwrap();
-        assert!(matches!(Shard::parse(&foreign), Err(ShardError::Format(_))));
+        assert!(matches!(Shard::parse(&foreign), Err(ShardError::File(TensorsError::Format { .. }))));
     }
 
     #[test]

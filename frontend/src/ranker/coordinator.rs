@@ -75,6 +75,13 @@ struct Counts {
     n_bytes_downloaded: u64,
 }
 
+/// What is known of the wanted pairs.
+struct Selected {
+    selection: Selection,
+    /// Pairs that may be among them.
+    n_candidates: usize,
+}
+
 /// Stands for the coordinator among the scorers.
 const OWN: usize = usize::MAX;
 
@@ -216,21 +223,21 @@ impl Coordinator {
                 continue;
             }
             run.first_ms.set(run.first_ms.get().or(Some(now_ms() - run.start_ms)));
-            let selection = self.select(run, &session).await?;
+            let selected = self.select(run, &session).await?;
             run.go_on()?;
-            let step = session.next(&run.request, &selection, &self.at_hand.borrow());
-            self.note_certainty(run, certainty(&selection));
+            let step = session.next(&run.request, &selected.selection, &self.at_hand.borrow());
+            self.note_certainty(run, certainty(&selected.selection));
             match step {
                 Step::Done(n_bytes_to_exact) => {
-                    self.report(run, &session, Some(&selection), true, n_bytes_to_exact);
+                    self.report(run, &session, Some(&selected), true, n_bytes_to_exact);
                     return Ok(());
                 }
                 Step::Files(ranges) => {
-                    self.report(run, &session, Some(&selection), false, None);
+                    self.report(run, &session, Some(&selected), false, None);
                     self.read_files(run, &session, ranges).await?;
                 }
                 Step::Rows(rows) => {
-                    self.report(run, &session, Some(&selection), false, None);
+                    self.report(run, &session, Some(&selected), false, None);
                     let access = session.access.get();
                     match self.read_rows(run, &session, &rows).await {
                         Ok(()) => {}
@@ -387,7 +394,7 @@ impl Coordinator {
 
     async fn read_rows(&self, run: &Rc<Run>, session: &Rc<Session>, rows: &[u32]) -> Result<(), RankError> {
         let request = &run.request;
-        let n_bytes = super::rows::cost(rows, &request.layer, session.access.get()).n_bytes;
+        let n_bytes = super::rows::costs(rows, &request.layer, session.access.get()).n_bytes();
         self.tell(run, Reading::Rows, n_bytes);
         let reader = RowReader { request, session, files: &self.files, transfer: &run.transfer };
         let known = |row: &u32| session.known.borrow().radii[*row as usize] == 0.0;
@@ -417,8 +424,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What is known of the wanted pairs.
-    async fn select(&self, run: &Rc<Run>, session: &Rc<Session>) -> Result<Selection, RankError> {
+    /// What is known of the wanted pairs, and how many may be among them.
+    async fn select(&self, run: &Rc<Run>, session: &Rc<Session>) -> Result<Selected, RankError> {
         let links = self.links.borrow().clone();
         let RankRequest { k, end, .. } = run.request;
         let number = session.number;
@@ -431,7 +438,8 @@ impl Coordinator {
         let threshold = best.threshold();
         let call = Call::Candidates { session: number, end };
         let asked = links.iter().map(|link| {
-            let array = [JsValue::from(Float64Array::from([threshold].as_slice()))];
+            let numbers = threshold.map_or_else(Vec::new, |place| vec![place.score, f64::from(place.row)]);
+            let array = [JsValue::from(Float64Array::from(numbers.as_slice()))];
             let call = &call;
             async move { link.call(call, &array).await }
         });
@@ -439,7 +447,7 @@ impl Coordinator {
         for (_, message) in futures_util::future::try_join_all(asked).await? {
             found.extend(candidates(&u32s(&message, 1), &f64s(&message, 2), &f64s(&message, 3), &f64s(&message, 4)));
         }
-        Ok(select::select(found, k))
+        Ok(Selected { n_candidates: found.len(), selection: select::select(found, k) })
     }
 
     fn on_note(&self, scorer: usize, note: Note, message: &Array) {
@@ -552,12 +560,12 @@ impl Coordinator {
         }
     }
 
-    /// Sends the ranking as it is now; `selection` is what was just found out about the wanted pairs.
+    /// Sends the ranking as it is now; `selected` is what was just found out about the wanted pairs.
     fn report(
         &self,
         run: &Run,
         session: &Session,
-        selection: Option<&Selection>,
+        selected: Option<&Selected>,
         is_final: bool,
         n_bytes_to_exact: Option<u64>,
     ) {
@@ -571,11 +579,11 @@ impl Coordinator {
         let report = Report {
             k,
             end,
-            certainty: selection.map_or_else(|| session.estimate(&order, k), certainty),
+            certainty: selected.map_or_else(|| session.estimate(&order, k), |selected| certainty(&selected.selection)),
             is_all_exact: known.radii.iter().all(|radius| *radius == 0.0),
             is_final,
             n_scored,
-            n_candidates: selection.map(|selection| selection.n_candidates),
+            n_candidates: selected.map(|selected| selected.n_candidates),
             n_bytes_to_exact,
             way: session.plan.way.clone(),
             histogram,

@@ -17,8 +17,8 @@ use crate::protocol::{Of, Query, RankError, RankRequest, Way};
 const SMALL_LAYER_BYTES: u64 = 4 << 20;
 /// Most bytes of scores that a bank's vectors may take, all pairs together.
 const MAX_BANK_BYTES: usize = 256 << 20;
-/// Bytes that a score within bounds takes.
-const SCORE_BYTES: usize = 24;
+/// Bytes that each vector of a bank takes per pair.
+const SCORE_BYTES: usize = 4;
 
 /// What is to be read for a query, and how.
 #[derive(Debug, Clone)]

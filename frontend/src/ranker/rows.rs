@@ -7,6 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use js_sys::Uint8Array;
 use web_sys::RequestCache;
 use whence_shared::index::query::Direction;
+use whence_shared::index::select::Costs;
 use whence_shared::shard::Shard;
 use whence_shared::study::{LayerView, ShardView};
 
@@ -42,9 +43,24 @@ pub enum Access {
 
 /// What reading some rows takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cost {
-    /// Bytes, with what each request costs beside its own.
-    pub n_bytes: u64,
+pub struct RowCosts {
+    n_rows: u64,
+    bytes_per_row: u64,
+    n_ranges: u64,
+    bytes_per_range: u64,
+}
+
+impl RowCosts {
+    /// All of it, in bytes.
+    pub fn n_bytes(&self) -> u64 {
+        self.n_rows * self.bytes_per_row + self.n_ranges * self.bytes_per_range
+    }
+
+    /// Beside what the next block costs.
+    pub fn with_block(self, next_block_bytes: Option<u64>) -> Costs {
+        let Self { n_rows, bytes_per_row, n_ranges, bytes_per_range } = self;
+        Costs { n_rows, bytes_per_row, n_ranges, bytes_per_range, next_block_bytes }
+    }
 }
 
 fn n_row_bytes(layer: &LayerView) -> u64 {
@@ -52,20 +68,24 @@ fn n_row_bytes(layer: &LayerView) -> u64 {
 }
 
 /// What reading rows, ascending, takes.
-pub fn cost(rows: &[u32], layer: &LayerView, access: Access) -> Cost {
-    let n_bytes = match access {
-        Access::Gather => rows.len() as u64 * n_row_bytes(layer),
-        Access::Ranges => stretches(rows, layer)
-            .iter()
-            .map(|stretch| (stretch.end - stretch.first) as u64 * n_row_bytes(layer) + RANGE_OVERHEAD_BYTES)
-            .sum(),
+pub fn costs(rows: &[u32], layer: &LayerView, access: Access) -> RowCosts {
+    let bytes_per_row = n_row_bytes(layer);
+    match access {
+        Access::Gather => RowCosts { n_rows: rows.len() as u64, bytes_per_row, ..RowCosts::default() },
+        Access::Ranges => {
+            let stretches = stretches(rows, layer);
+            // Rows between wanted ones are read as well.
+            let n_rows = stretches.iter().map(|stretch| (stretch.end - stretch.first) as u64).sum();
+            let n_ranges = stretches.len() as u64;
+            RowCosts { n_rows, bytes_per_row, n_ranges, bytes_per_range: RANGE_OVERHEAD_BYTES }
+        }
         Access::WholeFiles => {
             let mut shards: Vec<usize> = rows.iter().map(|&row| shard_of(row, layer)).collect();
             shards.dedup();
-            shards.iter().map(|&shard| layer.shards[shard].n_bytes).sum()
+            let n_rows = shards.iter().map(|&shard| layer.shards[shard].n_rows as u64).sum();
+            RowCosts { n_rows, bytes_per_row, ..RowCosts::default() }
         }
-    };
-    Cost { n_bytes }
+    }
 }
 
 fn shard_of(row: u32, layer: &LayerView) -> usize {

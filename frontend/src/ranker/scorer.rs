@@ -11,9 +11,10 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 use whence_shared::index::block::Block;
 use whence_shared::index::bounds::{Bounded, RangeScores};
+use whence_shared::index::kernel;
 use whence_shared::index::quantize::round_up;
 use whence_shared::index::query::{Direction, Query};
-use whence_shared::index::{kernel, select};
+use whence_shared::index::select::{self, Best, Place};
 use whence_shared::rank;
 use whence_shared::shard::Shard;
 
@@ -68,10 +69,9 @@ struct Counts {
 /// The query at hand.
 struct Job {
     opening: Opening,
-    /// One per direction, in the space of the files.
-    queries: Vec<Query>,
+    /// The directions as blocks are scored with; of all vectors, only the directions themselves are needed.
+    query: Option<Query>,
     directions: Vec<Direction>,
-    /// By the range's index in the query.
     ranges: Vec<Scored>,
 }
 
@@ -79,41 +79,27 @@ struct Job {
 struct Scored {
     plan: RangePlan,
     n_files: usize,
-    /// One per direction.
-    scores: Vec<RangeScores>,
+    scores: RangeScores,
 }
 
 impl Scored {
-    /// What is known of a row, by its place in the range: of a bank, the largest score.
-    fn bounded(&self, row: usize) -> Bounded {
-        let mut all = self.scores.iter().map(|scores| scores.score(row));
-        let first = all.next().expect("a query has at least one direction");
-        all.fold(first, Bounded::max)
-    }
-
     fn rows(&self, end: End) -> impl Iterator<Item = (u32, Bounded)> + '_ {
-        (0..self.plan.n_rows).map(move |row| {
-            let bounded = self.bounded(row);
+        self.scores.scores().map(move |(row, bounded)| {
             let seen = match end {
                 End::Top => bounded,
                 End::Bottom => bounded.negated(),
             };
-            ((self.plan.first_row + row) as u32, seen)
+            (row, seen)
         })
     }
 
     /// Estimates and radii of all rows, ready to post.
     fn arrays(&self) -> [JsValue; 2] {
-        let all: Vec<Bounded> = (0..self.plan.n_rows).map(|row| self.bounded(row)).collect();
+        let all: Vec<Bounded> = self.scores.scores().map(|(_, bounded)| bounded).collect();
         let estimates: Vec<f64> = all.iter().map(|bounded| bounded.estimate).collect();
-        let radii: Vec<f32> = all.iter().map(|bounded| round_up(radius(*bounded))).collect();
+        let radii: Vec<f32> = all.iter().map(|bounded| round_up(bounded.radius())).collect();
         [Float64Array::from(estimates.as_slice()).into(), Float32Array::from(radii.as_slice()).into()]
     }
-}
-
-/// How far the true score may be from the estimate.
-pub fn radius(bounded: Bounded) -> f64 {
-    (bounded.upper - bounded.estimate).max(bounded.estimate - bounded.lower).max(0.0)
 }
 
 impl Scorer {
@@ -151,13 +137,18 @@ impl Scorer {
                 });
             }
             Call::Best { session, k, end } => {
-                let mut best = select::Best::new(k);
+                let mut best = Best::new(k);
                 self.for_rows(session, end, |row, bounded| best.push(row, bounded.lower));
-                let (lowers, rows): (Vec<f64>, Vec<u32>) = best.entries().unzip();
+                let places = best.into_sorted();
+                let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
+                let lowers: Vec<f64> = places.iter().map(|place| place.score).collect();
                 answer(Answer::Best, &[Uint32Array::from(&*rows).into(), Float64Array::from(&*lowers).into()]);
             }
             Call::Candidates { session, end } => {
-                let threshold = message.get(1).unchecked_into::<Float64Array>().get_index(0);
+                let threshold = match message.get(1).unchecked_into::<Float64Array>().to_vec().as_slice() {
+                    &[score, row] => Some(Place { score, row: row as u32 }),
+                    _ => None,
+                };
                 let mut rows = Vec::new();
                 self.for_rows(session, end, |row, bounded| rows.push((row, bounded)));
                 let found = select::candidates(rows, threshold);
@@ -209,22 +200,20 @@ impl Scorer {
                 Direction { values, error }
             })
             .collect();
-        let queries = match &opening.kind {
-            Kind::Blocks { widths, .. } => directions.iter().map(|direction| Query::new(direction, widths)).collect(),
-            Kind::Vectors { .. } => Vec::new(),
+        let query = match &opening.kind {
+            Kind::Blocks { widths, .. } => Some(Query::bank(&directions, widths)),
+            Kind::Vectors { .. } => None,
         };
-        let ranges = opening
-            .ranges
-            .iter()
-            .map(|plan| {
-                let scores = directions.iter().map(|_| RangeScores::new(plan.first_row, plan.n_rows)).collect();
-                Scored { plan: plan.clone(), n_files: 0, scores }
-            })
-            .collect();
+        let scored = |plan: &RangePlan| Scored {
+            scores: RangeScores::new(plan.first_row, plan.n_rows),
+            plan: plan.clone(),
+            n_files: 0,
+        };
+        let ranges = opening.ranges.iter().map(scored).collect();
         self.counts.session.set(opening.session);
         self.counts.n_bytes.set(0);
         self.counts.n_bytes_downloaded.set(0);
-        self.job.replace(Some(Job { opening, queries, directions, ranges }));
+        self.job.replace(Some(Job { opening, query, directions, ranges }));
     }
 
     fn for_rows(&self, session: u32, end: End, mut each: impl FnMut(u32, Bounded)) {
@@ -243,9 +232,7 @@ impl Scorer {
             let owner =
                 ranges.find(|range| (range.plan.first_row..range.plan.first_row + range.plan.n_rows).contains(&row));
             if let Some(range) = owner {
-                let first_row = range.plan.first_row;
-                // Of a bank, the largest is what counts.
-                range.scores.iter_mut().for_each(|scores| scores.set_exact(row - first_row, score));
+                range.scores.set_exact(row - range.plan.first_row, score);
             }
         }
     }
@@ -321,20 +308,24 @@ impl Scorer {
         match &job.opening.kind {
             Kind::Blocks { layer, inputs, .. } => {
                 let block = Block::parse(&buffer).map_err(|error| wrong(error.to_string()))?;
-                let first_row = range.plan.first_row;
-                check(path, [("layer", *layer, block.header.layer), ("first row", first_row, block.header.first_row)])?;
+                check(path, [("layer", *layer, block.header.layer)])?;
                 if block.header.inputs != *inputs {
                     return Err(wrong("made for another index than the manifest's".into()));
                 }
-                for (scores, query) in range.scores.iter_mut().zip(&job.queries) {
-                    scores.add(&block, query).map_err(|error| wrong(error.to_string()))?;
-                }
+                let query = job.query.as_ref().expect("blocks are read for a query");
+                range.scores.add(&block, query).map_err(|error| wrong(error.to_string()))?;
             }
             Kind::Vectors { layer, d_model, inputs } => {
                 let shard = Shard::parse(&buffer).map_err(|error| wrong(error.to_string()))?;
                 check_shard(&shard, path, &range.plan, *layer, *d_model, inputs)?;
                 for (row, score) in exact_scores(&shard, &job.directions).enumerate() {
-                    range.scores.iter_mut().for_each(|scores| scores.set_exact(row, score));
+                    if score.is_nan() {
+                        return Err(wrong(format!(
+                            "row {} holds a number that is not finite",
+                            range.plan.first_row + row
+                        )));
+                    }
+                    range.scores.set_exact(row, score);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
+use whence_shared::index::bounds::Bounded;
 use whence_shared::index::select::{Candidate, Next, Selection, next_step};
 use whence_shared::rank::{self, Histogram};
 use whence_shared::study::LayerView;
@@ -140,12 +141,12 @@ impl Session {
             if selection.is_exact {
                 return Step::Done(None);
             }
-            let cost = rows::cost(&selection.undecided, layer, self.access.get());
-            let goes_on = request.goal == Goal::Exact || cost.n_bytes <= MAX_UNASKED_BYTES;
-            return if goes_on { Step::Rows(selection.undecided.clone()) } else { Step::Done(Some(cost.n_bytes)) };
+            let n_bytes = rows::costs(&selection.inexact, layer, self.access.get()).n_bytes();
+            let goes_on = request.goal == Goal::Exact || n_bytes <= MAX_UNASKED_BYTES;
+            return if goes_on { Step::Rows(selection.inexact.clone()) } else { Step::Done(Some(n_bytes)) };
         }
         let known = self.known.borrow();
-        let mut ranges: Vec<usize> = selection.contested.iter().map(|&row| self.range_of(row)).collect();
+        let mut ranges: Vec<usize> = selection.undecided.iter().map(|&row| self.range_of(row)).collect();
         ranges.dedup();
         ranges.retain(|&range| {
             let RangeKnown { n_files, is_stuck } = known.ranges[range];
@@ -158,11 +159,11 @@ impl Session {
         let next = |range: &usize| &self.plan.ranges[*range].files[known.ranges[*range].n_files];
         let n_block_bytes: u64 =
             ranges.iter().map(next).filter(|file| !at_hand.contains(&file.sha256)).map(|file| file.n_bytes).sum();
-        let cost = rows::cost(&selection.contested, layer, self.access.get());
-        let n_next_bytes = (!ranges.is_empty()).then_some(n_block_bytes);
-        match next_step(cost.n_bytes, n_next_bytes) {
+        let costs = rows::costs(&selection.undecided, layer, self.access.get());
+        let next_block_bytes = (!ranges.is_empty()).then_some(n_block_bytes);
+        match next_step(&costs.with_block(next_block_bytes)) {
             Next::Block => Step::Files(ranges),
-            Next::Rows => Step::Rows(selection.contested.clone()),
+            Next::Rows | Next::Done => Step::Rows(selection.undecided.clone()),
         }
     }
 
@@ -238,9 +239,6 @@ pub fn candidates(rows: &[u32], estimates: &[f64], lowers: &[f64], uppers: &[f64
     let scores = estimates.iter().zip(lowers).zip(uppers);
     rows.iter()
         .zip(scores)
-        .map(|(&row, ((&estimate, &lower), &upper))| Candidate {
-            row,
-            score: whence_shared::index::bounds::Bounded { estimate, lower, upper },
-        })
+        .map(|(&row, ((&estimate, &lower), &upper))| Candidate { row, score: Bounded { estimate, lower, upper } })
         .collect()
 }

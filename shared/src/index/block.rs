@@ -1,13 +1,14 @@
 //! Block files: the format of the index.
 //!
-//! A block file is one safetensors file that holds the same block of dimensions of a contiguous range of rows:
+//! A block file is one safetensors file (readable from Python with `safetensors.numpy.load_file`) that holds the same
+//! block of dimensions of a contiguous range of rows:
 //!
 //! ```text
 //! tensor       dtype   shape            meaning
-//! codes        I8      [n_rows, width]  row-major, in −127..=127
-//! scale        F32     [n_rows]         finite, ≥ 0; the block is scale · codes, up to error_norm
-//! error_norm   F32     [n_rows]         finite, ≥ 0; at least the norm of (block − scale · codes)
-//! tail_norm    F32     [n_rows]         finite, ≥ 0; at least the norm of all later dimensions of the row
+//! codes        I8      [n_rows, width]  row-major; the writer keeps to −127..=127
+//! scale        F32     [n_rows]         in [0, MAX_SCALE]; the block is scale · codes, up to error_norm
+//! error_norm   F32     [n_rows]         in [0, MAX_NORM]; at least the norm of (block − scale · codes)
+//! tail_norm    F32     [n_rows]         in [0, MAX_NORM]; at least the norm of all later dimensions of the row
 //!
 //! metadata key   value
 //! format         "whence.index/1"
@@ -18,14 +19,19 @@
 //! inputs         hash of everything the index was made from; files with different inputs never mix
 //! ```
 //!
-//! Limits: [`MAX_ROWS`] rows, [`MAX_WIDTH`] columns. The reader refuses numbers that are not finite or negative: a
-//! lying scale would be a wrong bound.
+//! Limits: [`MAX_ROWS`] rows, widths of 1 to [`MAX_WIDTH`] columns, rows numbered in 32 bits, dimensions up to
+//! [`crate::shard::MAX_D_MODEL`]. A row has unit length or is zero, so no scale is above [`MAX_SCALE`] and no norm above
+//! [`MAX_NORM`]: the reader refuses what is, and what is negative or not finite, because a lying number would be a wrong
+//! bound. A row is zero exactly when scale, error_norm and tail_norm of block 0 are all zero.
 
 use std::collections::HashMap;
 
+use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
+
+use crate::shard;
+use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
 
 /// The value of the `format` metadata key.
 pub const FORMAT: &str = "whence.index/1";
@@ -35,8 +41,22 @@ pub const ROWS_PER_FILE: usize = 8192;
 pub const MAX_ROWS: usize = 1 << 20;
 /// Largest width of a block.
 pub const MAX_WIDTH: usize = 1 << 16;
-/// Width of the first block.
+/// Width of the first block; no block is narrower unless the vectors are.
 pub const FIRST_WIDTH: usize = 64;
+/// Largest code; codes are symmetric.
+pub const MAX_CODE: i8 = 127;
+/// Largest scale: that of a coordinate of 1, and what rounding may add.
+pub const MAX_SCALE: f32 = 1.0 / 126.0;
+/// Largest norm: 1, and what rounding may add.
+pub const MAX_NORM: f32 = 1.0 + 1e-3;
+
+const _: () = {
+    assert!(ROWS_PER_FILE <= MAX_ROWS, "what we write, we read");
+    assert!(MAX_ROWS <= shard::MAX_ROWS && MAX_ROWS <= u32::MAX as usize, "rows are numbered in u32 by the ranking");
+    assert!(MAX_WIDTH >= shard::MAX_D_MODEL, "any vector fits into one block");
+    // With every number at its limit, the integers of `kernel` and the f32 sums of `bounds` are far from overflow.
+    assert!(MAX_SCALE * 128.0 * (MAX_WIDTH as f32) < 1e6);
+};
 
 /// What the metadata of a block file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,30 +78,56 @@ pub struct BlockHeader {
 pub struct Block<'a> {
     /// What the metadata says.
     pub header: BlockHeader,
-    /// Rows.
+    /// Rows in this file.
     pub n_rows: usize,
-    /// Columns.
+    /// Dimensions in this block, at least 1.
     pub width: usize,
-    /// `[n_rows, width]`.
+    /// Row-major `[n_rows, width]`.
     pub codes: &'a [i8],
-    /// `[n_rows]` each; copied, because a file in memory need not be aligned.
+    /// `[n_rows]`, in [0, [`MAX_SCALE`]]. Copied, as the norms are, because a file in memory need not be aligned.
     pub scale: Vec<f32>,
-    /// As [`Block::scale`].
+    /// `[n_rows]`, in [0, [`MAX_NORM`]]: at least the norm of what quantisation lost.
     pub error_norm: Vec<f32>,
-    /// As [`Block::scale`].
+    /// `[n_rows]`, in [0, [`MAX_NORM`]]: at least the norm of all later dimensions.
     pub tail_norm: Vec<f32>,
 }
 
-/// Widths of the blocks of `d_model` dimensions: 64, 64, 128, 256, … and what is left.
+/// What is wrong with a block file.
+#[derive(Debug, Error)]
+pub enum BlockError {
+    /// Not a whole safetensors file of this format and version.
+    #[error(transparent)]
+    File(#[from] TensorsError),
+    /// A scale or a norm that no unit vector has.
+    #[error(
+        "{name} of row {row} is {value}, expected a number from 0 to {limit}: the file is damaged, \
+         make the index again (`whence index`)"
+    )]
+    Value {
+        /// The column of the format.
+        name: &'static str,
+        /// Row of the study.
+        row: usize,
+        /// What stands there.
+        value: f32,
+        /// Largest value that may stand there.
+        limit: f32,
+    },
+}
+
+/// Widths of the blocks of `d_model` dimensions: 64, 64, 128, 256, … and what is left; a rest of less than 64 joins the
+/// block before it. Their sum is `d_model`.
 pub fn widths(d_model: usize) -> Vec<usize> {
-    let mut widths = Vec::new();
-    let mut left = d_model;
-    let mut next = FIRST_WIDTH;
-    while left > 0 {
-        let width = next.min(left);
-        left -= width;
-        next = if widths.is_empty() { FIRST_WIDTH } else { next * 2 };
+    let mut widths: Vec<usize> = Vec::new();
+    let mut n_left = d_model;
+    while n_left > 0 {
+        // As wide as everything before, so that each block doubles what has been read.
+        let mut width = (d_model - n_left).max(FIRST_WIDTH).min(n_left);
+        if n_left - width < FIRST_WIDTH {
+            width = n_left;
+        }
         widths.push(width);
+        n_left -= width;
     }
     widths
 }
@@ -91,45 +137,56 @@ impl<'a> Block<'a> {
     ///
     /// # Errors
     ///
-    /// [`BlockError`].
+    /// When the file is truncated, of another format or a newer version, inconsistent with its own header, or has a
+    /// scale or norm that no unit vector can have.
     pub fn parse(file: &'a [u8]) -> Result<Self, BlockError> {
-        let bad = |reason: String| BlockError(reason);
-        let (_, metadata) = SafeTensors::read_metadata(file).map_err(|e| bad(e.to_string()))?;
-        let tensors = SafeTensors::deserialize(file).map_err(|e| bad(e.to_string()))?;
-        let text = |key: &str| {
-            metadata.metadata().as_ref().and_then(|map| map.get(key).cloned()).ok_or_else(|| bad(format!("no {key}")))
+        let file = TensorFile::parse(file, FORMAT)?;
+        let codes = file.tensor("codes", "I8 [n_rows, width]")?;
+        let &[n_rows, width] = codes.shape() else {
+            return Err(tensors::wrong("codes", "I8 [n_rows, width]", &codes).into());
         };
-        let number = |key: &str| text(key)?.parse::<usize>().map_err(|e| bad(e.to_string()));
-        if text("format")? != FORMAT {
-            return Err(bad("not an index block of this version".into()));
+        if codes.dtype() != Dtype::I8 || n_rows > MAX_ROWS || !(1..=MAX_WIDTH).contains(&width) {
+            let limits = format!("I8, at most {MAX_ROWS} rows of 1 to {MAX_WIDTH} columns");
+            return Err(tensors::wrong("codes", &limits, &codes).into());
         }
-        let codes = tensors.tensor("codes").map_err(|e| bad(e.to_string()))?;
-        let &[n_rows, width] = codes.shape() else { return Err(bad("codes: expected two dimensions".into())) };
-        let floats = |name: &str| {
-            let tensor = tensors.tensor(name).map_err(|e| bad(e.to_string()))?;
-            let values: Vec<f32> =
-                tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            if values.len() != n_rows || values.iter().any(|value| !(value.is_finite() && *value >= 0.0)) {
-                return Err(bad(format!("{name}: expected {n_rows} finite numbers of at least 0")));
-            }
+        let header = BlockHeader {
+            layer: file.number("layer")?,
+            block: file.number("block")?,
+            first_dim: file.number("first_dim")?,
+            first_row: file.number("first_row")?,
+            inputs: file.text("inputs")?,
+        };
+        let too_large = |key, value: usize| TensorsError::Metadata { key, value: value.to_string() };
+        if header.first_row > u32::MAX as usize - n_rows {
+            return Err(too_large("first_row", header.first_row).into());
+        }
+        if header.first_dim > shard::MAX_D_MODEL.saturating_sub(width) {
+            return Err(too_large("first_dim", header.first_dim).into());
+        }
+        let column = |name: &'static str, limit: f32| -> Result<Vec<f32>, BlockError> {
+            let values = f32s(file.data(name, Dtype::F32, &[n_rows])?);
+            check(name, &values, limit, header.first_row)?;
             Ok(values)
         };
-        let header = BlockHeader {
-            layer: number("layer")?,
-            block: number("block")?,
-            first_dim: number("first_dim")?,
-            first_row: number("first_row")?,
-            inputs: text("inputs")?,
-        };
-        let (scale, error_norm, tail_norm) = (floats("scale")?, floats("error_norm")?, floats("tail_norm")?);
+        let scale = column("scale", MAX_SCALE)?;
+        let error_norm = column("error_norm", MAX_NORM)?;
+        let tail_norm = column("tail_norm", MAX_NORM)?;
         Ok(Self { header, n_rows, width, codes: bytemuck::cast_slice(codes.data()), scale, error_norm, tail_norm })
     }
 }
 
-/// The columns of a block file, for writing.
+/// Finds a number that is not in [0, `limit`]; NaN is in no range.
+fn check(name: &'static str, values: &[f32], limit: f32, first_row: usize) -> Result<(), BlockError> {
+    match values.iter().position(|value| !(0.0..=limit).contains(value)) {
+        Some(i) => Err(BlockError::Value { name, row: first_row + i, value: values[i], limit }),
+        None => Ok(()),
+    }
+}
+
+/// The columns of a block file, for writing; as in [`Block`].
 #[derive(Debug, Clone, Copy)]
 pub struct Columns<'a> {
-    /// `[n_rows, width]`.
+    /// Row-major `[n_rows, width]`, in −127..=127.
     pub codes: &'a [i8],
     /// `[n_rows]`.
     pub scale: &'a [f32],
@@ -139,21 +196,35 @@ pub struct Columns<'a> {
     pub tail_norm: &'a [f32],
 }
 
-/// The bytes of a block file.
+/// The bytes of a block file of `width` dimensions; the same input gives the same bytes.
 ///
 /// # Errors
 ///
-/// [`BlockError`].
+/// [`BlockError::Value`] when a scale or norm is negative, not finite, or larger than a unit vector's can be.
+///
+/// # Panics
+///
+/// Panics when the columns are not of the same number of rows or a limit of the format is exceeded.
 pub fn write(header: &BlockHeader, width: usize, columns: &Columns) -> Result<Vec<u8>, BlockError> {
-    let n_rows = columns.scale.len();
-    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let (scale, error, tail) = (bytes(columns.scale), bytes(columns.error_norm), bytes(columns.tail_norm));
-    let bad = |error: safetensors::SafeTensorError| BlockError(error.to_string());
-    let tensors = [
-        ("codes", TensorView::new(Dtype::I8, vec![n_rows, width], bytemuck::cast_slice(columns.codes)).map_err(bad)?),
-        ("scale", TensorView::new(Dtype::F32, vec![n_rows], &scale).map_err(bad)?),
-        ("error_norm", TensorView::new(Dtype::F32, vec![n_rows], &error).map_err(bad)?),
-        ("tail_norm", TensorView::new(Dtype::F32, vec![n_rows], &tail).map_err(bad)?),
+    let Columns { codes, scale, error_norm, tail_norm } = *columns;
+    let n_rows = scale.len();
+    assert!((1..=MAX_WIDTH).contains(&width), "width {width} is outside the format's limits");
+    assert!(header.first_dim + width <= shard::MAX_D_MODEL, "dimension {} is too large", header.first_dim + width);
+    assert!(n_rows <= MAX_ROWS && header.first_row + n_rows <= u32::MAX as usize, "{n_rows} rows are too many");
+    assert_eq!(codes.len(), n_rows * width, "codes of every row");
+    assert_eq!((error_norm.len(), tail_norm.len()), (n_rows, n_rows), "norms of every row");
+    for (name, values, limit) in
+        [("scale", scale, MAX_SCALE), ("error_norm", error_norm, MAX_NORM), ("tail_norm", tail_norm, MAX_NORM)]
+    {
+        check(name, values, limit, header.first_row)?;
+    }
+    let [scale, error_norm, tail_norm] = [scale, error_norm, tail_norm].map(f32_bytes);
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).map_err(TensorsError::from);
+    let tensors = vec![
+        ("codes", view(Dtype::I8, vec![n_rows, width], bytemuck::cast_slice(codes))?),
+        ("scale", view(Dtype::F32, vec![n_rows], &scale)?),
+        ("error_norm", view(Dtype::F32, vec![n_rows], &error_norm)?),
+        ("tail_norm", view(Dtype::F32, vec![n_rows], &tail_norm)?),
     ];
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
@@ -163,10 +234,60 @@ pub fn write(header: &BlockHeader, width: usize, columns: &Columns) -> Result<Ve
         ("first_row".to_owned(), header.first_row.to_string()),
         ("inputs".to_owned(), header.inputs.clone()),
     ]);
-    safetensors::serialize(tensors, Some(metadata)).map_err(bad)
+    Ok(tensors::write(tensors, metadata)?)
 }
 
-/// What is wrong with a block file.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct BlockError(String);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> BlockHeader {
+        BlockHeader { layer: 20, block: 1, first_dim: 64, first_row: 8192, inputs: "abc".into() }
+    }
+
+    fn three_rows() -> Vec<u8> {
+        let codes: Vec<i8> = (0..15).map(|i| i * 8 - 60).collect();
+        let columns =
+            Columns { codes: &codes, scale: &[0.001, 0.0, 0.007], error_norm: &[0.1; 3], tail_norm: &[1.0, 0.0, 0.5] };
+        write(&header(), 5, &columns).unwrap()
+    }
+
+    #[test]
+    fn round_trip_keeps_every_bit() {
+        let file = three_rows();
+        let block = Block::parse(&file).unwrap();
+        assert_eq!((&block.header, block.n_rows, block.width), (&header(), 3, 5));
+        assert_eq!(block.codes.iter().map(|&c| i32::from(c)).sum::<i32>(), -60);
+        assert_eq!(
+            (block.scale.as_slice(), block.tail_norm.as_slice()),
+            (&[0.001, 0.0, 0.007][..], &[1.0, 0.0, 0.5][..])
+        );
+        for _ in 0..32 {
+            assert_eq!(three_rows(), file, "the same input gives the same bytes");
+        }
+        // Read from an odd address as well.
+        let shifted = [&[0][..], &file].concat();
+        assert_eq!(Block::parse(&shifted[1..]).unwrap().codes, block.codes);
+    }
+
+    #[test]
+    fn widths_double_and_cover_all_dimensions() {
+        assert_eq!(widths(4096), [64, 64, 128, 256, 512, 1024, 2048]);
+        assert_eq!(widths(64), [64]);
+        assert_eq!(widths(1), [1]);
+        assert_eq!(widths(127), [127]);
+        assert_eq!(widths(128), [64, 64]);
+        assert_eq!(widths(300), [64, 64, 172]);
+        for d_model in 1..2000 {
+            let widths = widths(d_model);
+            assert_eq!(widths.iter().sum::<usize>(), d_model);
+            assert!(widths.iter().all(|&width| width >= FIRST_WIDTH.min(d_model)));
+        }
+    }
+
+    #[test]
+    fn an_empty_block_is_legal() {
+        let none = Columns { codes: &[], scale: &[], error_norm: &[], tail_norm: &[] };
+        assert_eq!(Block::parse(&write(&header(), 5, &none).unwrap()).unwrap().n_rows, 0);
+    }
+}

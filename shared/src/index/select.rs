@@ -1,117 +1,233 @@
 //! Which rows are among the wanted k for certain, which cannot be, and which are undecided.
 //!
-//! τ = the k-th greatest lower bound. A row whose upper bound is below τ is out. The k are certified when no more than k
-//! rows are left, or all that are left are exact (then score descending, row ascending decides).
-//! Works on any subset of rows and merges: workers hold disjoint rows and exchange `Best` only.
+//! Rows are ranked by score, highest first, equal scores by row number: [`Place`] is that order. A row's lower and upper
+//! bound are places too, and one row is certainly above another when its lowest place is above the other's highest. τ is
+//! the k-th highest of all lowest places: a row whose highest place is below τ is out. Once no more than k rows are left,
+//! they are the k best: certified. Bounds that are exact make a strict order, so ties need no case of their own.
+//!
+//! Every function works on any subset of rows, and results merge in any order: workers hold disjoint rows, exchange
+//! [`Best`] to agree on τ, and send the rows that reach it. For the lowest scores, negate every score first
+//! ([`Bounded::negated`]); for the best of each source, keep one [`Best`] per source.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounded;
 
-/// The k greatest lower bounds of some rows.
-#[derive(Debug, Clone, PartialEq)]
+/// A score and the row that has it; greater = ranked higher.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Place {
+    /// Not NaN.
+    pub score: f64,
+    /// Row of the study.
+    pub row: u32,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // −0 and +0 are the same score: adding 0.0 maps −0 to +0 before the total order tells them apart.
+        (self.score + 0.0).total_cmp(&(other.score + 0.0)).then(other.row.cmp(&self.row))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Place {}
+
+/// The k highest of the places pushed so far: what a worker tells the others of its rows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Best {
     k: usize,
-    entries: Vec<(f64, u32)>,
+    /// The lowest on top.
+    heap: BinaryHeap<Reverse<Place>>,
 }
 
 impl Best {
-    /// Of no rows.
+    /// Nothing yet of `k`.
     pub fn new(k: usize) -> Self {
-        Self { k, entries: Vec::new() }
+        Self { k, heap: BinaryHeap::new() }
     }
-    /// Adds a row.
-    pub fn push(&mut self, row: u32, lower: f64) {
-        self.entries.push((lower, row));
-        if self.entries.len() >= 2 * self.k + 1024 {
-            self.cut();
+
+    /// The k greatest lower bounds of some rows.
+    pub fn of_lower_bounds(rows: impl IntoIterator<Item = (u32, Bounded)>, k: usize) -> Self {
+        let mut best = Self::new(k);
+        for (row, score) in rows {
+            best.push(row, score.lower);
+        }
+        best
+    }
+
+    /// Adds a row; each row once.
+    pub fn push(&mut self, row: u32, score: f64) {
+        let place = Place { score, row };
+        if self.heap.len() < self.k {
+            self.heap.push(Reverse(place));
+        } else if let Some(mut lowest) = self.heap.peek_mut()
+            && place > lowest.0
+        {
+            *lowest = Reverse(place);
         }
     }
-    fn cut(&mut self) {
-        self.entries.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        self.entries.truncate(self.k);
+
+    /// Adds what another knows of other rows. Any order of merging gives the same result.
+    pub fn merge(&mut self, other: &Self) {
+        for Reverse(place) in &other.heap {
+            self.push(place.row, place.score);
+        }
     }
-    /// (lower bound, row), at most k, in order.
-    pub fn entries(mut self) -> impl Iterator<Item = (f64, u32)> {
-        self.cut();
-        self.entries.into_iter()
+
+    /// τ: the k-th highest place; none while fewer than k rows are known, when nothing is out.
+    pub fn threshold(&self) -> Option<Place> {
+        // Of nothing, everything is out; the app never asks.
+        if self.k == 0 {
+            return Some(Place { score: f64::INFINITY, row: 0 });
+        }
+        self.heap.peek().filter(|_| self.heap.len() == self.k).map(|lowest| lowest.0)
     }
-    /// Any order of merging gives the same result.
-    pub fn merge(&mut self, other: &Best) {
-        other.entries.iter().for_each(|&(lower, row)| self.push(row, lower));
+
+    /// The places, highest first.
+    pub fn into_sorted(self) -> Vec<Place> {
+        // Ascending in reverse order is descending.
+        self.heap.into_sorted_vec().into_iter().map(|place| place.0).collect()
     }
-    /// The k-th greatest lower bound; −∞ while fewer than k rows are known.
-    pub fn threshold(&self) -> f64 {
-        let mut all = self.clone();
-        all.cut();
-        if all.entries.len() < self.k { f64::NEG_INFINITY } else { all.entries[self.k - 1].0 }
+}
+
+impl PartialEq for Best {
+    fn eq(&self, other: &Self) -> bool {
+        self.k == other.k && self.clone().into_sorted() == other.clone().into_sorted()
     }
 }
 
 /// A row that may still be among the k.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The row.
+    /// Row of the study.
     pub row: u32,
-    /// What is known of it.
+    /// What is known of its score.
     pub score: Bounded,
 }
 
-/// Rows of `rows` whose upper bound reaches `threshold`.
-pub fn candidates(rows: impl IntoIterator<Item = (u32, Bounded)>, threshold: f64) -> Vec<Candidate> {
-    let all = rows.into_iter().map(|(row, score)| Candidate { row, score });
-    all.filter(|candidate| candidate.score.upper >= threshold).collect()
+impl Candidate {
+    fn lowest(&self) -> Place {
+        Place { score: self.score.lower, row: self.row }
+    }
+
+    fn highest(&self) -> Place {
+        Place { score: self.score.upper, row: self.row }
+    }
+
+    fn estimated(&self) -> Place {
+        Place { score: self.score.estimate, row: self.row }
+    }
+}
+
+/// Rows of `rows` that reach `threshold`, in their order.
+pub fn candidates(rows: impl IntoIterator<Item = (u32, Bounded)>, threshold: Option<Place>) -> Vec<Candidate> {
+    let rows = rows.into_iter().map(|(row, score)| Candidate { row, score });
+    rows.filter(|candidate| threshold.is_none_or(|threshold| candidate.highest() >= threshold)).collect()
 }
 
 /// What is known about the wanted k.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
-    /// The best k candidates by (exact or estimated) score descending, row ascending.
+    /// The best k by exact or estimated score, highest first, equal ones by row.
     pub top: Vec<Candidate>,
     /// Whether `top` is certainly the set of the k best.
     pub is_certified: bool,
     /// Whether also every score in it, hence its order, is exact.
     pub is_exact: bool,
-    /// Rows of `top` whose score is not exact, ascending.
+    /// Rows that may or may not be among the k: reading these certifies. Ascending.
     pub undecided: Vec<u32>,
-    /// Rows that may or may not be among the k and are not exact, ascending.
-    pub contested: Vec<u32>,
-    /// Rows that may be among the k.
-    pub n_candidates: usize,
-    /// Largest radius among `top`.
+    /// Rows that are among the k for certain, with scores that are not exact: reading these as well makes all exact.
+    /// Ascending.
+    pub inexact: Vec<u32>,
+    /// Largest distance of a true score from its estimate among `top`: "estimate ± radius".
     pub radius: f64,
 }
 
-/// From all candidates.
+/// Selects the k best of all rows that reach the threshold of all rows.
+///
+/// `candidates` may hold rows below the threshold as well; they change nothing.
 pub fn select(mut candidates: Vec<Candidate>, k: usize) -> Selection {
-    let n_candidates = candidates.len();
-    candidates.sort_unstable_by(|a, b| (b.score.estimate + 0.0).total_cmp(&(a.score.estimate + 0.0)).then(a.row.cmp(&b.row)));
-    let mut uppers: Vec<f64> = candidates.iter().map(|c| c.score.upper).collect();
-    uppers.sort_unstable_by(|a, b| b.total_cmp(a));
-    let mut contested = Vec::new();
-    let mut is_certified = true;
-    if n_candidates > k {
-        let limit = uppers[k];
-        let is_open = |c: &Candidate| c.score.lower <= limit;
-        contested = candidates.iter().filter(|c| is_open(c) && !c.score.is_exact()).map(|c| c.row).collect();
-        contested.sort_unstable();
-        is_certified = contested.is_empty();
+    let best = Best::of_lower_bounds(candidates.iter().map(|c| (c.row, c.score)), k);
+    if let Some(threshold) = best.threshold() {
+        candidates.retain(|candidate| candidate.highest() >= threshold);
     }
-    candidates.truncate(k);
-    let mut undecided: Vec<u32> = candidates.iter().filter(|c| !c.score.is_exact()).map(|c| c.row).collect();
+    let is_certified = candidates.len() <= k;
+    // In for certain: above the highest place of all but k. Then fewer than k rows can be above it.
+    let above = match is_certified {
+        true => None,
+        false => {
+            let mut highest: Vec<Place> = candidates.iter().map(Candidate::highest).collect();
+            Some(*highest.select_nth_unstable_by(k, |a, b| b.cmp(a)).1)
+        }
+    };
+    let is_in = |candidate: &Candidate| above.is_none_or(|above| candidate.lowest() > above);
+    let (mut undecided, mut inexact) = (Vec::new(), Vec::new());
+    for candidate in candidates.iter().filter(|candidate| !candidate.score.is_exact()) {
+        if is_in(candidate) { &mut inexact } else { &mut undecided }.push(candidate.row);
+    }
     undecided.sort_unstable();
-    let radius = candidates.iter().map(|c| (c.score.upper - c.score.estimate).max(c.score.estimate - c.score.lower)).fold(0.0, f64::max);
-    Selection { is_exact: is_certified && undecided.is_empty(), top: candidates, is_certified, undecided, contested, n_candidates, radius }
+    inexact.sort_unstable();
+
+    let by_estimate = |a: &Candidate, b: &Candidate| b.estimated().cmp(&a.estimated());
+    if candidates.len() > k {
+        candidates.select_nth_unstable_by(k, by_estimate);
+        candidates.truncate(k);
+    }
+    candidates.sort_unstable_by(by_estimate);
+    let radius = candidates.iter().map(|candidate| candidate.score.radius()).fold(0.0, f64::max);
+    let is_exact = is_certified && inexact.is_empty();
+    Selection { top: candidates, is_certified, is_exact, undecided, inexact, radius }
 }
 
 /// What to read next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
-    /// The next block.
+    /// Nothing: everything is exact.
+    Done,
+    /// The next block of the files that still hold candidates.
     Block,
-    /// The undecided rows exactly.
+    /// The vectors of the rows that are not exact.
     Rows,
 }
 
-/// Whichever costs fewer bytes.
-pub fn next_step(rows_bytes: u64, next_block_bytes: Option<u64>) -> Next {
-    if next_block_bytes.is_some_and(|bytes| bytes <= rows_bytes) { Next::Block } else { Next::Rows }
+/// What the next steps would cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// Rows to read exactly.
+    pub n_rows: u64,
+    /// Bytes of one row's vector.
+    pub bytes_per_row: u64,
+    /// Separate ranges these rows lie in.
+    pub n_ranges: u64,
+    /// What a separate range costs on top, in bytes: 4096 on a static host, 0 with one request for all.
+    pub bytes_per_range: u64,
+    /// Bytes of the next block of the files that still hold candidates; none after the last block.
+    pub next_block_bytes: Option<u64>,
+}
+
+/// The cheaper next step. A block only narrows the candidates, rows decide them: on a draw, rows.
+pub fn next_step(costs: &Costs) -> Next {
+    if costs.n_rows == 0 {
+        return Next::Done;
+    }
+    let vectors = costs.n_rows.saturating_mul(costs.bytes_per_row);
+    let rows_bytes = vectors.saturating_add(costs.n_ranges.saturating_mul(costs.bytes_per_range));
+    match costs.next_block_bytes {
+        Some(block_bytes) if block_bytes < rows_bytes => Next::Block,
+        _ => Next::Rows,
+    }
 }
