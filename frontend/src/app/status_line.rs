@@ -303,6 +303,10 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let rate = number::per_second(cost.n_rows as f64, cost.score_ms + cost.order_ms, "pairs");
     let workers = number::counted(cost.n_workers, "worker", "workers");
     facts.push(("scoring", format!("{} on {workers} ({rate} each)", number::duration(cost.score_ms))));
-    facts.push(("verified", "SHA-256 of every whole file".to_owned()));
+    let verified = match report.way {
+        Way::Index => "files by their SHA-256, single pairs by the bounds that the index states",
+        Way::Vectors(_) => "every file by its SHA-256",
+    };
+    facts.push(("verified", verified.to_owned()));
     facts
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use whence_shared::study::StudyView;
 
 use crate::static_study::{Plan, StaticStudy};
 
@@ -59,6 +60,7 @@ struct Host {
 #[derive(Debug)]
 struct Behavior {
     has_ranges: bool,
+    gathers: bool,
     /// Faults by the beginning of a path: which, and for how many answers.
     faults: HashMap<String, (Fault, usize)>,
     /// Bytes a second of each answer below `data/`, if limited.
@@ -68,7 +70,7 @@ struct Behavior {
 
 impl Default for Behavior {
     fn default() -> Self {
-        Self { has_ranges: true, faults: HashMap::new(), bytes_per_second: None, asked: Vec::new() }
+        Self { has_ranges: true, gathers: false, faults: HashMap::new(), bytes_per_second: None, asked: Vec::new() }
     }
 }
 
@@ -133,6 +135,15 @@ impl Site {
         self.host.behavior.lock().unwrap().has_ranges = has_ranges;
     }
 
+    /// From now on, chosen rows in one request, as a backend does, or not.
+    ///
+    /// # Panics
+    ///
+    /// As [`Site::set_ranges`].
+    pub fn set_gathers(&self, gathers: bool) {
+        self.host.behavior.lock().unwrap().gathers = gathers;
+    }
+
     /// The next `times` answers to paths that begin with `path` fail.
     pub fn fail(&self, path: &str, fault: Fault, times: usize) {
         self.host.behavior.lock().unwrap().faults.insert(path.to_owned(), (fault, times));
@@ -191,6 +202,28 @@ impl Host {
         })
     }
 
+    /// Rows' vectors as a backend gathers them: `body` is `{"rows": […]}`.
+    fn gather(&self, layer: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let study: StudyView = serde_json::from_slice(&fs::read(self.file("data/study.json")?).ok()?).ok()?;
+        let layer = study.layers.iter().find(|view| view.layer.to_string() == layer)?;
+        let asked: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let width = layer.d_model * layer.dtype.n_bytes();
+        let mut gathered = Vec::new();
+        for row in asked["rows"].as_array()? {
+            let row = row.as_u64()? as usize;
+            let shard = layer.shards.iter().find(|shard| row < shard.first_row + shard.n_rows)?;
+            let mut file = File::open(self.file(&format!("data/{}", shard.path))?).ok()?;
+            let mut head = [0; 8];
+            file.read_exact(&mut head).ok()?;
+            let offset = 8 + u64::from_le_bytes(head) + ((row - shard.first_row) * width) as u64;
+            file.seek(SeekFrom::Start(offset)).ok()?;
+            let mut values = vec![0; width];
+            file.read_exact(&mut values).ok()?;
+            gathered.extend(values);
+        }
+        Some(gathered)
+    }
+
     /// Answers one request after the other until either side hangs up.
     fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
@@ -205,22 +238,24 @@ impl Host {
         if reader.read_line(&mut request)? == 0 {
             return Ok(false);
         }
-        let mut asked_range = None;
+        let (mut asked_range, mut n_body_bytes) = (None, 0);
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header)? <= 2 {
                 break;
             }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("range")
-            {
-                asked_range = parse_range(value.trim());
+            match header.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim())) {
+                Some((name, value)) if name == "range" => asked_range = parse_range(value),
+                Some((name, value)) if name == "content-length" => n_body_bytes = value.parse().unwrap_or(0),
+                _ => {}
             }
         }
+        let mut body = vec![0; n_body_bytes];
+        reader.read_exact(&mut body)?;
         let target = request.split(' ').nth(1).unwrap_or("/");
         let path = target.split('?').next().unwrap_or("/");
         let path = path.strip_prefix(SUB_PATH).unwrap_or("..");
-        let (fault, has_ranges, bytes_per_second) = {
+        let (fault, has_ranges, gathers, bytes_per_second) = {
             let mut behavior = self.behavior.lock().unwrap();
             behavior.asked.push(Asked { path: path.to_owned(), range: asked_range.clone() });
             let found = behavior.faults.iter_mut().find(|(begin, (_, times))| path.starts_with(*begin) && *times > 0);
@@ -228,10 +263,21 @@ impl Host {
                 *times -= 1;
                 *fault
             });
-            (fault, behavior.has_ranges, behavior.bytes_per_second)
+            (fault, behavior.has_ranges, behavior.gathers, behavior.bytes_per_second)
         };
         if let Some(Fault::Status(status)) = fault {
             write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")?;
+            return Ok(true);
+        }
+        if let Some(layer) = path.strip_prefix("data/gather/layer-").filter(|_| request.starts_with("POST ") && gathers) {
+            let mut rows = self.gather(layer, &body).ok_or_else(|| std::io::Error::other("not a gather request"))?;
+            if fault == Some(Fault::Flip) {
+                let middle = rows.len() / 2;
+                // An exponent: no bound would notice less.
+                rows[middle + 3] ^= 0x40;
+            }
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", rows.len())?;
+            stream.write_all(&rows)?;
             return Ok(true);
         }
         let found = self.file(path).and_then(|path| Some((File::open(&path).ok()?, path)));

@@ -367,6 +367,35 @@ async fn an_index_that_cannot_be_used_gives_way_to_all_vectors() {
 }
 
 #[tokio::test]
+async fn a_backend_gathers_rows_and_what_it_gets_wrong_is_noticed() {
+    let (site, mut study) = Site::with_study(&Plan::indexed());
+    let scores = scores(&study);
+    study.view.gather = true;
+    study.save_view();
+    site.set_gathers(true);
+    let browser = Browser::start(Screen::DESK).await;
+    let gather = "data/gather/layer-2";
+    let parts = |site: &Site| site.take_asked().iter().filter(|asked| asked.range.is_some()).count();
+    open(&browser, &site, "").await;
+    assert_exact_top(&ranking_of_page(&browser, BEHAVIOR, LAYER).await, &scores, 100);
+    assert_eq!(parts(&site), 0, "rows come by gathering");
+
+    // It promised to, and does not: rows come by ranges.
+    site.set_gathers(false);
+    open(&browser, &site, "&again=1").await;
+    assert_exact_top(&ranking_of_page(&browser, BEHAVIOR, LAYER).await, &scores, 100);
+    assert!(parts(&site) > 0);
+
+    // A wrong row contradicts the index: all vectors decide.
+    site.set_gathers(true);
+    site.fail(gather, Fault::Flip, usize::MAX);
+    open(&browser, &site, "&again=2").await;
+    assert_exact_top(&ranking_of_page(&browser, BEHAVIOR, LAYER).await, &scores, 100);
+    browser.evaluate("document.getElementById('details').open = true", vec![]).await;
+    browser.wait_for_text("#details", "outside the bounds").await;
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_is_an_error_that_can_be_retried() {
     let (site, study) = Site::with_study(&Plan::indexed());
     site.fail("data/index/layer-2/block-0", Fault::Status(503), usize::MAX);
