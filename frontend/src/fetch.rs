@@ -123,9 +123,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Holds up whoever comes.
-    pub fn close(&self) {
-        self.is_closed.set(true);
+    /// Holds up whoever comes, or lets everyone pass.
+    pub fn set_closed(&self, is_closed: bool) {
+        if is_closed {
+            self.is_closed.set(true);
+        } else {
+            self.open();
+        }
     }
 
     /// Lets everyone pass.

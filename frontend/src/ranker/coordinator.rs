@@ -16,7 +16,7 @@ use super::calls::{Answer, Call, Note, Opening, RangePlan};
 use super::files::Files;
 use super::link::Link;
 use super::opening::{self, Plan};
-use super::rows::RowReader;
+use super::rows::{Access, RowReader};
 use super::session::{Key, Session, Step, candidates, certainty};
 use super::{now_ms, post};
 use crate::fetch::{Event, FetchError, Gate, Transfer};
@@ -40,7 +40,7 @@ const REPORT_MS: f64 = 350.0;
 const PROGRESS_MS: f64 = 50.0;
 
 /// Takes requests until the page goes away.
-pub fn serve(scope: DedicatedWorkerGlobalScope) {
+pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let coordinator = Rc::new_cyclic(|me| Coordinator::new(scope.clone(), me.clone()));
     let on_message = Closure::<dyn Fn(MessageEvent)>::new({
         let coordinator = coordinator.clone();
@@ -160,11 +160,7 @@ impl Coordinator {
     }
 
     fn set_paused(&self, is_paused: bool) {
-        if is_paused {
-            self.gate.close()
-        } else {
-            self.gate.open()
-        }
+        self.gate.set_closed(is_paused);
         let call = if is_paused { Call::Pause } else { Call::Resume };
         self.links.borrow().iter().for_each(|link| link.tell(&call));
     }
@@ -243,11 +239,18 @@ impl Coordinator {
                         Ok(()) => {}
                         // Rows must be read in another way: that may be dearer, so what to read next is asked again.
                         Err(_) if session.access.get() != access => {}
-                        Err(error) if error.is_of_file() && session.plan.way == Way::Index && !run.is_over() => {
+                        Err(_) if run.is_over() => return Ok(()),
+                        Err(error @ RankError::Bounds { .. }) if session.plan.way == Way::Index => {
                             // Whoever is wrong, index or vectors: only all vectors, whose hashes are known, can tell.
                             let why = format!("the index cannot be used: {error}");
                             let plan = opening::without_index(&session.plan, &run.request.layer, why);
                             session = self.open(run, plan).await?;
+                        }
+                        Err(error) if error.is_of_file() => {
+                            // A study may well be published without its vectors: the index alone says a lot.
+                            session.access.set(Access::Nothing);
+                            session
+                                .remark(format!("{error}: pairs' own vectors cannot be read, the index alone decides"));
                         }
                         Err(error) => return Err(error),
                     }
@@ -264,6 +267,7 @@ impl Coordinator {
             // A file that could not be had may be there now.
             session.known.borrow_mut().ranges.iter_mut().for_each(|range| range.is_stuck = false);
             session.remarks.borrow_mut().clear();
+            session.access.set(Access::of(request));
             return Ok(session);
         }
         self.session.take();
@@ -357,7 +361,7 @@ impl Coordinator {
                 let mine: Vec<usize> =
                     ranges.iter().copied().filter(|&range| owner(range, n_active) == scorer).collect();
                 let call = Call::Read { session: session.number, ranges: mine.clone() };
-                (!mine.is_empty()).then(|| async move { link.call(&call, &[]).await })
+                (!mine.is_empty()).then_some(async move { link.call(&call, &[]).await })
             })
             .collect();
         let mut faults = Vec::new();

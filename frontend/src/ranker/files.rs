@@ -91,9 +91,9 @@ impl Files {
         }
         // What goes to our store need not lie in the browser's other cache as well.
         let first = if store.is_some() { RequestCache::NoStore } else { RequestCache::NoCache };
-        let bytes = match self.from_server(folder, file, first, transfer).await {
+        let bytes = match self.download(folder, file, first, transfer).await {
             Err(RankError::Hash { .. } | RankError::Fetch(FetchError::Size { .. })) => {
-                self.from_server(folder, file, RequestCache::Reload, transfer).await?
+                self.download(folder, file, RequestCache::Reload, transfer).await?
             }
             other => other?,
         };
@@ -128,7 +128,7 @@ impl Files {
         Err(RankError::Hash { path: path.to_owned(), expected: expected.to_owned(), got })
     }
 
-    async fn from_server(
+    async fn download(
         &self,
         folder: &str,
         file: &FileRef,

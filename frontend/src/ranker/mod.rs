@@ -45,9 +45,9 @@ fn now_ms() -> f64 {
 pub fn serve() {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().dyn_into().expect("runs in a worker");
     if scope.name() == SCORER {
-        scorer::serve(scope);
+        scorer::serve(&scope);
     } else {
-        coordinator::serve(scope);
+        coordinator::serve(&scope);
     }
 }
 

@@ -39,6 +39,15 @@ pub enum Access {
     Ranges,
     /// Whole files only.
     WholeFiles,
+    /// Not at all.
+    Nothing,
+}
+
+impl Access {
+    /// What a request promises.
+    pub fn of(request: &RankRequest) -> Self {
+        if request.gather { Self::Gather } else { Self::Ranges }
+    }
 }
 
 /// What reading some rows takes.
@@ -85,6 +94,7 @@ pub fn costs(rows: &[u32], layer: &LayerView, access: Access) -> RowCosts {
             let n_rows = shards.iter().map(|&shard| layer.shards[shard].n_rows as u64).sum();
             RowCosts { n_rows, bytes_per_row, ..RowCosts::default() }
         }
+        Access::Nothing => RowCosts::default(),
     }
 }
 
@@ -140,7 +150,7 @@ impl RowReader<'_> {
         &self.session.plan
     }
 
-    fn directions(&self) -> &[Direction] {
+    fn exact_directions(&self) -> &[Direction] {
         &self.plan().exact
     }
 
@@ -161,6 +171,7 @@ impl RowReader<'_> {
             Access::Gather => self.gather(rows).await,
             Access::Ranges => self.ranges(rows).await,
             Access::WholeFiles => self.whole_files(rows).await,
+            Access::Nothing => Ok(Vec::new()),
         }
     }
 
@@ -233,7 +244,7 @@ impl RowReader<'_> {
         rows.iter()
             .map(|&(row, i)| {
                 layer.dtype.widen(&bytes[i * width..(i + 1) * width], &mut row_values);
-                (row, exact_score(&row_values, self.directions()))
+                (row, exact_score(&row_values, self.exact_directions()))
             })
             .collect()
     }
@@ -261,7 +272,7 @@ impl RowReader<'_> {
         let wrong = |reason: String| RankError::File { path: file.path.clone(), reason };
         let shard = Shard::parse(bytes).map_err(|error| wrong(error.to_string()))?;
         check_shard(&shard, &view.path, &plan, layer.layer, layer.d_model, &self.plan().inputs)?;
-        let scored: Vec<(u32, f64)> = exact_scores(&shard, self.directions())
+        let scored: Vec<(u32, f64)> = exact_scores(&shard, self.exact_directions())
             .enumerate()
             .map(|(i, score)| ((view.first_row + i) as u32, score))
             .collect();

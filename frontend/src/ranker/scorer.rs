@@ -30,7 +30,7 @@ const TURN_MS: f64 = 40.0;
 const NOTE_MS: f64 = 50.0;
 
 /// Takes calls until the coordinator goes away.
-pub fn serve(scope: DedicatedWorkerGlobalScope) {
+pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let scorer = Rc::new(Scorer::new(scope.clone()));
     let on_message = Closure::<dyn Fn(MessageEvent)>::new({
         let scorer = scorer.clone();
@@ -172,7 +172,7 @@ impl Scorer {
                 answer(Answer::Done, &[]);
             }
             Call::Pause => {
-                self.gate.close();
+                self.gate.set_closed(true);
                 answer(Answer::Done, &[]);
             }
             Call::Resume => {

@@ -99,13 +99,12 @@ impl Session {
             radii: vec![1.0; n_rows],
             ranges: vec![RangeKnown::default(); plan.ranges.len()],
         };
-        let access = if request.gather { Access::Gather } else { Access::Ranges };
         Self {
             number,
             key: Key::of(request),
             plan,
             known: RefCell::new(known),
-            access: Cell::new(access),
+            access: Cell::new(Access::of(request)),
             remarks: RefCell::default(),
             score_ms: Cell::default(),
             n_active,
@@ -137,8 +136,9 @@ impl Session {
     pub fn next(&self, request: &RankRequest, selection: &Selection, at_hand: &HashSet<String>) -> Step {
         let layer = &request.layer;
         let is_by_vectors = matches!(self.plan.way, Way::Vectors(_));
+        let has_rows = self.access.get() != Access::Nothing;
         if selection.is_certified {
-            if selection.is_exact {
+            if selection.is_exact || !has_rows {
                 return Step::Done(None);
             }
             let n_bytes = rows::costs(&selection.inexact, layer, self.access.get()).n_bytes();
@@ -152,8 +152,8 @@ impl Session {
             let RangeKnown { n_files, is_stuck } = known.ranges[range];
             !is_stuck && n_files < self.plan.ranges[range].files.len()
         });
-        if is_by_vectors {
-            return Step::Files(ranges);
+        if is_by_vectors || !has_rows {
+            return if ranges.is_empty() { Step::Done(None) } else { Step::Files(ranges) };
         }
         // Files in memory cost nothing.
         let next = |range: &usize| &self.plan.ranges[*range].files[known.ranges[*range].n_files];
@@ -220,8 +220,7 @@ impl Session {
         const SLACK: f64 = 1e-12;
         let known = self.known.borrow();
         let (estimate, radius) = (known.scores[row as usize], f64::from(known.radii[row as usize]));
-        // A score that is not a number contradicts everything.
-        !((score - estimate).abs() <= radius + SLACK)
+        score.is_nan() || (score - estimate).abs() > radius + SLACK
     }
 }
 

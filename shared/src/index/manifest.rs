@@ -17,8 +17,11 @@ pub const FORMAT: &str = "whence.index-manifest/1";
 pub struct IndexManifest {
     /// [`FORMAT`]; a manifest of a newer version is refused by name.
     pub format: String,
+    /// Decoder layer, 0 = embeddings.
     pub layer: usize,
+    /// Width of a vector.
     pub d_model: usize,
+    /// Rows: one per pair.
     pub n_rows: usize,
     /// Hash of everything the index was made from; stands in every block file too.
     pub inputs: String,
@@ -28,28 +31,37 @@ pub struct IndexManifest {
     pub vectors_sha256: String,
     /// Blocks in order; together they cover all dimensions.
     pub blocks: Vec<BlockView>,
+    /// The rotation that rows and behaviors went through.
     pub rotation: RotationView,
     /// Bytes from the start of each vector file to its first row (for Range requests), in order of the layer's shards.
     pub vector_offsets: Vec<u64>,
 }
 
+/// One block of dimensions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockView {
+    /// First rotated dimension.
     pub first_dim: usize,
+    /// Number of dimensions.
     pub width: usize,
     /// Share of the rows' energy in the block and all before it, in [0, 1].
     pub energy: f64,
     /// Share of the true top 100 (1000) that ranking by the blocks so far finds: mean over sampled rows as queries, and over the study's behaviors (absent without any).
     pub recall: Vec<RecallView>,
+    /// Its files, by first row; together they cover every row once.
     pub files: Vec<FileView>,
 }
 
+/// How well the blocks so far find the true top.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecallView {
     /// `sampled rows` or `behaviors`.
     pub queries: String,
+    /// Number of queries.
     pub n_queries: usize,
+    /// Mean share of the true top 100 found.
     pub at_100: f64,
+    /// Mean share of the true top 1000 found.
     pub at_1000: f64,
 }
 
@@ -58,15 +70,22 @@ pub struct RecallView {
 pub struct FileView {
     /// Address relative to study.json.
     pub path: String,
+    /// First row.
     pub first_row: usize,
+    /// Number of rows.
     pub n_rows: usize,
+    /// Size of the file in bytes.
     pub n_bytes: u64,
+    /// SHA-256 of the file, in hex.
     pub sha256: String,
 }
 
+/// The rotation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RotationView {
+    /// Address relative to study.json.
     pub path: String,
+    /// SHA-256 of the file, in hex.
     pub sha256: String,
     /// Directions found by PCA; the others complete them to an orthogonal basis.
     pub n_directions: usize,

@@ -269,7 +269,8 @@ impl Host {
             write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")?;
             return Ok(true);
         }
-        if let Some(layer) = path.strip_prefix("data/gather/layer-").filter(|_| request.starts_with("POST ") && gathers) {
+        if let Some(layer) = path.strip_prefix("data/gather/layer-").filter(|_| request.starts_with("POST ") && gathers)
+        {
             let mut rows = self.gather(layer, &body).ok_or_else(|| std::io::Error::other("not a gather request"))?;
             if fault == Some(Fault::Flip) {
                 let middle = rows.len() / 2;

@@ -396,6 +396,27 @@ async fn a_backend_gathers_rows_and_what_it_gets_wrong_is_noticed() {
 }
 
 #[tokio::test]
+async fn without_vectors_the_index_alone_says_what_it_can() {
+    let (site, study) = Site::with_study(&Plan::indexed());
+    let scores = scores(&study);
+    fs::remove_dir_all(study.path("vectors")).unwrap();
+    let browser = Browser::start(Screen::DESK).await;
+    open(&browser, &site, "").await;
+    browser.wait_for_text("#status", "the index alone decides").await;
+    let got = ranking_of_page(&browser, BEHAVIOR, LAYER).await;
+    assert_within(&got, &scores);
+    assert_ne!(certainty(&browser).await, "exact");
+    let is_set_right = {
+        let (mut shown, mut expected) =
+            (got.ranking.order[..100].to_vec(), NativeRanking::of(scores).order[..100].to_vec());
+        shown.sort_unstable();
+        expected.sort_unstable();
+        shown == expected
+    };
+    assert!(is_set_right || certainty(&browser).await == "estimate", "certified, and wrong");
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_is_an_error_that_can_be_retried() {
     let (site, study) = Site::with_study(&Plan::indexed());
     site.fail("data/index/layer-2/block-0", Fault::Status(503), usize::MAX);
