@@ -11,6 +11,7 @@
 
 pub mod attribute;
 pub mod behavior;
+pub mod convert;
 pub mod data;
 pub mod device;
 pub mod extract;

@@ -1,13 +1,17 @@
 //! Attribution: which pairs push hardest toward a behavior. The last verb before a reader looks.
 //!
 //! [`probe`] scores every pair by the cosine of its vector with the behavior's direction and orders them; [`table`]
-//! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known.
+//! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known. [`mod@query`]
+//! finds the first few along any direction that an [`expression`] states, through the index.
 
+pub mod expression;
 pub mod probe;
+pub mod query;
 pub mod table;
 pub mod truth;
 
 pub use probe::{RankOptions, Ranking, rank};
+pub use query::{Queried, QueryOptions, query};
 pub use table::RankedRow;
 pub use truth::Truth;
 
@@ -15,9 +19,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::convert::ArrayError;
 use crate::data::pairs::PairFileError;
 use crate::extract::{ExtractError, VectorFileError};
 use crate::files::FileError;
+use crate::index::IndexError;
 
 /// What stops a ranking.
 #[derive(Debug, Error)]
@@ -31,8 +37,22 @@ pub enum RankError {
     /// The study's vectors are absent or not readable.
     #[error(transparent)]
     Vectors(#[from] ExtractError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A file with a direction cannot be read.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    /// A direction that cannot be understood or has no meaning.
+    #[error("{expression:?}: {reason}")]
+    Expression {
+        /// As it was given.
+        expression: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no such behavior.
-    #[error("no behavior {name:?} in {}: {}", study.display(), known(known_names))]
+    #[error("no behavior {name:?} in {}: {}", study.display(), known(name, known_names))]
     UnknownBehavior {
         /// The name asked for.
         name: String,
@@ -94,9 +114,13 @@ pub enum RankError {
     },
 }
 
-fn known(names: &[String]) -> String {
+fn known(name: &str, names: &[String]) -> String {
+    let similar = expression::similar(name, names);
     match names {
         [] => "it has none yet: run `whence behavior` first".into(),
+        _ if !similar.is_empty() => {
+            format!("did you mean {}? expected one of {}", similar.join(" or "), names.join(", "))
+        }
         names => format!("expected one of {}", names.join(", ")),
     }
 }

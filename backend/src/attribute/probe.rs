@@ -33,9 +33,10 @@ pub struct Ranking {
     pub inputs: String,
     /// SHA-256 of pairs.parquet.
     pub pairs_sha256: String,
-    /// Score of each row, in [−1, 1]; higher pushes harder toward the behavior.
+    /// Score of each row, in [−1, 1]; higher pushes harder toward the behavior. Rounded: the order is that of the exact
+    /// scores.
     pub scores: Vec<f32>,
-    /// Rows from the highest score to the lowest; equal scores by row number.
+    /// Rows from the highest exact score to the lowest; equal scores by row number.
     pub order: Vec<u32>,
 }
 
@@ -46,28 +47,10 @@ pub struct Ranking {
 /// [`RankError`]: an unknown behavior or layer, missing or damaged files, and files that were made from different things.
 pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<Ranking>, RankError> {
     let name = &options.behavior;
-    let known_names = study.behavior_names()?;
-    let manifest =
-        VectorsManifest::read(study)?.ok_or_else(|| ExtractError::NoVectors { study: study.root().to_owned() })?;
-    if !known_names.contains(name) {
-        return Err(RankError::UnknownBehavior { name: name.clone(), study: study.root().to_owned(), known_names });
-    }
+    let layers = layers_to_rank(study, name, &options.layers)?;
+    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
+    let manifest = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
     let pairs_sha256 = must_be_its_pairs(study, &manifest)?;
-    let complete = study.complete_layers()?;
-    if let Some(&layer) = options.layers.iter().find(|layer| !complete.contains(layer)) {
-        return Err(RankError::LayerIncomplete { layer, study: study.root().to_owned(), complete });
-    }
-    let mut layers = if options.layers.is_empty() { complete } else { options.layers.clone() };
-    layers.sort_unstable();
-    layers.dedup();
-    if layers.is_empty() {
-        return Err(ExtractError::NoVectors { study: study.root().to_owned() }.into());
-    }
-    // A behavior defined before another layer was extracted has fewer layers than the study. Asked for all, rank what
-    // can be ranked; asked for one, say what is missing.
-    if options.layers.is_empty() && layers.iter().any(|&layer| study.behavior_vectors(name, layer).is_file()) {
-        layers.retain(|&layer| study.behavior_vectors(name, layer).is_file());
-    }
     let total = layers.len() as u64;
     let mut rankings = Vec::with_capacity(layers.len());
     for (layer, done) in layers.into_iter().zip(0..) {
@@ -80,15 +63,47 @@ pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<
             layer,
             inputs: manifest.inputs.clone(),
             pairs_sha256: pairs_sha256.clone(),
-            order: rank::order(&scores),
-            scores,
+            order: rank::order64(&scores),
+            scores: scores.into_iter().map(|score| score as f32).collect(),
         });
     }
     report(Update { stage: "rank", done: total, total, unit: "layers", detail: String::new() });
     Ok(rankings)
 }
 
-fn must_be_its_pairs(study: &Study, manifest: &VectorsManifest) -> Result<String, RankError> {
+/// Layers at which pairs can be ranked toward a behavior, ascending: those asked for, or every complete one.
+///
+/// # Errors
+///
+/// [`RankError`]: no vectors, an unknown behavior, or a layer asked for that is not complete.
+pub fn layers_to_rank(study: &Study, name: &str, asked: &[usize]) -> Result<Vec<usize>, RankError> {
+    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
+    if VectorsManifest::read(study)?.is_none() {
+        return Err(no_vectors().into());
+    }
+    let known_names = study.behavior_names()?;
+    if !known_names.iter().any(|known| known == name) {
+        return Err(RankError::UnknownBehavior { name: name.to_owned(), study: study.root().to_owned(), known_names });
+    }
+    let complete = study.complete_layers()?;
+    if let Some(&layer) = asked.iter().find(|layer| !complete.contains(layer)) {
+        return Err(RankError::LayerIncomplete { layer, study: study.root().to_owned(), complete });
+    }
+    let mut layers = if asked.is_empty() { complete } else { asked.to_vec() };
+    layers.sort_unstable();
+    layers.dedup();
+    if layers.is_empty() {
+        return Err(no_vectors().into());
+    }
+    // A behavior defined before another layer was extracted has fewer layers than the study. Asked for all, rank what
+    // can be ranked; asked for one, say what is missing.
+    if asked.is_empty() && layers.iter().any(|&layer| study.behavior_vectors(name, layer).is_file()) {
+        layers.retain(|&layer| study.behavior_vectors(name, layer).is_file());
+    }
+    Ok(layers)
+}
+
+pub(super) fn must_be_its_pairs(study: &Study, manifest: &VectorsManifest) -> Result<String, RankError> {
     let pairs = PairFile::open(&study.pairs())?;
     let sha256 = pairs.sha256()?;
     let short = |hash: &str, n_pairs: usize| format!("{n_pairs} pairs, {}", hash.get(..12).unwrap_or(hash));
@@ -103,7 +118,12 @@ fn must_be_its_pairs(study: &Study, manifest: &VectorsManifest) -> Result<String
 }
 
 /// The behavior's direction at a layer, `[d_model]`.
-fn direction(study: &Study, name: &str, layer: usize, manifest: &VectorsManifest) -> Result<Vec<f32>, RankError> {
+pub(super) fn direction(
+    study: &Study,
+    name: &str,
+    layer: usize,
+    manifest: &VectorsManifest,
+) -> Result<Vec<f32>, RankError> {
     match BehaviorFile::read(study, name, layer, manifest)? {
         Some(behavior) => Ok(behavior.direction),
         None => {
@@ -114,9 +134,19 @@ fn direction(study: &Study, name: &str, layer: usize, manifest: &VectorsManifest
 }
 
 /// Scores of all rows at a layer, in row order.
-fn scores(files: &LayerFiles, direction: &[f32], verify: bool) -> Result<Vec<f32>, RankError> {
-    let score = |i: usize| Ok(rank::score_shard(&files.map(i, verify)?.shard(), direction));
-    let by_shard: Vec<Vec<f32>> =
+fn scores(files: &LayerFiles, direction: &[f32], verify: bool) -> Result<Vec<f64>, RankError> {
+    let direction: Vec<f64> = direction.iter().map(|x| f64::from(*x)).collect();
+    let score = |i: usize| {
+        let file = files.map(i, verify)?;
+        let shard = file.shard();
+        let mut row = vec![0.0; shard.d_model];
+        let of_row = |i| {
+            shard.read_row(i, &mut row);
+            rank::exact_cosine(&direction, &row)
+        };
+        Ok((0..shard.n_rows).map(of_row).collect())
+    };
+    let by_shard: Vec<Vec<f64>> =
         (0..files.view().shards.len()).into_par_iter().map(score).collect::<Result<_, VectorFileError>>()?;
     Ok(by_shard.concat())
 }

@@ -9,6 +9,7 @@ mod inspect;
 mod merge;
 mod model;
 mod organism;
+mod query;
 mod rank;
 mod reading;
 mod rollouts;
@@ -40,6 +41,8 @@ enum Verb {
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
+    /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
+    Query(query::Args),
     /// Serve a study and the app on this machine
     Serve(serve::Args),
     /// Say what a model folder, a study or a vector file is, and what is missing in it
@@ -63,6 +66,7 @@ impl Cli {
             Verb::Rollouts(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
+            Verb::Query(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Organism(args) => args.run(),

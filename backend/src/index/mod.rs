@@ -12,11 +12,13 @@
 
 pub mod behaviors;
 pub mod columns;
+pub mod ranker;
 pub mod recall;
 pub mod rotation;
 pub mod state;
 pub mod verb;
 
+pub use ranker::{Found, Ranker, Wanted};
 pub use rotation::Rotation;
 pub use state::IndexState;
 pub use verb::{IndexOptions, IndexedLayer, index};
@@ -92,6 +94,24 @@ pub enum IndexError {
         /// What is wrong.
         #[source]
         source: ShardError,
+    },
+    /// A row's own vector is not within the bounds that the index gives it.
+    #[error(
+        "row {row}: its vector in {} scores {score}, but {} says {} to {}: one of the two was changed; \
+         run `whence index --verify`",
+        path.display(), index.display(), bounds.0, bounds.1
+    )]
+    Contradiction {
+        /// Row of the study.
+        row: u32,
+        /// What its vector says.
+        score: f64,
+        /// What the index says.
+        bounds: (f64, f64),
+        /// The vector file.
+        path: PathBuf,
+        /// The first block file of its range.
+        index: PathBuf,
     },
     /// A file of the index does not fit its manifest.
     #[error("{}: {what}: expected {expected}, got {got}; run `whence index` again: other files are kept", path.display())]
