@@ -21,7 +21,7 @@ use whence_shared::study::{
 
 use crate::address::{Address, Step, Trial};
 use crate::cache::{Cache, CacheSize};
-use crate::fetch::{FetchError, File};
+use crate::fetch::{FetchError, File, sleep};
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
 use crate::ranker_client::RankerClient;
 
@@ -194,7 +194,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
         });
         spawn_local({
             let signal = signal.clone();
-            async move { signal.set(Some(self.fetch(n).await)) }
+            async move {
+                // Every chunk in a turn of its own: a large top asks for all of them at once.
+                sleep(0.0).await;
+                signal.set(Some(self.fetch(n).await));
+            }
         });
         signal.get()
     }

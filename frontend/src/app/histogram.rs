@@ -53,8 +53,9 @@ pub fn ScoreHistogram() -> impl IntoView {
             selected: state.row.get().and_then(|row| ranking.scores.get(row as usize).copied()),
             hovered: hovered.get(),
         };
-        // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the caption too.
-        let _ = chart.draw(&canvas);
+        // In a turn of its own: the table is drawn in this one. A canvas that cannot be drawn on leaves the chart empty;
+        // its numbers are in the caption too.
+        set_timeout(move || drop(chart.draw(&canvas)), std::time::Duration::ZERO);
     });
     let on_move = move |event: PointerEvent| {
         let (Some(canvas), Some((bins, _))) = (canvas.get_untracked(), bins.get_untracked()) else { return };

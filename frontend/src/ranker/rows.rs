@@ -27,8 +27,8 @@ const MAX_GATHER_BYTES: u64 = 16 << 20;
 const MAX_GATHER_ROWS: usize = 65_536;
 /// Most bytes per Range request.
 const MAX_RANGE_BYTES: u64 = 8 << 20;
-/// Range requests under way at a time: as many as browsers open connections to one host.
-const N_REQUESTS: usize = 6;
+/// Range requests under way at a time: browsers let all of them go to a host of HTTP/2, and six to any other.
+const N_REQUESTS: usize = 16;
 
 /// How rows can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
