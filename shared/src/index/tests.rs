@@ -150,17 +150,19 @@ fn bounds_always_contain_the_true_cosine() {
     }
 }
 
-/// Ranks progressively: some blocks, then exact scores of what is undecided, in several rounds.
-fn certified(
-    files: &[Vec<Vec<u8>>],
-    query: &Query,
+/// Something to rank.
+struct Ranked<'a> {
+    files: &'a [Vec<Vec<u8>>],
+    query: &'a Query,
     n_rows: usize,
     rows_per_file: usize,
-    k: usize,
-    exact: &dyn Fn(u32) -> f64,
-    order: &mut Rng,
-    sign: f64,
-) -> (Vec<(u32, f64)>, usize) {
+    exact: &'a dyn Fn(u32) -> f64,
+}
+
+/// Ranks progressively: some blocks, then exact scores of what is undecided, in several rounds. `brute` are the rows that
+/// are right: whatever is called certified on the way is compared with them.
+fn certified(ranked: &Ranked, k: usize, sign: f64, brute: &[u32], order: &mut Rng) -> (Vec<(u32, f64)>, usize) {
+    let Ranked { files, query, n_rows, rows_per_file, exact } = *ranked;
     let mut ranges: Vec<RangeScores> = (0..n_rows.div_ceil(rows_per_file))
         .map(|i| RangeScores::new(i * rows_per_file, rows_per_file.min(n_rows - i * rows_per_file)))
         .collect();
@@ -185,6 +187,13 @@ fn certified(
         }
         let all = ranges.iter().flat_map(RangeScores::scores).map(|(row, score)| (row, signed(score)));
         let selection = select(candidates(all, best.threshold()), k);
+        if selection.is_certified {
+            let mut top: Vec<u32> = selection.top.iter().map(|c| c.row).collect();
+            let mut brute = brute.to_vec();
+            top.sort_unstable();
+            brute.sort_unstable();
+            assert_eq!(top, brute, "what is called certified is right");
+        }
         if selection.is_exact {
             return (selection.top.iter().map(|c| (c.row, c.score.estimate * sign)).collect(), n_read);
         }
@@ -215,12 +224,12 @@ fn certified_rankings_equal_brute_force() {
                 let mut brute: Vec<(u32, f64)> = (0..n_rows as u32).map(|row| (row, exact(row) + 0.0)).collect();
                 brute.sort_by(|a, b| (b.1 * sign + 0.0).total_cmp(&(a.1 * sign + 0.0)).then(a.0.cmp(&b.0)));
                 brute.truncate(k);
+                let rows_of = |top: &[(u32, f64)]| top.iter().map(|(row, _)| *row).collect::<Vec<_>>();
+                let ranked = Ranked { files: &files, query: &query, n_rows, rows_per_file, exact: &exact };
                 let mut seen = None;
                 for seed in 0..3 {
-                    let (top, n_read) =
-                        certified(&files, &query, n_rows, rows_per_file, k, &exact, &mut Rng(seed), sign);
-                    let rows = |top: &[(u32, f64)]| top.iter().map(|(row, _)| *row).collect::<Vec<_>>();
-                    assert_eq!(rows(&top), rows(&brute), "{n_rows} × {d}, k = {k}, sign {sign}");
+                    let (top, n_read) = certified(&ranked, k, sign, &rows_of(&brute), &mut Rng(seed));
+                    assert_eq!(rows_of(&top), rows_of(&brute), "{n_rows} × {d}, k = {k}, sign {sign}");
                     assert!(top.iter().zip(&brute).all(|(a, b)| a.1 == b.1));
                     // Any order of arrival reads the same rows.
                     assert_eq!(*seen.get_or_insert(n_read), n_read);
@@ -258,4 +267,19 @@ fn combinations_and_banks_are_bounded_too() {
             }
         }
     }
+}
+
+#[test]
+fn one_row_too_many_is_not_certified() {
+    let bounded = |lower: f64, upper: f64| Bounded { estimate: (lower + upper) / 2.0, lower, upper };
+    let rows = || [(4, bounded(0.5, 0.7)), (9, bounded(0.4, 0.55)), (2, Bounded::exact(0.3))];
+    for (k, is_certified, undecided) in [(1, false, vec![4, 9]), (2, true, vec![]), (3, true, vec![])] {
+        let selection = select(candidates(rows(), None), k);
+        assert_eq!((selection.is_certified, selection.undecided), (is_certified, undecided), "k = {k}");
+        assert!(!selection.is_exact);
+    }
+    // A tie of exact scores goes by row.
+    let tied = [(7, Bounded::exact(0.5)), (3, Bounded::exact(0.5))];
+    let selection = select(candidates(tied, None), 1);
+    assert!(selection.is_exact && selection.top[0].row == 3);
 }
