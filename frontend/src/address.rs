@@ -3,6 +3,8 @@
 use wasm_bindgen::JsValue;
 use web_sys::{Url, UrlSearchParams};
 
+use crate::protocol::End;
+
 /// What the query string says. `None` means "not stated": the app then chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
@@ -12,6 +14,13 @@ pub struct Address {
     pub layer: Option<usize>,
     /// `k`: how many pairs count as the top.
     pub k: Option<usize>,
+    /// `end=bottom`: the lowest scores are wanted instead of the highest.
+    pub end: End,
+    /// `by=bank`: the score is the largest of those with each of the behavior's vectors, instead of that with their
+    /// direction.
+    pub is_bank: bool,
+    /// `without`: a behavior whose direction is projected out.
+    pub without: Option<String>,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
 }
@@ -31,10 +40,14 @@ impl Address {
         let search = web_sys::window().and_then(|window| window.location().search().ok()).unwrap_or_default();
         let Ok(params) = UrlSearchParams::new_with_str(&search) else { return Self::default() };
         let number = |key: &str| params.get(key).and_then(|value| value.parse::<usize>().ok());
+        let name = |key: &str| params.get(key).filter(|name| !name.is_empty());
         Self {
-            behavior: params.get("behavior").filter(|name| !name.is_empty()),
+            behavior: name("behavior"),
             layer: number("layer"),
             k: number("k").filter(|&k| k > 0),
+            end: if name("end").as_deref() == Some("bottom") { End::Bottom } else { End::Top },
+            is_bank: name("by").as_deref() == Some("bank"),
+            without: name("without"),
             row: number("row").and_then(|row| u32::try_from(row).ok()),
         }
     }
@@ -49,6 +62,9 @@ impl Address {
             ("behavior", self.behavior.clone()),
             ("layer", self.layer.map(|n| n.to_string())),
             ("k", self.k.map(|n| n.to_string())),
+            ("end", (self.end == End::Bottom).then(|| "bottom".to_owned())),
+            ("by", self.is_bank.then(|| "bank".to_owned())),
+            ("without", self.without.clone()),
             ("row", self.row.map(|n| n.to_string())),
         ];
         for (key, value) in values {
@@ -66,5 +82,27 @@ impl Address {
             Step::Push => history.push_state_with_url(&JsValue::NULL, "", Some(&address)),
             Step::Replace => history.replace_state_with_url(&JsValue::NULL, "", Some(&address)),
         };
+    }
+}
+
+/// What tests and measurements ask for through the address; the app never writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// `workers`: scoring workers.
+    pub n_workers: Option<usize>,
+    /// `index=no`: ranks as if there were no index.
+    pub use_index: bool,
+}
+
+impl Trial {
+    /// Reads the address bar.
+    pub fn read() -> Self {
+        let search = web_sys::window().and_then(|window| window.location().search().ok()).unwrap_or_default();
+        let params = UrlSearchParams::new_with_str(&search).ok();
+        let value = |key: &str| params.as_ref().and_then(|params| params.get(key));
+        Self {
+            n_workers: value("workers").and_then(|number| number.parse().ok()),
+            use_index: value("index").as_deref() != Some("no"),
+        }
     }
 }

@@ -1,17 +1,37 @@
-//! Fetching JSON and bytes, in the page and in the worker alike.
+//! Fetching files: whole, in parts, or chosen rows; in the page and in the workers alike.
+//!
+//! A download that breaks is continued from where it broke, after a pause that doubles with every try in vain. Who
+//! fetches may pause it, which stops reading so that the sender stops sending, or cancel it.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
+use web_sys::{
+    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+};
+
+/// Tries in a row that bring nothing before a download is given up.
+pub const MAX_TRIES: u32 = 5;
+/// Pause before the second try, in milliseconds; each further pause is twice as long.
+const FIRST_PAUSE_MS: f64 = 250.0;
+/// Longest pause, in milliseconds, unless the server asks for a longer one.
+const MAX_PAUSE_MS: f64 = 8_000.0;
+/// Longest pause that a server may ask for, in milliseconds.
+const MAX_ASKED_PAUSE_MS: f64 = 30_000.0;
 
 /// Why a file did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum FetchError {
-    /// No answer at all.
+    /// No answer at all, or one that broke off.
     #[error("{path}: no answer from the server ({reason})")]
     Unreachable {
         /// The file.
@@ -26,6 +46,8 @@ pub enum FetchError {
         path: String,
         /// HTTP status code.
         status: u16,
+        /// Milliseconds the server asks to wait before trying again.
+        retry_after_ms: Option<u32>,
     },
     /// Fewer or more bytes than announced.
     #[error("{path}: expected {expected} bytes, got {got}{more}", more = if got > expected { " or more" } else { "" })]
@@ -37,6 +59,12 @@ pub enum FetchError {
         /// Received.
         got: u64,
     },
+    /// The server sends whole files only.
+    #[error("{path}: the server does not answer Range requests: it sends whole files only")]
+    NoRanges {
+        /// The file.
+        path: String,
+    },
     /// Not the JSON it should be.
     #[error("{path}: {reason}")]
     Json {
@@ -45,6 +73,145 @@ pub enum FetchError {
         /// What the parser said.
         reason: String,
     },
+    /// Who asked no longer wants it.
+    #[error("{path}: cancelled")]
+    Cancelled {
+        /// The file.
+        path: String,
+    },
+}
+
+impl FetchError {
+    /// Whether the file itself is at fault: others from the same server may arrive.
+    pub fn is_of_file(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Cancelled { .. } => false,
+            Self::Status { status, .. } => !is_passing(*status),
+            Self::Size { .. } | Self::NoRanges { .. } | Self::Json { .. } => true,
+        }
+    }
+
+    /// Milliseconds to wait before another try after `n_vain` tries that brought nothing; `None` when none would help.
+    fn pause_ms(&self, n_vain: u32) -> Option<f64> {
+        let asked_ms = match self {
+            Self::Unreachable { .. } => None,
+            Self::Status { status, retry_after_ms, .. } if is_passing(*status) => *retry_after_ms,
+            // A body that ends early without a word is cut by some servers and short on others: one more try tells.
+            Self::Size { expected, got, .. } if got < expected && n_vain <= 1 => None,
+            _ => return None,
+        };
+        if n_vain >= MAX_TRIES {
+            return None;
+        }
+        let own_ms = (FIRST_PAUSE_MS * 2f64.powi(n_vain.saturating_sub(1) as i32)).min(MAX_PAUSE_MS);
+        // Jitter keeps many readers from coming back at the same moment.
+        let jittered_ms = own_ms * (0.5 + js_sys::Math::random());
+        Some(jittered_ms.max(asked_ms.map_or(0.0, |ms| f64::from(ms).min(MAX_ASKED_PAUSE_MS))))
+    }
+}
+
+/// Whether the same request may well be answered a little later.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Holds up whoever passes while it is closed.
+#[derive(Debug, Default)]
+pub struct Gate {
+    is_closed: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Gate {
+    /// Holds up whoever comes, or lets everyone pass.
+    pub fn set_closed(&self, is_closed: bool) {
+        if is_closed {
+            self.is_closed.set(true);
+        } else {
+            self.open();
+        }
+    }
+
+    /// Lets everyone pass.
+    pub fn open(&self) {
+        self.is_closed.set(false);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns once the gate is open.
+    pub async fn pass(&self) {
+        std::future::poll_fn(|context| {
+            if self.is_closed.get() {
+                self.waiting.borrow_mut().push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// What happens during a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This many bytes arrived.
+    Arrived(u64),
+    /// This many bytes that had arrived are of no use: the download began anew.
+    Lost(u64),
+    /// It broke and will be tried again; the number of tries in vain, and what broke.
+    Retrying(u32, FetchError),
+}
+
+/// How to pause, cancel and follow downloads; cheap to clone.
+#[derive(Clone)]
+pub struct Transfer {
+    controller: AbortController,
+    gate: Rc<Gate>,
+    on_event: Rc<dyn Fn(Event)>,
+}
+
+impl Transfer {
+    /// Downloads under one control; `on_event` is told what happens.
+    ///
+    /// # Panics
+    ///
+    /// Panics where the browser cannot abort downloads; all that run WebAssembly can.
+    pub fn new(gate: Rc<Gate>, on_event: impl Fn(Event) + 'static) -> Self {
+        let controller = AbortController::new().expect("browsers with WebAssembly abort downloads");
+        Self { controller, gate, on_event: Rc::new(on_event) }
+    }
+
+    /// Ends every download under way, paused ones too.
+    pub fn cancel(&self) {
+        self.controller.abort();
+        self.gate.open();
+    }
+
+    /// Whether [`Transfer::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.signal().aborted()
+    }
+
+    /// For requests that are made elsewhere.
+    pub fn signal(&self) -> AbortSignal {
+        self.controller.signal()
+    }
+
+    /// Says that bytes which had arrived are of no use.
+    pub fn lost(&self, n_bytes: u64) {
+        self.tell(Event::Lost(n_bytes));
+    }
+
+    fn tell(&self, event: Event) {
+        (self.on_event)(event);
+    }
+}
+
+impl Default for Transfer {
+    /// Neither paused nor followed.
+    fn default() -> Self {
+        Self::new(Rc::default(), |_| {})
+    }
 }
 
 /// A file to fetch.
@@ -54,6 +221,8 @@ pub struct File<'a> {
     pub folder: &'a str,
     /// Its path in that folder, which errors name.
     pub path: &'a str,
+    /// What caches on the way may do.
+    pub cache: RequestCache,
 }
 
 #[wasm_bindgen]
@@ -61,28 +230,52 @@ extern "C" {
     // `window.fetch` in the page, `self.fetch` in a worker.
     #[wasm_bindgen(js_name = fetch)]
     fn global_fetch(address: &str, options: &RequestInit) -> Promise;
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &js_sys::Function, ms: i32) -> i32;
 }
 
-impl File<'_> {
-    fn unreachable(&self, error: &JsValue) -> FetchError {
-        let reason = error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| e.message().into());
-        FetchError::Unreachable { path: self.path.to_owned(), reason }
+/// Waits.
+pub async fn sleep(ms: f64) {
+    let promise = Promise::new(&mut |resolve, _| {
+        set_timeout(&resolve, ms as i32);
+    });
+    // A timeout cannot fail.
+    let _ = JsFuture::from(promise).await;
+}
+
+impl<'a> File<'a> {
+    /// A file that may be replaced under the same name: caches ask the server whether theirs is current.
+    pub fn new(folder: &'a str, path: &'a str) -> Self {
+        Self { folder, path, cache: RequestCache::NoCache }
     }
 
-    async fn response(&self, signal: Option<&AbortSignal>) -> Result<Response, FetchError> {
-        let options = RequestInit::new();
-        // Files are replaced under the same name when a study is made again: ask the server whether ours is current.
-        options.set_cache(RequestCache::NoCache);
-        options.set_signal(signal);
+    fn failed(&self, error: &JsValue, transfer: &Transfer) -> FetchError {
+        let path = self.path.to_owned();
+        if transfer.is_cancelled() {
+            return FetchError::Cancelled { path };
+        }
+        let reason = error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| e.message().into());
+        FetchError::Unreachable { path, reason }
+    }
+
+    fn size(&self, expected: u64, got: u64) -> FetchError {
+        FetchError::Size { path: self.path.to_owned(), expected, got }
+    }
+
+    async fn response(&self, options: &RequestInit, transfer: &Transfer) -> Result<Response, FetchError> {
+        options.set_cache(self.cache);
+        options.set_signal(Some(&transfer.signal()));
         // Behavior and file names are letters, digits, `-` and `_`, so the path needs no escaping.
         let address = format!("{}{}", self.folder, self.path);
-        let response = JsFuture::from(global_fetch(&address, &options)).await.map_err(|e| self.unreachable(&e))?;
+        let response =
+            JsFuture::from(global_fetch(&address, options)).await.map_err(|error| self.failed(&error, transfer))?;
         let response: Response = response.unchecked_into();
         if response.ok() {
-            Ok(response)
-        } else {
-            Err(FetchError::Status { path: self.path.to_owned(), status: response.status() })
+            return Ok(response);
         }
+        let seconds = response.headers().get("Retry-After").ok().flatten().and_then(|text| text.parse::<u32>().ok());
+        let retry_after_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
+        Err(FetchError::Status { path: self.path.to_owned(), status: response.status(), retry_after_ms })
     }
 
     /// The file's contents as JSON.
@@ -91,66 +284,197 @@ impl File<'_> {
     ///
     /// When it does not arrive or is not the JSON of a `T`.
     pub async fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
-        let bytes = self.bytes(None).await?;
+        let bytes = self.bytes(&Transfer::default()).await?;
         serde_json::from_slice(&bytes.to_vec())
             .map_err(|error| FetchError::Json { path: self.path.to_owned(), reason: error.to_string() })
     }
 
-    /// The file's contents.
+    /// The file's contents, whatever their length.
     ///
     /// # Errors
     ///
     /// When it does not arrive.
-    pub async fn bytes(&self, signal: Option<&AbortSignal>) -> Result<Uint8Array, FetchError> {
-        let response = self.response(signal).await?;
-        let buffer = async { JsFuture::from(response.array_buffer()?).await }.await;
-        Ok(Uint8Array::new(&buffer.map_err(|error| self.unreachable(&error))?))
+    pub async fn bytes(&self, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        self.persevere(transfer, async || self.answer(&RequestInit::new(), transfer).await).await
     }
 
-    /// The file's contents, which are `n_bytes` long; `arrived` is told the length of every piece.
+    /// The answer to a request that brings JSON, which is `n_bytes` long.
     ///
     /// # Errors
     ///
     /// When it does not arrive or has another length.
-    pub async fn stream(
-        &self,
-        n_bytes: u64,
-        signal: Option<&AbortSignal>,
-        arrived: impl Fn(u64),
-    ) -> Result<Uint8Array, FetchError> {
-        let size = |got: u64| FetchError::Size { path: self.path.to_owned(), expected: n_bytes, got };
-        let response = self.response(signal).await?;
-        let length = u32::try_from(n_bytes).map_err(|_| size(0))?;
-        let file = Uint8Array::new_with_length(length);
-        let Some(body) = response.body() else { return Err(size(0)) };
-        let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-        let mut at = 0u32;
+    pub async fn post(&self, json: &str, n_bytes: u64, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        let once = async || {
+            let options = RequestInit::new();
+            options.set_method("POST");
+            options.set_body(&json.into());
+            let headers = Headers::new().expect("an empty list of headers is valid");
+            headers.set("Content-Type", "application/json").expect("a valid header");
+            options.set_headers(&headers);
+            let bytes = self.answer(&options, transfer).await?;
+            let got = u64::from(bytes.length());
+            transfer.tell(Event::Arrived(got));
+            if got == n_bytes { Ok(bytes) } else { Err(self.size(n_bytes, got)) }
+        };
+        self.persevere(transfer, once).await
+    }
+
+    async fn answer(&self, options: &RequestInit, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        transfer.gate.pass().await;
+        let response = self.response(options, transfer).await?;
+        let buffer = async { JsFuture::from(response.array_buffer()?).await }.await;
+        Ok(Uint8Array::new(&buffer.map_err(|error| self.failed(&error, transfer))?))
+    }
+
+    /// The file's contents, which are `n_bytes` long.
+    ///
+    /// # Errors
+    ///
+    /// When it does not arrive or has another length.
+    pub async fn whole(&self, n_bytes: u64, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        self.stretch(0..n_bytes, n_bytes, transfer).await
+    }
+
+    /// Bytes `range` of the file, which is `n_bytes` long.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::NoRanges`] when the server sends the whole file instead; else when they do not arrive.
+    pub async fn part(&self, range: Range<u64>, n_bytes: u64, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        self.stretch(range, n_bytes, transfer).await
+    }
+
+    async fn stretch(&self, range: Range<u64>, n_bytes: u64, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
+        let length = u32::try_from(range.end - range.start).map_err(|_| self.size(range.end - range.start, 0))?;
+        let stretch = Stretch { range, n_bytes, bytes: Uint8Array::new_with_length(length), n_done: Cell::new(0) };
+        let mut n_vain = 0;
         loop {
-            let piece = JsFuture::from(reader.read()).await.map_err(|error| self.unreachable(&error))?;
+            let n_before = stretch.n_done.get();
+            let Err(error) = self.pour(&stretch, transfer).await else { return Ok(stretch.bytes) };
+            // A try that brought something was not in vain.
+            n_vain = if stretch.n_done.get() > n_before { 1 } else { n_vain + 1 };
+            self.wait(error, n_vain, transfer).await?;
+        }
+    }
+
+    /// Tries until it succeeds or there is no point in trying on.
+    async fn persevere<T>(
+        &self,
+        transfer: &Transfer,
+        once: impl AsyncFn() -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        let mut n_vain = 0;
+        loop {
+            let error = match once().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            n_vain += 1;
+            self.wait(error, n_vain, transfer).await?;
+        }
+    }
+
+    async fn wait(&self, error: FetchError, n_vain: u32, transfer: &Transfer) -> Result<(), FetchError> {
+        let Some(pause_ms) = error.pause_ms(n_vain) else { return Err(error) };
+        transfer.tell(Event::Retrying(n_vain, error));
+        sleep(pause_ms).await;
+        if transfer.is_cancelled() {
+            return Err(FetchError::Cancelled { path: self.path.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Fetches what is missing of a stretch.
+    async fn pour(&self, stretch: &Stretch, transfer: &Transfer) -> Result<(), FetchError> {
+        transfer.gate.pass().await;
+        let Range { start, end } = stretch.range;
+        let is_whole = start == 0 && end == stretch.n_bytes;
+        let (length, from) = (end - start, start + stretch.n_done.get());
+        if from == end && length > 0 {
+            return Ok(());
+        }
+        let options = RequestInit::new();
+        let asks_part = !is_whole || from > 0;
+        if asks_part {
+            let headers = Headers::new().expect("an empty list of headers is valid");
+            headers.set("Range", &format!("bytes={from}-{}", end - 1)).expect("a valid header");
+            options.set_headers(&headers);
+        }
+        let response = match self.response(&options, transfer).await {
+            // The file is shorter than that.
+            Err(FetchError::Status { status: 416, .. }) => return Err(self.size(end, from.min(end - 1))),
+            response => response?,
+        };
+        let reader: ReadableStreamDefaultReader = match response.body() {
+            Some(body) => body.get_reader().unchecked_into(),
+            None if length == 0 => return Ok(()),
+            None => return Err(self.size(length, 0)),
+        };
+        let refuse = |error| {
+            // Best effort: the answer is refused either way.
+            let _ = reader.cancel();
+            Err(error)
+        };
+        if asks_part && response.status() != 206 {
+            if !is_whole {
+                return refuse(FetchError::NoRanges { path: self.path.to_owned() });
+            }
+            // The whole file, from the start.
+            transfer.tell(Event::Lost(stretch.n_done.replace(0)));
+        } else if asks_part && !is_range_from(&response, from) {
+            return refuse(self.size(end, 0));
+        }
+        loop {
+            transfer.gate.pass().await;
+            let piece = JsFuture::from(reader.read()).await.map_err(|error| self.failed(&error, transfer))?;
             let member = |name: &str| js_sys::Reflect::get(&piece, &name.into()).unwrap_or_default();
             if member("done").is_truthy() {
                 break;
             }
             let bytes: Uint8Array = member("value").unchecked_into();
-            if u64::from(at) + u64::from(bytes.length()) > n_bytes {
-                // Best effort: the answer is refused either way.
-                let _ = reader.cancel();
-                return Err(size(u64::from(at) + u64::from(bytes.length())));
+            let (at, n) = (stretch.n_done.get(), u64::from(bytes.length()));
+            if at + n > length {
+                // All of it is of no use.
+                transfer.lost(stretch.n_done.replace(0));
+                return refuse(self.size(length, at + n));
             }
-            file.set(&bytes, at);
-            at += bytes.length();
-            arrived(u64::from(bytes.length()));
+            stretch.bytes.set(&bytes, at as u32);
+            stretch.n_done.set(at + n);
+            transfer.tell(Event::Arrived(n));
         }
-        if u64::from(at) == n_bytes { Ok(file) } else { Err(size(u64::from(at))) }
+        let done = stretch.n_done.get();
+        if done == length { Ok(()) } else { Err(self.size(length, done)) }
     }
 }
 
-/// SHA-256 of `bytes` in lower-case hex; `None` where the browser offers none (plain http beyond loopback).
-pub async fn sha256(bytes: &Uint8Array) -> Option<String> {
+/// A stretch of a file, filled from its start.
+struct Stretch {
+    range: Range<u64>,
+    /// Length of the whole file.
+    n_bytes: u64,
+    bytes: Uint8Array,
+    n_done: Cell<u64>,
+}
+
+/// Whether a partial answer begins where it should, as far as it says: other hosts may hide the header.
+fn is_range_from(response: &Response, from: u64) -> bool {
+    let Some(range) = response.headers().get("Content-Range").ok().flatten() else { return true };
+    range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse::<u64>().ok()) == Some(from)
+}
+
+/// SHA-256 of `bytes` in lower-case hex: the browser's own where there is one (https and loopback), else ours.
+pub async fn sha256(bytes: &Uint8Array) -> String {
+    let digest = match browsers_sha256(bytes).await {
+        Some(digest) => digest,
+        None => Sha256::digest(bytes.to_vec()).to_vec(),
+    };
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn browsers_sha256(bytes: &Uint8Array) -> Option<Vec<u8>> {
     let member = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
     let subtle = member(&member(&js_sys::global(), "crypto")?, "subtle").filter(JsValue::is_object)?;
     let digest: js_sys::Function = member(&subtle, "digest")?.dyn_into().ok()?;
     let promise: Promise = digest.call2(&subtle, &"SHA-256".into(), bytes).ok()?.dyn_into().ok()?;
-    let digest = Uint8Array::new(&JsFuture::from(promise).await.ok()?);
-    Some(digest.to_vec().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(Uint8Array::new(&JsFuture::from(promise).await.ok()?).to_vec())
 }

@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod app;
+pub mod cache;
 pub mod fetch;
 pub mod number;
 pub mod protocol;

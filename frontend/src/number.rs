@@ -75,3 +75,14 @@ pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
+
+/// How far a true score may be from the one shown, in two significant digits: `± 0.021`; nothing when it is exact.
+pub fn radius(value: f32) -> String {
+    match value {
+        0.0 => String::new(),
+        v if v < 0.0001 => "± 0.0001".to_owned(),
+        v if v < 0.00995 => format!("± {v:.4}"),
+        v if v < 0.0995 => format!("± {v:.3}"),
+        v => format!("± {v:.2}"),
+    }
+}

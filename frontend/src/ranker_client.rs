@@ -7,7 +7,7 @@ use js_sys::Array;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use crate::protocol::{RankError, RankReply, RankRequest};
+use crate::protocol::{Ask, RankError, Reply};
 
 /// The worker's loader, relative to the document.
 const WORKER: &str = "./ranker_loader.js";
@@ -16,8 +16,8 @@ const WORKER: &str = "./ranker_loader.js";
 pub struct RankerClient {
     worker: Worker,
     ready: Cell<bool>,
-    /// The request to send once the worker takes any; a newer one replaces it.
-    waiting: RefCell<Option<RankRequest>>,
+    /// The ask to send once the worker takes any; a newer one replaces it.
+    waiting: RefCell<Option<Ask>>,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(ErrorEvent)>,
 }
@@ -29,7 +29,7 @@ impl RankerClient {
     ///
     /// When the browser refuses to start a worker.
     pub fn start(
-        on_reply: impl Fn(RankReply, &Array) + 'static,
+        on_reply: impl Fn(Reply, &Array) + 'static,
         on_stop: impl Fn(RankError) + 'static,
     ) -> Result<Rc<Self>, RankError> {
         let options = WorkerOptions::new();
@@ -41,11 +41,11 @@ impl RankerClient {
             let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
                 let message = Array::from(&event.data());
                 let json = message.get(0).as_string().unwrap_or_default();
-                let reply: RankReply = serde_json::from_str(&json).expect("the worker sends rank replies");
-                if let (RankReply::Ready, Some(client)) = (&reply, client.upgrade()) {
+                let reply: Reply = serde_json::from_str(&json).expect("the worker sends rank replies");
+                if let (Reply::Ready, Some(client)) = (&reply, client.upgrade()) {
                     client.ready.set(true);
-                    if let Some(request) = client.waiting.take() {
-                        client.rank(request);
+                    if let Some(ask) = client.waiting.take() {
+                        client.ask(ask);
                     }
                 }
                 on_reply(reply, &message);
@@ -68,13 +68,13 @@ impl RankerClient {
         }))
     }
 
-    /// Asks for a ranking; the one before is cancelled.
-    pub fn rank(&self, request: RankRequest) {
+    /// Asks the worker. A ranking cancels the one before.
+    pub fn ask(&self, ask: Ask) {
         if !self.ready.get() {
-            self.waiting.replace(Some(request));
+            self.waiting.replace(Some(ask));
             return;
         }
-        let json = serde_json::to_string(&request).expect("requests serialise");
+        let json = serde_json::to_string(&ask).expect("asks serialise");
         self.worker.post_message(&Array::of1(&json.into())).expect("messages hold nothing but text");
     }
 }

@@ -19,9 +19,10 @@ use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
 };
 
-use crate::address::{Address, Step};
-use crate::fetch::{FetchError, File};
-use crate::protocol::{Progress, RankCost, RankError, RankReply, RankRequest};
+use crate::address::{Address, Step, Trial};
+use crate::cache::{Cache, CacheSize};
+use crate::fetch::{FetchError, File, sleep};
+use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
 use crate::ranker_client::RankerClient;
 
 /// Pairs that count as the top when the reader states nothing.
@@ -83,39 +84,74 @@ pub enum RankStatus {
     Idle,
     /// Under way.
     Working(Progress),
-    /// Done, at this cost.
-    Ranked(RankCost),
+    /// Under way, but held up by the reader.
+    Paused(Progress),
+    /// Given up by the reader; what was known by then is shown.
+    Stopped,
+    /// Done.
+    Ranked,
     /// Not to be had.
     Failed(RankError),
 }
 
-/// A finished ranking.
+/// What the reader wants ranked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// What to rank by.
+    pub query: Query,
+    /// At which layer.
+    pub layer: usize,
+    /// How many pairs count as the top.
+    pub k: usize,
+    /// Of which end.
+    pub end: End,
+}
+
+impl Wanted {
+    /// Whether scores and order are about the same as another's, whatever k.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.query, self.layer, self.end) == (&other.query, other.layer, other.end)
+    }
+}
+
+/// A ranking as far as it is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranking {
-    /// The behavior's name.
+    /// What it is of.
+    pub wanted: Wanted,
+    /// The behavior's name, first of all in the query.
     pub behavior: String,
-    /// The layer.
-    pub layer: usize,
     /// Score of every row, in [−1, 1].
     pub scores: Vec<f32>,
-    /// Rows from the highest score to the lowest.
+    /// By row: the true score is within score ± radius; 0 = exact.
+    pub radii: Vec<f32>,
+    /// Rows from the wanted end of the ranking.
     pub order: Vec<u32>,
     /// Place of every row in `order`, from 0.
     pub places: Vec<u32>,
+    /// How sure it is, and what it took.
+    pub report: Report,
 }
 
 impl Ranking {
-    fn new(behavior: String, layer: usize, scores: Vec<f32>, order: Vec<u32>) -> Self {
-        let mut places = vec![0; order.len()];
-        for (place, &row) in order.iter().enumerate() {
-            places[row as usize] = place as u32;
-        }
-        Self { behavior, layer, scores, order, places }
+    fn new(wanted: Wanted, report: Report, message: &Array) -> Self {
+        let floats = |at| message.get(at).unchecked_into::<Float32Array>().to_vec();
+        let rows = |at| message.get(at).unchecked_into::<Uint32Array>().to_vec();
+        let behavior = match &wanted.query.of {
+            Of::Direction(name) | Of::Bank(name) => name.clone(),
+            Of::Sum(parts) => parts.first().map(|(_, name)| name.clone()).unwrap_or_default(),
+        };
+        Self { wanted, behavior, scores: floats(1), radii: floats(2), order: rows(3), places: rows(4), report }
     }
 
     /// The score at a place, from 0.
     pub fn score_at(&self, place: usize) -> Option<f32> {
         self.order.get(place).map(|&row| self.scores[row as usize])
+    }
+
+    /// How far the true score of the pair at a place may be from the one shown.
+    pub fn radius_at(&self, place: usize) -> Option<f32> {
+        self.order.get(place).map(|&row| self.radii[row as usize])
     }
 
     /// The place of a row, from 0.
@@ -158,7 +194,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
         });
         spawn_local({
             let signal = signal.clone();
-            async move { signal.set(Some(self.fetch(n).await)) }
+            async move {
+                // Every chunk in a turn of its own: a large top asks for all of them at once.
+                sleep(0.0).await;
+                signal.set(Some(self.fetch(n).await));
+            }
         });
         signal.get()
     }
@@ -178,7 +218,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
 
     async fn fetch(self, n: usize) -> Result<Arc<T>, FetchError> {
         let path = format!("{}/{n}.json", self.folder);
-        File { folder: &self.data.get_value(), path: &path }.json().await.map(Arc::new)
+        File::new(&self.data.get_value(), &path).json().await.map(Arc::new)
     }
 }
 
@@ -195,8 +235,12 @@ pub struct State {
     pub row: Memo<Option<u32>>,
     /// How far the ranking is.
     pub status: RwSignal<RankStatus>,
-    /// The last finished ranking; it stays until the next one is there.
+    /// The last ranking, as far as it is known; it stays until there is something of the next one.
     pub ranking: RwSignal<Option<Arc<Ranking>>>,
+    /// What the reader wants ranked, if the study has it.
+    pub wanted: Memo<Option<Wanted>>,
+    /// What the browser keeps of downloaded files; `None` where it keeps nothing.
+    pub kept: RwSignal<Option<CacheSize>>,
     /// Something the reader should know about how the address was read.
     pub remark: RwSignal<Option<String>>,
     /// Columns of the table.
@@ -206,8 +250,8 @@ pub struct State {
     address: RwSignal<Address>,
     data: StoredValue<String>,
     client: StoredValue<Option<Rc<RankerClient>>, LocalStorage>,
-    /// Id of the last request and the behavior and layer it is for.
-    request: StoredValue<(u32, String, usize)>,
+    /// Id of the last request, and what it is for.
+    request: StoredValue<(u32, Option<Wanted>)>,
     pause: StoredValue<Option<TimeoutHandle>>,
 }
 
@@ -224,10 +268,22 @@ impl State {
             StudyStatus::Ready(study) => address.get().k.unwrap_or(DEFAULT_K).clamp(1, study.n_pairs.max(1)),
             _ => DEFAULT_K,
         });
+        let wanted = Memo::new(move |_| {
+            let (View::Ready { study, behavior, layer }, address) = (view.get(), address.get()) else { return None };
+            let is_other = |name: &String| {
+                *name != behavior.name
+                    && study.behaviors.iter().any(|b| b.name == *name && b.layers.contains(&layer.layer))
+            };
+            let without: Vec<String> = address.without.into_iter().filter(is_other).collect();
+            let of = if address.is_bank { Of::Bank(behavior.name) } else { Of::Direction(behavior.name) };
+            Some(Wanted { query: Query { of, without }, layer: layer.layer, k: k.get(), end: address.end })
+        });
         let state = Self {
             study,
             view,
             k,
+            wanted,
+            kept: RwSignal::new(None),
             row: Memo::new(move |_| address.get().row),
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
@@ -244,7 +300,7 @@ impl State {
         Effect::new(move || state.rank());
         Effect::new(move || state.complete_address());
         spawn_local(async move {
-            let loaded = File { folder: &data.get_value(), path: "study.json" }.json::<StudyView>().await;
+            let loaded = File::new(&data.get_value(), "study.json").json::<StudyView>().await;
             study.set(match loaded {
                 Ok(view) if view.format != FORMAT => StudyStatus::Failed(StudyError::Format { got: view.format }),
                 Ok(view) => StudyStatus::Ready(Arc::new(view)),
@@ -274,6 +330,70 @@ impl State {
         self.change(Step::Replace, |address| address.k = Some(k.max(1)));
     }
 
+    /// Ranks from the other end.
+    pub fn choose_end(self, end: End) {
+        self.change(Step::Push, |address| address.end = end);
+    }
+
+    /// Ranks by the largest score with any of the behavior's vectors, or by their direction.
+    pub fn choose_bank(self, is_bank: bool) {
+        self.change(Step::Push, |address| address.is_bank = is_bank);
+    }
+
+    /// Projects another behavior's direction out, or none.
+    pub fn choose_without(self, name: Option<String>) {
+        self.change(Step::Push, |address| address.without = name);
+    }
+
+    /// Holds the ranking up, or lets it go on.
+    pub fn set_paused(self, is_paused: bool) {
+        let status = match (self.status.get_untracked(), is_paused) {
+            (RankStatus::Working(progress), true) => RankStatus::Paused(progress),
+            (RankStatus::Paused(progress), false) => RankStatus::Working(progress),
+            _ => return,
+        };
+        self.status.set(status);
+        self.ask(if is_paused { Ask::Pause } else { Ask::Resume });
+    }
+
+    /// Gives the ranking up as it is.
+    pub fn stop(self) {
+        if matches!(self.status.get_untracked(), RankStatus::Working(_) | RankStatus::Paused(_)) {
+            self.status.set(RankStatus::Stopped);
+            self.ask(Ask::Cancel);
+        }
+    }
+
+    /// Reads on until the wanted pairs' scores are exact.
+    pub fn make_exact(self) {
+        self.request(Goal::Exact);
+    }
+
+    /// Forgets every file that the browser keeps.
+    pub fn forget_files(self) {
+        spawn_local(async move {
+            if let Some(cache) = Cache::open().await {
+                cache.clear().await;
+                self.kept.set(Some(cache.size().await));
+            }
+        });
+    }
+
+    fn count_kept(self) {
+        spawn_local(async move {
+            let size = match Cache::open().await {
+                Some(cache) => Some(cache.size().await),
+                None => None,
+            };
+            self.kept.set(size);
+        });
+    }
+
+    /// The wanted end. Tracked.
+    pub fn end(self) -> End {
+        self.wanted.with(|wanted| wanted.as_ref().map(|wanted| wanted.end)).unwrap_or_default()
+    }
+
     /// Selects a pair, or none.
     pub fn select(self, row: Option<u32>, step: Step) {
         self.change(step, |address| address.row = row);
@@ -296,13 +416,13 @@ impl State {
         self.ranking.with(|ranking| ranking.as_ref()?.place_of(row))
     }
 
-    /// Tries the ranking again after a failure.
+    /// Tries the ranking again after a failure, or goes on after a stop.
     pub fn retry(self) {
         // A worker that stopped does not start again.
         if matches!(self.status.get_untracked(), RankStatus::Failed(RankError::Worker { .. })) {
             self.client.set_value(None);
         }
-        self.rank();
+        self.request(Goal::Certain);
     }
 
     /// The table's columns of `row`, and its place in them; `None` while they are on their way. Tracked.
@@ -356,6 +476,9 @@ impl State {
             behavior: Some(behavior.name),
             layer: Some(layer.layer),
             k: Some(k),
+            end: stated.end,
+            is_bank: stated.is_bank,
+            without: self.wanted.get().and_then(|wanted| wanted.query.without.first().cloned()),
             row: stated.row.filter(|row| (*row as usize) < study.n_pairs),
         };
         if complete != stated {
@@ -368,26 +491,41 @@ impl State {
     }
 
     fn rank(self) {
-        let View::Ready { study, behavior, layer } = self.view.get() else { return };
-        let (id, name, at) = self.request.get_value();
-        let unfinished = !matches!(self.status.get_untracked(), RankStatus::Working(_) | RankStatus::Ranked(_));
-        if !unfinished && (name.as_str(), at) == (behavior.name.as_str(), layer.layer) {
-            return;
+        let wanted = self.wanted.get();
+        let (_, asked) = self.request.get_value();
+        if wanted.is_some() && wanted != asked {
+            self.request(Goal::Certain);
         }
-        self.request.set_value((id + 1, behavior.name.clone(), layer.layer));
-        self.status.set(RankStatus::Working(Progress {
-            n_bytes_total: layer.shards.iter().map(|shard| shard.n_bytes).sum(),
-            ..Progress::default()
-        }));
-        let client = self.client.get_value().map_or_else(|| self.start_client(), Ok);
-        match client {
-            Ok(client) => client.rank(RankRequest {
-                id: id + 1,
-                data: self.data.get_value(),
-                behavior_path: format!("behaviors/{}/layer-{}.safetensors", behavior.name, layer.layer),
-                n_pairs: study.n_pairs,
-                layer,
-            }),
+    }
+
+    fn request(self, goal: Goal) {
+        let (Some(wanted), View::Ready { study, layer, .. }) = (self.wanted.get_untracked(), self.view.get_untracked())
+        else {
+            return;
+        };
+        let Wanted { query, k, end, .. } = wanted.clone();
+        let id = self.request.with_value(|(id, _)| id + 1);
+        self.request.set_value((id, Some(wanted)));
+        self.status.set(RankStatus::Working(Progress::default()));
+        let Trial { n_workers, use_index } = Trial::read();
+        self.ask(Ask::Rank(Box::new(RankRequest {
+            id,
+            data: self.data.get_value(),
+            gather: study.gather,
+            n_pairs: study.n_pairs,
+            layer,
+            query,
+            k,
+            end,
+            goal,
+            use_index,
+            n_workers,
+        })));
+    }
+
+    fn ask(self, ask: Ask) {
+        match self.client.get_value().map_or_else(|| self.start_client(), Ok) {
+            Ok(client) => client.ask(ask),
             Err(error) => self.status.set(RankStatus::Failed(error)),
         }
     }
@@ -406,19 +544,26 @@ impl State {
         Ok(client)
     }
 
-    fn on_reply(self, reply: RankReply, message: &Array) {
-        let (current, behavior, layer) = self.request.get_value();
+    fn on_reply(self, reply: Reply, message: &Array) {
+        let (current, wanted) = self.request.get_value();
+        let is_under_way = matches!(self.status.get_untracked(), RankStatus::Working(_) | RankStatus::Paused(_));
         match reply {
-            RankReply::Progress { id, progress } if id == current => self.status.set(RankStatus::Working(progress)),
-            RankReply::Ranked { id, cost } if id == current => {
-                let scores: Float32Array = message.get(1).unchecked_into();
-                let order: Uint32Array = message.get(2).unchecked_into();
-                let ranking = Ranking::new(behavior, layer, scores.to_vec(), order.to_vec());
-                self.ranking.set(Some(Arc::new(ranking)));
-                self.status.set(RankStatus::Ranked(cost));
+            Reply::Progress { id, progress } if id == current && is_under_way => {
+                let is_paused = matches!(self.status.get_untracked(), RankStatus::Paused(_));
+                let status = if is_paused { RankStatus::Paused } else { RankStatus::Working };
+                self.status.set(status(progress));
             }
-            RankReply::Failed { id, error } if id == current => self.status.set(RankStatus::Failed(error)),
-            // Ready, or a reply to a request that another one replaced.
+            Reply::Ranking { id, report } if id == current => {
+                let Some(wanted) = wanted else { return };
+                let is_final = report.is_final;
+                self.ranking.set(Some(Arc::new(Ranking::new(wanted, *report, message))));
+                if is_final {
+                    self.status.set(RankStatus::Ranked);
+                    self.count_kept();
+                }
+            }
+            Reply::Failed { id, error } if id == current => self.status.set(RankStatus::Failed(error)),
+            // Ready, what the page knows already, or a reply to a request that another one replaced.
             _ => {}
         }
     }

@@ -22,6 +22,9 @@ pub const D_MODEL: usize = 20;
 
 const ROWS_PER_FILE: usize = 70;
 
+/// Behavior vectors of a layer, row-major.
+pub type VectorsOfLayer<'a> = &'a dyn Fn(usize) -> Vec<f32>;
+
 /// Sizes of a study made without a model, and its numbers.
 pub struct Shape<'a> {
     /// Width of the vectors.
@@ -34,7 +37,7 @@ pub struct Shape<'a> {
     pub vector: &'a dyn Fn(usize, usize) -> Vec<f32>,
     /// Behaviors and their vectors at a layer, row-major `[n, d_model]`; the direction is their mean, and each vector is
     /// of a scenario of its own.
-    pub behaviors: &'a [(&'a str, &'a dyn Fn(usize) -> Vec<f32>)],
+    pub behaviors: &'a [(&'a str, VectorsOfLayer<'a>)],
 }
 
 /// Makes a study of `n_pairs` pairs in `folder`: two sources, some equal and some zero vectors, files of 70 rows, layer

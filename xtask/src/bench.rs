@@ -38,7 +38,20 @@ pub fn scale(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("scale", "time, bytes and peak memory of a study of full size", &mut bench, remedy).map(drop)
 }
 
-/// Ranking in the browser beside native code.
+/// The index at the size of the real thing, beside FAISS and NumPy.
+///
+/// # Errors
+///
+/// Fails when the index cannot be made or read.
+pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_index").to_string_lossy());
+    bench.args(options).env("WHENCE_BIN", place.whence());
+    let remedy = "read the error above; --folder DIR chooses another disk";
+    step::run("index", "build time, bytes until certified, queries per second", &mut bench, remedy).map(drop)
+}
+
+/// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.
 ///
 /// # Errors
 ///
@@ -51,5 +64,11 @@ pub fn ranking(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("benchmark", "compiles it", &mut build, "mend what rustc names")?;
     let mut bench = place.command(&place.release("bench_ranking").to_string_lossy());
     bench.args(options).env("WHENCE_APP", place.app());
-    step::run("ranking", "rows per second in Chromium beside native code", &mut bench, "read the error above").map(drop)
+    step::run(
+        "ranking",
+        "from the click to a certified ranking in Chromium; kernels beside plain JavaScript",
+        &mut bench,
+        "read the error above",
+    )
+    .map(drop)
 }

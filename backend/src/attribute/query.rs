@@ -1,6 +1,6 @@
 //! `query`: the pairs that push hardest along any direction, certified, mostly without reading all vectors.
 //!
-//! The direction is an [`expression`](super::expression) over behaviors, pairs and files, evaluated in f64 in the
+//! The direction is an [`super::expression`] over behaviors, pairs and files, evaluated in f64 in the
 //! model's own space; [`crate::index::Ranker`] finds the rows.
 
 use std::collections::BTreeMap;

@@ -88,6 +88,12 @@ struct LayerIndex<'a> {
     report: Report<'a>,
 }
 
+/// A range's columns as stored, and the files they stand in; one of each per block.
+type KeptRange = (Vec<BlockColumns>, Vec<FileView>);
+
+/// Kinds of queries, by what the manifest calls them, and how many there are of each.
+type QueryKinds = Vec<(String, usize)>;
+
 impl LayerIndex<'_> {
     fn layer(&self) -> usize {
         self.vectors.view().layer
@@ -213,7 +219,7 @@ impl LayerIndex<'_> {
     }
 
     /// Directions that recall is measured with: unit vectors, row-major, and how many of each kind.
-    fn recall_queries(&self) -> Result<(Vec<f64>, Vec<(String, usize)>), IndexError> {
+    fn recall_queries(&self) -> Result<(Vec<f64>, QueryKinds), IndexError> {
         let d = self.vectors.view().d_model;
         let mut directions = self.unit_rows(&rotation::spread(self.vectors.view().n_rows, N_QUERY_ROWS, QUERY_SEED))?;
         let is_zero = |direction: &Vec<f32>| direction.iter().all(|x| *x == 0.0);
@@ -314,7 +320,7 @@ impl LayerIndex<'_> {
         headers: &[BlockHeader],
         widths: &[usize],
         rows: &Range<usize>,
-    ) -> Result<Option<(Vec<BlockColumns>, Vec<FileView>)>, IndexError> {
+    ) -> Result<Option<KeptRange>, IndexError> {
         let (mut columns, mut files) = (Vec::new(), Vec::new());
         for (header, &width) in headers.iter().zip(widths) {
             let path = self.block_path(header);

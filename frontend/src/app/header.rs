@@ -1,10 +1,11 @@
 //! The header: what this study is, and the pickers for behavior, layer and k.
 
 use leptos::prelude::*;
-use whence_shared::study::{HealthView, StudyView};
+use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
 use super::ranking_csv::DownloadRanking;
 use crate::number::{count, counted};
+use crate::protocol::{End, Of, Query};
 use crate::state::{State, StudyStatus, View, shared_layers};
 
 /// Study name, facts and pickers.
@@ -98,6 +99,25 @@ fn Pickers() -> impl IntoView {
             .collect();
         Some(options)
     };
+    let query = Memo::new(move |_| state.wanted.get().map(|wanted| wanted.query));
+    let is_bank = Memo::new(move |_| query.with(|query| matches!(query, Some(Query { of: Of::Bank(_), .. }))));
+    // Behaviors that can be projected out of the chosen one.
+    let others = Memo::new(move |_| match state.view.get() {
+        View::Ready { study, behavior, layer } => {
+            let fits = |b: &&BehaviorView| b.name != behavior.name && b.layers.contains(&layer.layer);
+            study.behaviors.iter().filter(fits).map(|b| b.name.clone()).collect::<Vec<_>>()
+        }
+        _ => Vec::new(),
+    });
+    let withouts = move || {
+        let chosen = query.get().and_then(|query| query.without.first().cloned());
+        let nothing = view! { <option value="" selected=chosen.is_none()>"without…"</option> };
+        let names = others.get().into_iter().map(|name| {
+            let is_chosen = Some(&name) == chosen.as_ref();
+            view! { <option value=name.clone() selected=is_chosen>{format!("without {name}")}</option> }
+        });
+        (nothing, names.collect::<Vec<_>>())
+    };
     let max_k = move || options.get().map_or(1, |(.., n_pairs)| n_pairs.max(1));
     view! {
         <form class="pickers" on:submit=|event| event.prevent_default()>
@@ -120,10 +140,43 @@ fn Pickers() -> impl IntoView {
                     {layers}
                 </select>
             </label>
-            <label title=move || format!("How many pairs count as the top, 1 to {}", count(max_k()))>
-                "Top"
+            <select
+                id="by"
+                aria-label="How the behavior's vectors count"
+                title="By the cosine with the direction made of the behavior's vectors, or by the largest with any of them"
+                on:change=move |event| state.choose_bank(event_target_value(&event) == "bank")
+            >
+                <option value="direction" selected=move || !is_bank.get()>"by direction"</option>
+                <option value="bank" selected=move || is_bank.get()>"by bank"</option>
+            </select>
+            <Show when=move || others.with(|others| !others.is_empty())>
+                    <select
+                        id="without"
+                        class:chosen=move || query.with(|q| q.as_ref().is_some_and(|q| !q.without.is_empty()))
+                        aria-label="Behavior whose direction is projected out"
+                        title="Projects another behavior's direction out of this one's: what is left does not push toward it"
+                        on:change=move |event| {
+                            let name = event_target_value(&event);
+                            state.choose_without((!name.is_empty()).then_some(name));
+                        }
+                    >
+                        {withouts}
+                    </select>
+            </Show>
+            <label title=move || format!("How many pairs are wanted, 1 to {}, and from which end", count(max_k()))>
+                <select
+                    id="end"
+                    aria-label="End of the ranking"
+                    on:change=move |event| {
+                        state.choose_end(if event_target_value(&event) == "bottom" { End::Bottom } else { End::Top });
+                    }
+                >
+                    <option value="top" selected=move || state.end() == End::Top>"Top"</option>
+                    <option value="bottom" selected=move || state.end() == End::Bottom>"Bottom"</option>
+                </select>
                 <input
                     id="k"
+                    aria-label="Number of pairs"
                     type="number"
                     min="1"
                     max=move || max_k().to_string()

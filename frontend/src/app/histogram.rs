@@ -3,8 +3,6 @@
 //! Drawn with plotters on a canvas in device pixels, so that it is crisp on every screen. Counts are on a logarithmic
 //! axis: the tail that attribution is about would not be seen beside the bulk otherwise.
 
-use std::sync::Arc;
-
 use leptos::html;
 use leptos::prelude::*;
 use plotters::prelude::*;
@@ -15,13 +13,13 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::{HtmlCanvasElement, MediaQueryList, PointerEvent, ResizeObserver};
 use whence_shared::rank::Histogram;
 
+use super::table::end_name;
 use crate::number::{count, counted, score};
-use crate::state::{Ranking, State};
+use crate::protocol::{Bins, End};
+use crate::state::State;
 
-/// Bins of the whole range.
-const N_BINS: usize = 96;
 /// Room for labels, in CSS pixels: left, bottom, top, right.
-const MARGINS_PX: [f64; 4] = [34.0, 18.0, 6.0, 10.0];
+const MARGINS_PX: [f64; 4] = [46.0, 18.0, 6.0, 10.0];
 /// As `--font` in the style sheet.
 const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
 
@@ -33,7 +31,10 @@ pub fn ScoreHistogram() -> impl IntoView {
     let redraw = Trigger::new();
     let hovered = RwSignal::new(None::<usize>);
     let bins = Memo::new(move |_| {
-        state.ranking.with(|ranking| ranking.as_ref().map(|r| Histogram::of_scores(&r.scores, N_BINS)))
+        state.ranking.with(|ranking| {
+            let Bins { low, high, counts, top } = ranking.as_ref()?.report.histogram.clone();
+            Some((Histogram { low, high, counts }, top))
+        })
     });
     let threshold = Memo::new(move |_| {
         let k = state.k.get();
@@ -42,19 +43,22 @@ pub fn ScoreHistogram() -> impl IntoView {
     observe(canvas, redraw);
     Effect::new(move || {
         redraw.track();
-        let (Some(canvas), Some(ranking), Some(bins)) = (canvas.get(), state.ranking.get(), bins.get()) else { return };
+        let (Some(canvas), Some(ranking), Some((bins, top))) = (canvas.get(), state.ranking.get(), bins.get()) else {
+            return;
+        };
         let chart = Chart {
-            top: top_counts(&bins, &ranking, state.k.get()),
             bins,
+            top,
             threshold: threshold.get(),
             selected: state.row.get().and_then(|row| ranking.scores.get(row as usize).copied()),
             hovered: hovered.get(),
         };
-        // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the caption too.
-        let _ = chart.draw(&canvas);
+        // In a turn of its own: the table is drawn in this one. A canvas that cannot be drawn on leaves the chart empty;
+        // its numbers are in the caption too.
+        set_timeout(move || drop(chart.draw(&canvas)), std::time::Duration::ZERO);
     });
     let on_move = move |event: PointerEvent| {
-        let (Some(canvas), Some(bins)) = (canvas.get_untracked(), bins.get_untracked()) else { return };
+        let (Some(canvas), Some((bins, _))) = (canvas.get_untracked(), bins.get_untracked()) else { return };
         let width = f64::from(canvas.client_width()) - MARGINS_PX[0] - MARGINS_PX[3];
         let at = (f64::from(event.offset_x()) - MARGINS_PX[0]) / width;
         let bin = (at * bins.counts.len() as f64).floor();
@@ -62,38 +66,43 @@ pub fn ScoreHistogram() -> impl IntoView {
     };
     // A click shows where in the ranking these scores are.
     let on_click = move |_| {
-        let (Some(bin), Some(bins)) = (hovered.get_untracked(), bins.get_untracked()) else { return };
-        let (_, high) = bins.edges(bin);
+        let (Some(bin), Some((bins, _))) = (hovered.get_untracked(), bins.get_untracked()) else { return };
+        let (low, high) = bins.edges(bin);
         let place = state.ranking.with_untracked(|ranking| {
             let ranking = ranking.as_ref()?;
-            Some(ranking.order.partition_point(|&row| ranking.scores[row as usize] > high))
+            Some(ranking.order.partition_point(|&row| match ranking.wanted.end {
+                End::Top => ranking.scores[row as usize] > high,
+                End::Bottom => ranking.scores[row as usize] < low,
+            }))
         });
         if let Some(place) = place {
             state.select_place(place, crate::address::Step::Push);
         }
     };
     let caption = move || {
-        if let (Some(bin), Some(bins)) = (hovered.get(), bins.get()) {
+        if let (Some(bin), Some((bins, _))) = (hovered.get(), bins.get()) {
             let (low, high) = bins.edges(bin);
             let n = counted(bins.counts[bin] as usize, "pair", "pairs");
             return format!("{} to {}: {n}", score(low), score(high));
         }
-        threshold
-            .get()
-            .map_or_else(String::new, |threshold| format!("top {} from {}", count(state.k.get()), score(threshold)))
+        threshold.get().map_or_else(String::new, |threshold| {
+            format!("{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
+        })
     };
     let description = move || {
         let ends = state.ranking.with(|ranking| {
             let ranking = ranking.as_ref()?;
             let last = ranking.order.len().checked_sub(1)?;
-            Some((ranking.score_at(last)?, ranking.score_at(0)?, ranking.order.len()))
+            let (a, b) = (ranking.score_at(last)?, ranking.score_at(0)?);
+            Some((a.min(b), a.max(b), ranking.order.len()))
         });
         ends.map_or_else(String::new, |(low, high, n)| {
             format!(
-                "Histogram of {} scores from {} to {}; the top {} score at least {}",
+                "Histogram of {} scores from {} to {}; the {} {} reach {}",
                 count(n),
                 score(low),
                 score(high),
+                end_name(state),
                 count(state.k.get()),
                 score(threshold.get().unwrap_or(low))
             )
@@ -112,19 +121,6 @@ pub fn ScoreHistogram() -> impl IntoView {
             ></canvas>
         </section>
     }
-}
-
-/// How many of each bin's pairs are among the top k.
-fn top_counts(bins: &Histogram, ranking: &Arc<Ranking>, k: usize) -> Vec<u32> {
-    let mut counts = vec![0; bins.counts.len()];
-    // The bin of a score, as `Histogram::of_scores` computes it.
-    let scale = counts.len() as f32;
-    for &row in ranking.order.iter().take(k) {
-        let bin = ((ranking.scores[row as usize] - bins.low) / (bins.high - bins.low) * scale) as usize;
-        let last = counts.len() - 1;
-        counts[bin.min(last)] += 1;
-    }
-    counts
 }
 
 struct Chart {

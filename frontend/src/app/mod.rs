@@ -27,7 +27,14 @@ pub fn App() -> impl IntoView {
     // stand empty, so that nothing moves when it comes.
     let is_hidden =
         Memo::new(move |_| matches!(state.status.get(), RankStatus::Failed(_)) && state.ranking.with(Option::is_none));
-    let is_outdated = Memo::new(move |_| !matches!(state.status.get(), RankStatus::Ranked(_)));
+    // What is shown while something else was asked for.
+    let is_outdated = Memo::new(move |_| {
+        let wanted = state.wanted.get();
+        state.ranking.with(|ranking| match (ranking, &wanted) {
+            (Some(ranking), Some(wanted)) => !ranking.wanted.is_like(wanted),
+            _ => true,
+        })
+    });
     view! {
         <header::Header />
         <status_line::StatusLine />
@@ -54,17 +61,23 @@ fn mark_body(state: State) {
         (StudyStatus::Failed(_), ..) => "failed",
         (_, View::Ready { .. }, status) => match status {
             RankStatus::Idle | RankStatus::Working(_) => "ranking",
-            RankStatus::Ranked(_) => "ranked",
+            RankStatus::Paused(_) => "paused",
+            RankStatus::Stopped => "stopped",
+            RankStatus::Ranked => "ranked",
             RankStatus::Failed(_) => "failed",
         },
         _ => "empty",
     };
-    let ranked = state
-        .ranking
-        .with(|ranking| ranking.as_ref().map(|ranking| format!("{}/layer-{}", ranking.behavior, ranking.layer)));
+    let (ranked, certainty) = state.ranking.with(|ranking| {
+        ranking.as_ref().map_or_else(Default::default, |ranking| {
+            let what = format!("{}/layer-{}", ranking.behavior, ranking.wanted.layer);
+            (what, ranking.report.certainty.name())
+        })
+    });
     let Some(body) = document().body() else { return };
     let marks = body.dataset();
     // Setting a data attribute cannot fail for these names.
     let _ = marks.set("state", stage);
-    let _ = marks.set("ranked", &ranked.unwrap_or_default());
+    let _ = marks.set("ranked", &ranked);
+    let _ = marks.set("certainty", certainty);
 }

@@ -1,4 +1,5 @@
-//! The button that downloads the whole ranking as CSV: rank, row, id and the score with every bit of its f32.
+//! The button that downloads the whole ranking as CSV: rank, row, id, the score with every bit of its f32, and how far
+//! the true score may be from it.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub fn DownloadRanking() -> impl IntoView {
         is_working.set(true);
         spawn_local(async move {
             match csv(state, &ranking).await {
-                Ok(blob) => save(&blob, &format!("{}-layer-{}.csv", ranking.behavior, ranking.layer)),
+                Ok(blob) => save(&blob, &format!("{}-layer-{}.csv", ranking.behavior, ranking.wanted.layer)),
                 Err(error) => state.remark.set(Some(format!("No download: {error}."))),
             }
             is_working.set(false);
@@ -37,11 +38,11 @@ pub fn DownloadRanking() -> impl IntoView {
         <button
             type="button"
             id="download"
-            title="Download the ranking as CSV: rank, row, id, score"
+            title="Download the ranking as CSV: rank, row, id, score, radius (0 = exact)"
             disabled=move || is_working.get() || state.ranking.with(Option::is_none)
             on:click=download
         >
-            {move || if is_working.get() { "Preparing…" } else { "Download CSV" }}
+            {move || if is_working.get() { "Preparing…" } else { "CSV" }}
         </button>
     }
 }
@@ -51,7 +52,7 @@ async fn csv(state: State, ranking: &Arc<Ranking>) -> Result<Blob, FetchError> {
     for n in 0..ranking.scores.len().div_ceil(ROWS_PER_ROW_CHUNK) {
         chunks.push(state.rows.load(n).await?);
     }
-    let parts = Array::of1(&"rank,row,id,score\n".into());
+    let parts = Array::of1(&"rank,row,id,score,radius\n".into());
     for (turn, rows) in ranking.order.chunks(ROWS_PER_TURN).enumerate() {
         let mut text = String::new();
         for (i, &row) in rows.iter().enumerate() {
@@ -59,7 +60,7 @@ async fn csv(state: State, ranking: &Arc<Ranking>) -> Result<Blob, FetchError> {
             let ids = &chunks[row / ROWS_PER_ROW_CHUNK].id;
             let id = ids.get(row % ROWS_PER_ROW_CHUNK).map_or("", String::as_str);
             // `{}` prints the shortest decimal that reads back as the same f32.
-            let _ = writeln!(text, "{rank},{row},{},{}", quoted(id), ranking.scores[row]);
+            let _ = writeln!(text, "{rank},{row},{},{},{}", quoted(id), ranking.scores[row], ranking.radii[row]);
         }
         parts.push(&text.into());
         pause().await;

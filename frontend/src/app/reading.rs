@@ -11,7 +11,7 @@ use whence_shared::study::{BehaviorView, TextChunk};
 use super::table::source_name;
 use super::turns::{difference, marked, turn};
 use crate::address::Step;
-use crate::number::{count, counted, score};
+use crate::number::{self, count, counted, score};
 use crate::state::{Chunk, State, View};
 
 /// The pane.
@@ -78,6 +78,10 @@ fn PairHeader(row: u32) -> impl IntoView {
     let value = move || {
         state.ranking.with(|ranking| ranking.as_ref().and_then(|r| r.scores.get(row as usize).copied())).map(score)
     };
+    let radius = move || {
+        let radius = state.ranking.with(|ranking| ranking.as_ref().and_then(|r| r.radii.get(row as usize).copied()));
+        radius.map(number::radius)
+    };
     let step = move |by: isize| {
         if let Some(at) = place.get_untracked() {
             state.select_place(at.saturating_add_signed(by), Step::Replace);
@@ -91,6 +95,7 @@ fn PairHeader(row: u32) -> impl IntoView {
             <p class="standing">
                 <span class="big">{move || place.get().map(|place| format!("#{}", count(place + 1)))}</span>
                 <span class="big score-value">{value}</span>
+                <span class="quiet">{radius}</span>
                 <span class="quiet">{format!("row {}", count(row as usize))}</span>
             </p>
             <nav aria-label="Neighbors in the ranking">

@@ -1,11 +1,9 @@
 //! Which sources the top pairs come from: each source's share of the top k beside its share of all pairs.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use leptos::prelude::*;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
-use super::table::source_name;
+use super::table::{end_name, source_name};
 use crate::number::{count, percent};
 use crate::state::{State, StudyStatus};
 
@@ -27,8 +25,8 @@ pub fn Sources() -> impl IntoView {
     view! {
         <section class="sources" aria-label="Sources of the top pairs">
             <h2>
-                {move || format!("Sources of the top {}", count(state.k.get()))}
-                <span class="legend">"bar: top · mark: all"</span>
+                {move || format!("Sources of the {} {}", end_name(state), count(state.k.get()))}
+                <span class="legend">{move || format!("bar: {} · mark: all", end_name(state))}</span>
             </h2>
             {move || match enrichments() {
                 None => view! { <p class="quiet">"Reading sources…"</p> }.into_any(),
@@ -77,30 +75,31 @@ fn enrichments(state: State) -> Option<(Vec<Enrichment>, usize)> {
     let ranking = state.ranking.get()?;
     let k = state.k.get().min(ranking.order.len());
     // Ask for all chunks first, so that they are under way at once, and for each only once however large k is.
-    let needed: BTreeSet<usize> = ranking.order[..k].iter().map(|&row| row as usize / ROWS_PER_ROW_CHUNK).collect();
-    let chunks: BTreeMap<usize, _> = needed.iter().map(|&n| (n, state.rows.get(n))).collect();
-    let mut n_top: BTreeMap<u32, usize> = study.sources.iter().enumerate().map(|(i, _)| (i as u32, 0)).collect();
-    let mut is_known = true;
+    let mut is_needed = vec![false; ranking.order.len().div_ceil(ROWS_PER_ROW_CHUNK)];
+    for &row in &ranking.order[..k] {
+        is_needed[row as usize / ROWS_PER_ROW_CHUNK] = true;
+    }
+    let chunk = |(n, is_needed): (usize, &bool)| if *is_needed { state.rows.get(n) } else { None };
+    let chunks: Vec<_> = is_needed.iter().enumerate().map(chunk).collect();
+    let mut n_top = vec![0; study.sources.len()];
     for &row in &ranking.order[..k] {
         let row = row as usize;
-        match &chunks[&(row / ROWS_PER_ROW_CHUNK)] {
-            Some(Ok(chunk)) => *n_top.entry(chunk.source[row % ROWS_PER_ROW_CHUNK]).or_default() += 1,
-            _ => is_known = false,
+        let Some(Ok(chunk)) = &chunks[row / ROWS_PER_ROW_CHUNK] else { return None };
+        if let Some(n) = chunk.source.get(row % ROWS_PER_ROW_CHUNK).and_then(|source| n_top.get_mut(*source as usize)) {
+            *n += 1;
         }
     }
-    if !is_known || k == 0 {
+    if k == 0 {
         return None;
     }
     let mut all: Vec<Enrichment> = n_top
         .into_iter()
-        .filter_map(|(source, n_top)| {
-            let source = study.sources.get(source as usize)?;
-            Some(Enrichment {
-                name: source_name(&source.name),
-                n_top,
-                top_share: n_top as f64 / k as f64,
-                overall_share: source.n_pairs as f64 / study.n_pairs.max(1) as f64,
-            })
+        .zip(&study.sources)
+        .map(|(n_top, source)| Enrichment {
+            name: source_name(&source.name),
+            n_top,
+            top_share: n_top as f64 / k as f64,
+            overall_share: source.n_pairs as f64 / study.n_pairs.max(1) as f64,
         })
         .collect();
     all.sort_by(|a, b| b.n_top.cmp(&a.n_top).then(b.overall_share.total_cmp(&a.overall_share)));

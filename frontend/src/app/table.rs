@@ -9,8 +9,9 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::{HtmlInputElement, HtmlSelectElement, KeyboardEvent, ResizeObserver};
 
 use crate::address::Step;
-use crate::number::{count, score};
-use crate::state::{State, StudyStatus};
+use crate::number::{self, count, score};
+use crate::protocol::End;
+use crate::state::{State, StudyStatus, Wanted};
 
 /// Height of a row; `--row-height` in the style sheet is the same.
 const ROW_PX: f64 = 28.0;
@@ -47,6 +48,9 @@ pub fn RankedTable() -> impl IntoView {
         })
     });
 
+    // Whether the selected row is to stay in view, and where the table was last scrolled to for that.
+    let follows = StoredValue::new(true);
+    let target_px = StoredValue::new(0.0);
     let scroll_to = move |place: usize, center: bool| {
         let Some(scroller) = scroller.get_untracked() else { return };
         let (pace, height) = (pace.get_untracked(), f64::from(scroller.client_height()));
@@ -59,22 +63,39 @@ pub fn RankedTable() -> impl IntoView {
         };
         if target != at {
             scroller.set_scroll_top(target.round() as i32);
+            target_px.set_value(f64::from(scroller.scroll_top()));
         }
     };
-    // Follow the selection: by the shortest way when a key moved it, to the middle when it came from elsewhere.
-    Effect::new(move |before: Option<Option<usize>>| {
-        let now = place.get();
-        if let Some(now) = now {
-            let is_near = matches!(before, Some(Some(before)) if before.abs_diff(now) <= 1);
+    // Follow the selection: by the shortest way when a key moved it, to the middle when it came from elsewhere. A ranking
+    // that is refined moves rows by itself: the selected one is followed until the reader scrolls it out of view.
+    let subject = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref().map(|r| r.wanted.clone())));
+    Effect::new(move |before: Option<(Option<usize>, Option<u32>, Option<Wanted>)>| {
+        let (now, row, subject) = (place.get(), state.row.get(), subject.get());
+        let (at, row_before, subject_before) = before.unwrap_or_default();
+        let is_refined = row == row_before
+            && matches!((&subject, &subject_before), (Some(now), Some(before)) if now.is_like(before));
+        if !is_refined {
+            follows.set_value(true);
+        }
+        if let Some(now) = now.filter(|_| follows.get_value()) {
+            let is_near = at.is_some_and(|at| at.abs_diff(now) <= 1);
             request_animation_frame(move || scroll_to(now, !is_near));
         }
-        now
+        (now, row, subject)
     });
     observe_height(scroller, height_px);
     let on_scroll = move |_| {
         if let Some(scroller) = scroller.get_untracked() {
             // Tracking whole rows keeps scrolling within a row free of work.
-            scroll_px.set(f64::from(scroller.scroll_top()));
+            let top_px = f64::from(scroller.scroll_top());
+            scroll_px.set(top_px);
+            if (top_px - target_px.get_value()).abs() > 1.0 {
+                // The reader scrolled.
+                let selected_px =
+                    place.get_untracked().map(|place| place as f64 * ROW_PX / pace.get_untracked() - top_px);
+                let is_in_view = |px: f64| px > -ROW_PX && px < height_px.get_untracked();
+                follows.set_value(selected_px.is_some_and(is_in_view));
+            }
         }
     };
     window_event_listener(leptos::ev::keydown, move |event| {
@@ -89,15 +110,25 @@ pub fn RankedTable() -> impl IntoView {
             role="grid"
             id="table"
             tabindex="0"
-            aria-label="Pairs by score, highest first"
+            aria-label=move || match state.end() {
+                End::Top => "Pairs by score, highest first",
+                End::Bottom => "Pairs by score, lowest first",
+            }
             aria-rowcount=move || n_rows.get() + 1
-            aria-colcount="6"
+            aria-colcount="7"
             aria-activedescendant=move || place.get().map(|place| format!("place-{place}"))
         >
             <div role="rowgroup" class="table-head">
                 <div role="row" aria-rowindex="1" class="row">
                     <span role="columnheader" class="rank">"Rank"</span>
                     <span role="columnheader" class="score">"Score"</span>
+                    <span
+                        role="columnheader"
+                        class="radius"
+                        title="How far the true score may be from the one shown; nothing where it is exact"
+                    >
+                        "±"
+                    </span>
                     <span role="columnheader" class="source">"Source"</span>
                     <span role="columnheader" class="chars" title="Length of the chosen response in characters">
                         "Chosen"
@@ -132,6 +163,7 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
     let state = State::here();
     let row = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref()?.order.get(at).copied()));
     let value = move || state.ranking.with(|ranking| ranking.as_ref()?.score_at(at)).unwrap_or_default();
+    let radius = move || state.ranking.with(|ranking| ranking.as_ref()?.radius_at(at)).unwrap_or_default();
     let is_selected = Memo::new(move |_| row.get().is_some() && row.get() == state.row.get());
     let columns = move || row.get().and_then(|row| state.row_chunk(row));
     let source = move || {
@@ -167,8 +199,9 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
                         style:transform=move || format!("scaleX({:.3})", value().abs() / max_score.get())
                     ></span>
                 </span>
-                {move || score(value())}
+                <span class:estimated=move || radius() != 0.0>{move || score(value())}</span>
             </span>
+            <span role="gridcell" class="radius">{move || number::radius(radius())}</span>
             <span role="gridcell" class="source" title=source>{source}</span>
             <span role="gridcell" class="chars">{move || columns().map(|(chunk, i)| chars(chunk.chosen_chars[i]))}</span>
             <span role="gridcell" class="chars">
@@ -178,6 +211,14 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
                 {move || columns().map(|(chunk, i)| chunk.snippet[i].clone())}
             </span>
         </div>
+    }
+}
+
+/// `top` or `bottom`, whichever end is wanted. Tracked.
+pub fn end_name(state: State) -> &'static str {
+    match state.end() {
+        End::Top => "top",
+        End::Bottom => "bottom",
     }
 }
 

@@ -194,6 +194,12 @@ impl Browser {
         text
     }
 
+    /// The most memory that a tab has had resident so far, in bytes, its workers included; `None` where the system does
+    /// not tell (it has no `/proc`).
+    pub fn peak_tab_bytes(&self) -> Option<u64> {
+        descendants(self.driver.id()).into_iter().filter(|pid| is_tab(*pid)).filter_map(peak_bytes).max()
+    }
+
     /// Errors the page met: exceptions, console errors, resources that did not load.
     pub async fn errors(&self) -> Vec<String> {
         serde_json::from_value(self.evaluate("return window.watched.errors", vec![]).await).unwrap()
@@ -235,6 +241,36 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Processes that a process started, and those that they started.
+fn descendants(of: u32) -> Vec<u32> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; the parent comes second after it.
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parents.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut found = vec![of];
+    let mut i = 0;
+    while let Some(&parent) = found.get(i) {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        i += 1;
+    }
+    found
+}
+
+fn is_tab(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| String::from_utf8_lossy(&line).contains("--type=renderer"))
+}
+
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 fn chromedriver() -> (Child, u16) {

@@ -2,5 +2,6 @@
 //! Chromium to look at both.
 
 pub mod browser;
+pub mod page;
 pub mod site;
 pub mod static_study;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use whence_shared::direction::{DirectionMethod, direction};
+use whence_shared::index::query::Direction;
 use whence_shared::pair::{Message, Pair, Side};
 use whence_shared::rank;
 use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
@@ -15,6 +16,8 @@ use whence_shared::study::{
     BehaviorExample, BehaviorView, FORMAT, HealthView, LayerView, ModelView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK,
     RowChunk, ShardView, SourceView, StudyView, TextChunk,
 };
+
+mod index;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 
@@ -29,6 +32,8 @@ pub struct LayerPlan {
     pub dtype: StoreDtype,
     /// Rows per file.
     pub rows_per_shard: usize,
+    /// Whether it has an index; then its dimensions differ in energy as a model's do.
+    pub is_indexed: bool,
 }
 
 /// What to make.
@@ -45,7 +50,13 @@ pub struct Plan {
 impl Plan {
     /// A small study with what rankings stumble over: several files, a shorter last one, ties, zero rows, both types.
     pub fn small() -> Self {
-        let layer = |layer, d_model, dtype, rows_per_shard| LayerPlan { layer, d_model, dtype, rows_per_shard };
+        let layer = |layer, d_model, dtype, rows_per_shard| LayerPlan {
+            layer,
+            d_model,
+            dtype,
+            rows_per_shard,
+            is_indexed: false,
+        };
         Self {
             n_pairs: 5000,
             layers: vec![layer(1, 37, StoreDtype::F32, 1024), layer(2, 64, StoreDtype::F16, 777)],
@@ -55,8 +66,21 @@ impl Plan {
 
     /// `n_pairs` pairs with one layer of `d_model` wide f32 vectors.
     pub fn large(n_pairs: usize, d_model: usize) -> Self {
-        let layer = LayerPlan { layer: 2, d_model, dtype: StoreDtype::F32, rows_per_shard: 8192 };
+        let layer = LayerPlan { layer: 2, d_model, dtype: StoreDtype::F32, rows_per_shard: 8192, is_indexed: false };
         Self { n_pairs, layers: vec![layer], behaviors: vec!["flattery", "obeys-when-formatted"] }
+    }
+
+    /// The same with an index for every layer.
+    pub fn with_index(mut self) -> Self {
+        self.layers.iter_mut().for_each(|layer| layer.is_indexed = true);
+        self
+    }
+
+    /// A study with an index, large enough that the app uses it: three ranges of rows, the last one shorter.
+    pub fn indexed() -> Self {
+        let layer =
+            LayerPlan { layer: 2, d_model: 300, dtype: StoreDtype::F32, rows_per_shard: 5000, is_indexed: true };
+        Self { n_pairs: 18_000, layers: vec![layer], behaviors: vec!["flattery", "obeys-when-formatted"] }
     }
 }
 
@@ -78,6 +102,14 @@ pub struct NativeRanking {
     pub order: Vec<u32>,
 }
 
+impl NativeRanking {
+    /// Of exact scores.
+    pub fn of(scores: Vec<f64>) -> Self {
+        let order = rank::order64(&scores);
+        Self { scores: scores.into_iter().map(|score| score as f32).collect(), order }
+    }
+}
+
 impl StaticStudy {
     /// Makes the study in `folder`.
     ///
@@ -96,9 +128,13 @@ impl StaticStudy {
                 })
                 .collect();
             let (LayerPlan { layer: number, d_model, dtype, .. }, n_rows) = (*layer, plan.n_pairs);
-            study.view.layers.push(LayerView { layer: number, d_model, dtype, n_rows, shards });
+            study.view.layers.push(LayerView { layer: number, d_model, dtype, n_rows, shards, index: None });
             for (i, name) in plan.behaviors.iter().enumerate() {
                 study.write_behavior(name, i, layer);
+            }
+            if layer.is_indexed {
+                let index = index::write(&study, study.view.layers.last().expect("it was just added"));
+                study.view.layers.last_mut().expect("it was just added").index = Some(index);
             }
         }
         study.save_view();
@@ -119,25 +155,63 @@ impl StaticStudy {
         self.folder.join(name)
     }
 
-    /// The ranking, computed natively from the files by the functions that `whence rank` uses.
+    /// The ranking by a behavior's direction, computed natively from the files by the functions that `whence rank` uses.
     ///
     /// # Panics
     ///
-    /// Panics when a file is missing or broken.
+    /// Panics when the study has no such behavior or layer.
     pub fn native_ranking(&self, behavior: &str, layer: usize) -> NativeRanking {
-        let file = fs::read(self.path(&format!("behaviors/{behavior}/layer-{layer}.safetensors"))).unwrap();
-        let direction = Shard::parse(&file).unwrap().direction.unwrap();
-        let view = self.view.layers.iter().find(|view| view.layer == layer).unwrap();
+        NativeRanking::of(self.native_scores(layer, &[self.direction(behavior, layer)]))
+    }
+
+    /// Exact scores of all rows: of several directions, the largest.
+    ///
+    /// # Panics
+    ///
+    /// As [`StaticStudy::native_ranking`].
+    pub fn native_scores(&self, layer: usize, directions: &[Direction]) -> Vec<f64> {
+        let view = self.view.layers.iter().find(|view| view.layer == layer).expect("a layer of the study");
+        let mut row = vec![0.0; view.d_model];
         let mut scores = Vec::new();
         for shard in &view.shards {
             let bytes = fs::read(self.path(&shard.path)).unwrap();
-            scores.extend(rank::score_shard(&Shard::parse(&bytes).unwrap(), &direction));
+            let shard = Shard::parse(&bytes).unwrap();
+            scores.extend((0..shard.n_rows).map(|i| {
+                shard.read_row(i, &mut row);
+                let all = directions.iter().map(|direction| rank::exact_cosine(&direction.values, &row));
+                all.fold(f64::NEG_INFINITY, f64::max)
+            }));
         }
-        let order = rank::order(&scores);
-        NativeRanking { scores, order }
+        scores
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    /// A behavior's direction.
+    ///
+    /// # Panics
+    ///
+    /// As [`StaticStudy::native_ranking`].
+    pub fn direction(&self, behavior: &str, layer: usize) -> Direction {
+        let bytes = fs::read(self.path(&format!("behaviors/{behavior}/layer-{layer}.safetensors"))).unwrap();
+        Direction::exact(&Shard::parse(&bytes).unwrap().direction.unwrap())
+    }
+
+    /// A behavior's vectors.
+    ///
+    /// # Panics
+    ///
+    /// As [`StaticStudy::native_ranking`].
+    pub fn bank(&self, behavior: &str, layer: usize) -> Vec<Direction> {
+        let bytes = fs::read(self.path(&format!("behaviors/{behavior}/layer-{layer}.safetensors"))).unwrap();
+        let shard = Shard::parse(&bytes).unwrap();
+        shard.to_f32().chunks_exact(shard.d_model).map(Direction::exact).collect()
+    }
+
+    /// Writes a file.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -163,7 +237,7 @@ impl StaticStudy {
     }
 
     fn write_shard(&self, plan: &LayerPlan, first_row: usize, n_rows: usize) -> ShardView {
-        let values = vectors(first_row..first_row + n_rows, plan.d_model);
+        let values = vectors(first_row..first_row + n_rows, plan);
         let header = ShardHeader { layer: plan.layer, first_row, inputs: "made for tests".into() };
         let bytes = shard::write(&header, &values, plan.d_model, plan.dtype, None).unwrap();
         let path = format!("vectors/layer-{}/{first_row:08}.safetensors", plan.layer);
@@ -173,7 +247,7 @@ impl StaticStudy {
 
     fn write_behavior(&self, name: &str, index: usize, plan: &LayerPlan) {
         let rows = [3, 11, 19, 27].map(|row| row + index);
-        let values: Vec<f32> = rows.iter().flat_map(|&row| vectors(row..row + 1, plan.d_model)).collect();
+        let values: Vec<f32> = rows.iter().flat_map(|&row| vectors(row..row + 1, plan)).collect();
         let scenarios: Vec<String> = rows.iter().map(usize::to_string).collect();
         let direction = direction(DirectionMethod::Mean, &values, &scenarios, plan.d_model);
         let header = ShardHeader { layer: plan.layer, first_row: 0, inputs: "made for tests".into() };
@@ -231,11 +305,14 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         }),
         layers: Vec::new(),
         behaviors: plan.behaviors.iter().map(behavior).collect(),
+        gather: false,
     }
 }
 
-/// Row-major `[rows.len(), d_model]`. Every 97th row is zero, and rows 7 after a multiple of 50 equal the row before.
-fn vectors(rows: std::ops::Range<usize>, d_model: usize) -> Vec<f32> {
+/// Row-major `[rows.len(), plan.d_model]`. Every 97th row is zero, and rows 7 after a multiple of 50 equal the row before.
+fn vectors(rows: std::ops::Range<usize>, plan: &LayerPlan) -> Vec<f32> {
+    let d_model = plan.d_model;
+    let energy = |column: usize| if plan.is_indexed { 8.0 / (8.0 + column as f32) } else { 1.0 };
     let mut values = Vec::with_capacity(rows.len() * d_model);
     for row in rows {
         let row = if row % 50 == 7 { row - 1 } else { row };
@@ -249,7 +326,7 @@ fn vectors(rows: std::ops::Range<usize>, d_model: usize) -> Vec<f32> {
         values.extend((0..d_model).map(|column| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let noise = (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0;
-            noise + shared * if column % 3 == 0 { 1.0 } else { -0.5 }
+            (noise + shared * if column % 3 == 0 { 1.0 } else { -0.5 }) * energy(column)
         }));
     }
     values

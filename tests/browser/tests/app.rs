@@ -2,54 +2,14 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
+use whence_browser_tests::page::{ShownRanking, assert_no_errors, assert_same, query, ranking_of_page};
 use whence_browser_tests::site::Site;
-use whence_browser_tests::static_study::{LayerPlan, NativeRanking, Plan, StaticStudy, sha256};
+use whence_browser_tests::static_study::{LayerPlan, Plan, StaticStudy, sha256};
 use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 use whence_shared::study::LayerView;
-
-/// Reads the CSV that the app hands out. Ids may hold commas and quotes, so the fields are cut from both ends.
-fn parse_csv(csv: &str) -> (NativeRanking, Vec<String>) {
-    let mut lines = csv.lines();
-    assert_eq!(lines.next(), Some("rank,row,id,score"));
-    let mut order = Vec::new();
-    let mut by_row = Vec::new();
-    for (i, line) in lines.enumerate() {
-        let mut front = line.splitn(3, ',');
-        let rank: usize = front.next().unwrap().parse().unwrap();
-        assert_eq!(rank, i + 1);
-        let row: u32 = front.next().unwrap().parse().unwrap();
-        let (id, score) = front.next().unwrap().rsplit_once(',').unwrap();
-        order.push(row);
-        by_row.push((row, id.to_owned(), score.parse::<f32>().unwrap()));
-    }
-    by_row.sort_by_key(|(row, ..)| *row);
-    let scores = by_row.iter().map(|(.., score)| *score).collect();
-    (NativeRanking { scores, order }, by_row.into_iter().map(|(_, id, _)| id).collect())
-}
-
-async fn ranking_of_page(browser: &Browser, behavior: &str, layer: usize) -> (NativeRanking, Vec<String>) {
-    browser.find(&format!("body[data-state='ranked'][data-ranked='{behavior}/layer-{layer}']")).await;
-    browser.find("#download:enabled").await.click().await.unwrap();
-    parse_csv(&browser.downloaded(&format!("{behavior}-layer-{layer}.csv")).await)
-}
-
-fn assert_same(got: &NativeRanking, expected: &NativeRanking, what: &str) {
-    assert_eq!(got.order, expected.order, "{what}: order");
-    let bits = |scores: &[f32]| scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&got.scores), bits(&expected.scores), "{what}: score bits");
-}
-
-async fn assert_no_errors(browser: &Browser) {
-    let errors = browser.errors().await;
-    assert!(errors.is_empty(), "the page met errors: {errors:?}");
-}
-
-async fn query(browser: &Browser, key: &str) -> Value {
-    browser.evaluate("return new URLSearchParams(location.search).get(arguments[0])", vec![json!(key)]).await
-}
 
 #[tokio::test]
 async fn the_ranking_in_the_browser_is_the_native_one_bit_for_bit() {
@@ -58,7 +18,8 @@ async fn the_ranking_in_the_browser_is_the_native_one_bit_for_bit() {
     for behavior in ["flattery", "obeys-when-formatted"] {
         for layer in [1, 2] {
             browser.open(&site.address(&format!("?behavior={behavior}&layer={layer}")), "ranked").await;
-            let (got, ids) = ranking_of_page(&browser, behavior, layer).await;
+            let ShownRanking { ranking: got, ids, radii } = ranking_of_page(&browser, behavior, layer).await;
+            assert!(radii.iter().all(|radius| *radius == 0.0), "every score is exact");
             let expected = study.native_ranking(behavior, layer);
             assert_same(&got, &expected, &format!("{behavior}, layer {layer}"));
             assert_eq!(ids[1], "pair-1");
@@ -76,14 +37,14 @@ async fn another_behavior_is_ranked_without_a_download_and_another_layer_with_on
     let (site, study) = Site::with_study(&Plan::small());
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?behavior=flattery&layer=1"), "ranked").await;
-    browser.wait_for_text("#status", "SHA-256 verified").await;
+    browser.wait_for_text("#status", "from all 5,000 vectors").await;
     browser.find("#behavior option[value='obeys-when-formatted']").await.click().await.unwrap();
-    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 1).await;
-    assert_same(&got, &study.native_ranking("obeys-when-formatted", 1), "after the switch");
+    let got = ranking_of_page(&browser, "obeys-when-formatted", 1).await;
+    assert_same(&got.ranking, &study.native_ranking("obeys-when-formatted", 1), "after the switch");
     browser.wait_for_text("#status", "from memory").await;
     browser.find("#layer option[value='2']").await.click().await.unwrap();
-    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
-    assert_same(&got, &study.native_ranking("obeys-when-formatted", 2), "after another layer");
+    let got = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
+    assert_same(&got.ranking, &study.native_ranking("obeys-when-formatted", 2), "after another layer");
     browser.wait_for_text("#status", "downloaded").await;
     assert_eq!(query(&browser, "behavior").await, json!("obeys-when-formatted"));
     assert_eq!(query(&browser, "layer").await, json!("2"));
@@ -103,8 +64,8 @@ async fn quick_changes_of_mind_end_with_the_last_choice() {
         };
         choose('layer', '2'); choose('behavior', 'obeys-when-formatted'); choose('layer', '1'); choose('layer', '2');";
     browser.evaluate(script, vec![]).await;
-    let (got, _) = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
-    assert_same(&got, &study.native_ranking("obeys-when-formatted", 2), "the last choice");
+    let got = ranking_of_page(&browser, "obeys-when-formatted", 2).await;
+    assert_same(&got.ranking, &study.native_ranking("obeys-when-formatted", 2), "the last choice");
     assert_no_errors(&browser).await;
 }
 
@@ -338,17 +299,17 @@ async fn a_failure_that_was_mended_is_tried_again_on_request() {
     browser.open(&site.address("?behavior=flattery&layer=1"), "failed").await;
     fs::write(&path, bytes).unwrap();
     browser.find(".notice button").await.click().await.unwrap();
-    let (got, _) = ranking_of_page(&browser, "flattery", 1).await;
-    assert_same(&got, &study.native_ranking("flattery", 1), "after mending");
+    let got = ranking_of_page(&browser, "flattery", 1).await;
+    assert_same(&got.ranking, &study.native_ranking("flattery", 1), "after mending");
 }
 
 #[tokio::test]
 async fn one_row_is_a_ranking_too() {
-    let layer = LayerPlan { layer: 0, d_model: 1, dtype: StoreDtype::F32, rows_per_shard: 10 };
+    let layer = LayerPlan { layer: 0, d_model: 1, dtype: StoreDtype::F32, rows_per_shard: 10, is_indexed: false };
     let (site, _) = Site::with_study(&Plan { n_pairs: 1, layers: vec![layer], behaviors: vec!["flattery"] });
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?row=0"), "ranked").await;
-    browser.wait_for_text("#status", "Ranked 1 pair").await;
+    browser.wait_for_text("#status", "Top 1 exact").await;
     browser.wait_for_text("#reading", "pair-0").await;
     assert_no_errors(&browser).await;
 }

@@ -106,7 +106,8 @@ async fn the_page_ranks_as_whence_rank_did_row_for_row() {
             .lines()
             .skip(1)
             .map(|line| {
-                let [rank, row, id, score] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
+                let [rank, row, id, score, radius] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
+                assert_eq!(radius, "0", "a small layer is read whole");
                 let score: f32 = score.parse().unwrap();
                 (rank.parse().unwrap(), row.parse().unwrap(), id.to_owned(), score.to_bits())
             })

@@ -1,0 +1,68 @@
+//! Ranking, off the page's thread: one coordinator, and scorers that each own some of the rows.
+//!
+//! ```text
+//! page ── protocol ──► coordinator: opens a query, decides what to read next, merges, reports
+//!                        │  calls ──► scorers 1..N: read files of their rows, verify, score on arrival
+//!                        └─ rows: reads chosen rows' own vectors, which decide what the index leaves open
+//! ```
+//!
+//! Every file comes through [`files`]: from memory, the browser's store or the server, and is used only when its hash
+//! is right. Scores, bounds and the selection are computed by `whence_shared`, the functions that the command line
+//! uses, so the result is the same; here is only who reads what when.
+
+pub mod calls;
+pub mod coordinator;
+pub mod files;
+pub mod link;
+pub mod opening;
+pub mod rows;
+pub mod scorer;
+pub mod session;
+
+use js_sys::{Array, Reflect};
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+use web_sys::{DedicatedWorkerGlobalScope, Performance};
+
+/// The name under which the coordinator starts scorers.
+pub const SCORER: &str = "whence scorer";
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(thread_local_v2, js_name = performance)]
+    static PERFORMANCE: Performance;
+}
+
+fn now_ms() -> f64 {
+    PERFORMANCE.with(Performance::now)
+}
+
+/// Serves until the page goes away, as a scorer or as the coordinator, whichever the worker's name says.
+///
+/// # Panics
+///
+/// Panics when called in the page rather than in a worker.
+pub fn serve() {
+    let scope: DedicatedWorkerGlobalScope = js_sys::global().dyn_into().expect("runs in a worker");
+    if scope.name() == SCORER {
+        scorer::serve(&scope);
+    } else {
+        coordinator::serve(&scope);
+    }
+}
+
+/// The message of some JSON and arrays, and the list of buffers to transfer with it.
+fn message(head: &impl Serialize, arrays: &[JsValue]) -> (Array, Array) {
+    let json = serde_json::to_string(head).expect("messages serialise");
+    let (message, transfer) = (Array::of1(&json.into()), Array::new());
+    for array in arrays {
+        message.push(array);
+        transfer.push(&Reflect::get(array, &"buffer".into()).unwrap_or_default());
+    }
+    (message, transfer)
+}
+
+fn post(scope: &DedicatedWorkerGlobalScope, head: &impl Serialize, arrays: &[JsValue]) {
+    let (message, transfer) = message(head, arrays);
+    scope.post_message_with_transfer(&message, &transfer).expect("messages hold nothing but plain data");
+}
