@@ -11,11 +11,13 @@
 
 pub mod attribute;
 pub mod behavior;
+pub mod convert;
 pub mod data;
 pub mod device;
 pub mod extract;
 pub mod files;
 pub mod hashes;
+pub mod index;
 pub mod inspect;
 pub mod memory;
 pub mod model;

@@ -11,6 +11,10 @@
 //! vectors/logps/manifest.json                  the files of log-probabilities, once all are there
 //! vectors/logps/00000000.parquet               log-probabilities of that range's responses (`extract --logps`)
 //! vectors/parts/1-of-3.json                    hashes of a finished part's files (`extract --part 1/3`), until merged
+//! index/layer-20/manifest.json                 what the layer's index consists of, once all is there
+//! index/layer-20/rotation.safetensors          the basis that the index is in
+//! index/layer-20/block-0/00000000.safetensors  a block of dimensions of a fixed row range, named by first row
+//! index/layer-20/behaviors/NAME.safetensors    behavior vectors and direction in that basis
 //! behaviors/NAME/pairs.jsonl                   prompt, r0, r1, scenario as given
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
@@ -104,6 +108,31 @@ impl Study {
         self.layer(layer).join("manifest.json")
     }
 
+    /// `index/`.
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// `index/layer-L/`.
+    pub fn index_layer(&self, layer: usize) -> PathBuf {
+        self.index().join(format!("layer-{layer}"))
+    }
+
+    /// `index/layer-L/manifest.json`, a [`whence_shared::index::manifest::IndexManifest`].
+    pub fn index_manifest(&self, layer: usize) -> PathBuf {
+        self.index_layer(layer).join("manifest.json")
+    }
+
+    /// `index/layer-L/rotation.safetensors`, a [`crate::index::Rotation`].
+    pub fn index_rotation(&self, layer: usize) -> PathBuf {
+        self.index_layer(layer).join("rotation.safetensors")
+    }
+
+    /// `index/layer-L/behaviors/NAME.safetensors`.
+    pub fn index_behavior(&self, layer: usize, name: &str) -> PathBuf {
+        self.index_layer(layer).join("behaviors").join(format!("{name}.safetensors"))
+    }
+
     /// `behaviors/`.
     pub fn behaviors(&self) -> PathBuf {
         self.root.join("behaviors")
@@ -177,4 +206,12 @@ pub fn inputs_hash(parts: &[&str]) -> String {
         bytes.extend_from_slice(part.as_bytes());
     }
     files::sha256(&bytes)
+}
+
+/// Layers as a message lists them: `1, 2, 3` or `none`.
+pub fn numbers(layers: &[usize]) -> String {
+    match layers {
+        [] => "none".into(),
+        layers => layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    }
 }

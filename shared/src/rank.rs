@@ -35,16 +35,51 @@ pub fn score_shard(shard: &Shard, direction: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// Cosine in f64.
+/// Running sums of [`exact_cosine`], one per lane.
+const LANES: usize = 8;
+
+/// Cosine of a direction and a stored row, in [−1, 1], in f64: products of f32 numbers are exact in it, and sums of 2¹⁶ of
+/// them are right to 1e-12. 0 when either is zero. Rankings are ordered by this number.
+///
+/// Sums run in eight lanes that are folded pairwise: the same bits on every machine.
+///
+/// # Panics
+///
+/// Panics when the lengths differ.
 pub fn exact_cosine(direction: &[f64], row: &[f32]) -> f64 {
-    let (mut dot, mut aa, mut bb) = (0f64, 0f64, 0f64);
-    for (a, b) in direction.iter().zip(row) {
-        let b = f64::from(*b);
-        dot += a * b;
-        aa += a * a;
-        bb += b * b;
+    assert_eq!(direction.len(), row.len(), "cosine of vectors of different length");
+    let (mut products, mut squares_a, mut squares_b) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
+    let (a_chunks, a_rest) = direction.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = row.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            let b = f64::from(b[lane]);
+            products[lane] += a[lane] * b;
+            squares_a[lane] += a[lane] * a[lane];
+            squares_b[lane] += b * b;
+        }
     }
-    if aa == 0.0 || bb == 0.0 { 0.0 } else { (dot / bb.sqrt() / aa.sqrt()).clamp(-1.0, 1.0) }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        let b = f64::from(*b);
+        products[lane] += a * b;
+        squares_a[lane] += a * a;
+        squares_b[lane] += b * b;
+    }
+    let fold = |mut sums: [f64; LANES]| {
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                sums[lane] += sums[lane + width];
+            }
+            width /= 2;
+        }
+        sums[0]
+    };
+    let (norm_a, norm_b) = (fold(squares_a).sqrt(), fold(squares_b).sqrt());
+    if norm_a == 0.0 || norm_b == 0.0 {
+        return 0.0;
+    }
+    (fold(products) / norm_b / norm_a).clamp(-1.0, 1.0)
 }
 
 /// Rows ordered from the highest score to the lowest; equal scores by row number. `scores[i]` belongs to row `i`.

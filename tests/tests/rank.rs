@@ -7,8 +7,7 @@ use whence_backend::attribute::table::{self, Labels};
 use whence_backend::attribute::{RankError, RankOptions, Ranking, Truth, rank};
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
-use whence_shared::dot::norm;
-use whence_shared::rank::cosine;
+use whence_shared::rank::exact_cosine;
 use whence_tests::made_study::{self, BEHAVIOR, LAYERS};
 
 fn options(layers: &[usize]) -> RankOptions {
@@ -26,9 +25,9 @@ fn a_ranking_is_the_cosines_in_order_with_ties_by_row() {
     let rankings = ranked(&study, &[]).unwrap();
     assert_eq!(rankings.iter().map(|ranking| ranking.layer).collect::<Vec<_>>(), LAYERS);
     for ranking in &rankings {
-        let direction = made_study::direction(ranking.layer);
+        let direction: Vec<f64> = made_study::direction(ranking.layer).into_iter().map(f64::from).collect();
         for (row, score) in ranking.scores.iter().enumerate() {
-            let expected = cosine(&direction, norm(&direction), &made_study::vector(ranking.layer, row));
+            let expected = exact_cosine(&direction, &made_study::vector(ranking.layer, row)) as f32;
             if ranking.layer == 1 {
                 assert_eq!(score.to_bits(), expected.to_bits(), "f32 is exact: row {row}");
             } else {

@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use serde_json::from_slice;
 use tempfile::{TempDir, tempdir};
+use whence_backend::files;
+use whence_backend::index::{IndexOptions, index};
+use whence_backend::progress::silent;
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
+use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_tests::made_study;
 
@@ -82,10 +86,21 @@ impl Site {
 
     /// One request on a connection of its own, its path sent to the letter.
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, path, headers, "")
+    }
+
+    fn post(&self, path: &str, body: &str) -> Answer {
+        let length = body.len().to_string();
+        let headers =
+            [("host", "localhost"), ("content-type", "application/json"), ("content-length", length.as_str())];
+        self.send("POST", path, &headers, body)
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(stream, "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n{body}").unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
@@ -175,6 +190,94 @@ fn vector_files_come_whole_in_ranges_or_not_again() {
     assert_eq!((site.get(&missing).status, site.get("/data/vectors/layer-9/manifest.json").status), (404, 404));
     let behavior = site.get(&format!("/data/behaviors/{}/layer-1.safetensors", made_study::BEHAVIOR));
     assert_eq!(behavior.body, fs::read(site.study.behavior_vectors(made_study::BEHAVIOR, 1)).unwrap());
+}
+
+#[test]
+fn the_index_is_shown_where_it_is_of_the_vectors_and_served_in_ranges() {
+    let site = Site::start();
+    let view = || -> StudyView { from_slice(site.get("/data/study.json").json()).unwrap() };
+    assert!(view().gather && view().layers.iter().all(|layer| layer.index.is_none()));
+    let layer = made_study::LAYERS[1];
+    index(&site.study, &IndexOptions { layers: vec![layer], verify: false }, &silent).unwrap();
+    let shown = view();
+    assert!(shown.layers[0].index.is_none());
+    let index = shown.layers[1].index.as_ref().unwrap();
+    let json = site.get(&format!("/data/{}", index.path));
+    assert_eq!((json.status, files::sha256(&json.body)), (200, index.sha256.clone()));
+    let manifest = IndexManifest::parse(&json.body).unwrap();
+    let listed: Vec<&FileView> = manifest.blocks.iter().flat_map(|block| &block.files).collect();
+    assert_eq!(listed.iter().map(|file| file.n_bytes).sum::<u64>(), index.n_bytes);
+    for file in &listed {
+        let whole = site.get_with(&format!("/data/{}", file.path), ("accept-encoding", "gzip"));
+        assert_eq!((whole.status, whole.header("content-encoding"), whole.header("accept-ranges")), (200, "", "bytes"));
+        assert_eq!((whole.body.len() as u64, files::sha256(&whole.body)), (file.n_bytes, file.sha256.clone()));
+        assert_eq!(whole.header("cache-control"), "no-cache");
+        let part = site.get_with(&format!("/data/{}", file.path), ("range", "bytes=9-20"));
+        assert_eq!((part.status, part.body.as_slice()), (206, &whole.body[9..21]));
+        let again = site.get_with(&format!("/data/{}", file.path), ("if-none-match", whole.header("etag")));
+        assert_eq!((again.status, again.body.len()), (304, 0));
+    }
+    let behavior = site.get(&format!("/data/index/layer-{layer}/behaviors/{}.safetensors", made_study::BEHAVIOR));
+    assert_eq!((behavior.status, site.get("/data/index/../study.toml").status), (200, 404));
+    // The vectors are replaced: the index is of others now.
+    let path = site.study.layer_manifest(layer);
+    let changed = fs::read_to_string(&path).unwrap().replacen("\"sha256\":\"", "\"sha256\":\"0", 1);
+    fs::write(&path, changed).unwrap();
+    assert!(view().layers[1].index.is_none());
+}
+
+#[test]
+fn rows_are_gathered_in_the_order_asked_for() {
+    let site = Site::start();
+    for (layer, n_bytes) in [(1, 4), (2, 2)] {
+        let path = format!("/data/gather/layer-{layer}");
+        let whole = whence_tests::vectors::files(&site.study.layer(layer));
+        let stored: Vec<u8> = whole
+            .values()
+            .filter(|file| !file.starts_with(b"{"))
+            .flat_map(|file| {
+                let header_len = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+                file[8 + header_len..].to_vec()
+            })
+            .collect();
+        let width = made_study::D_MODEL * n_bytes;
+        let row = |row: usize| &stored[row * width..(row + 1) * width];
+        let rows = [4199, 0, 70, 69, 0, 2000, 4199];
+        let answer = site.post(&path, &format!("{{\"rows\": {rows:?}}}"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/octet-stream"));
+        assert_eq!((answer.header("content-encoding"), answer.header("x-content-type-options")), ("", "nosniff"));
+        assert_eq!(answer.body, rows.map(row).concat());
+        assert_eq!(site.post(&path, "{\"rows\": []}").body, b"");
+    }
+    let many = format!("{{\"rows\": [{}0]}}", "0,".repeat(65_535));
+    assert_eq!(site.post("/data/gather/layer-1", &many).status, 200);
+    let path = "/data/gather/layer-1";
+    for (path, body, status, said) in [
+        (path, format!("{{\"rows\": [0,{}0]}}", "0,".repeat(65_535)).as_str(), 413, "at most 65536"),
+        (path, "{\"rows\": [1, 4200]}", 400, "row 4200: expected a number below 4200"),
+        (path, "{\"rows\": [18446744073709551615]}", 400, "row 18446744073709551615"),
+        (path, "{\"rows\": [-1]}", 400, "expected {\"rows\""),
+        (path, "{\"rows\": [1.5]}", 400, "expected {\"rows\""),
+        (path, "{}", 400, "rows"),
+        (path, "nonsense", 400, "rows"),
+        (path, "{\"rows\": [1], \"vectors_sha256\": \"of others\"}", 409, "load the study again"),
+        ("/data/gather/layer-9", "{\"rows\": [1]}", 404, "expected layer-L with L one of 1, 2"),
+        ("/data/gather/layer-x", "{\"rows\": [1]}", 404, "layer-x"),
+    ] {
+        let answer = site.post(path, body);
+        assert_eq!(answer.status, status, "{path}: {}", answer.error());
+        assert!(answer.error().contains(said), "{path}: {}", answer.error());
+    }
+    assert_eq!(site.get(path).status, 405);
+    let text = [("host", "localhost"), ("content-type", "text/plain"), ("content-length", "13")];
+    assert_eq!(site.send("POST", path, &text, "{\"rows\": [1]}").status, 415, "no page of another site can ask");
+    let elsewhere = [("host", "evil.example"), ("content-type", "application/json"), ("content-length", "13")];
+    assert_eq!(site.send("POST", path, &elsewhere, "{\"rows\": [1]}").status, 421);
+
+    fs::remove_file(site.study.layer(1).join("00000070.safetensors")).unwrap();
+    let broken = site.post(path, "{\"rows\": [71]}");
+    assert!(broken.status == 500 && !broken.error().contains("00000070"), "{}", broken.error());
+    assert_eq!(site.post(path, "{\"rows\": [1]}").status, 200, "other files still answer");
 }
 
 #[test]

@@ -38,6 +38,19 @@ pub fn scale(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("scale", "time, bytes and peak memory of a study of full size", &mut bench, remedy).map(drop)
 }
 
+/// The index at the size of the real thing, beside FAISS and NumPy.
+///
+/// # Errors
+///
+/// Fails when the index cannot be made or read.
+pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_index").to_string_lossy());
+    bench.args(options).env("WHENCE_BIN", place.whence());
+    let remedy = "read the error above; --folder DIR chooses another disk";
+    step::run("index", "build time, bytes until certified, queries per second", &mut bench, remedy).map(drop)
+}
+
 /// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.
 ///
 /// # Errors

@@ -28,7 +28,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
   bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
-                                 (about 14 GB of disk)";
+                                 (about 14 GB of disk)
+  bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy";
 
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
@@ -44,6 +45,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
+        ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

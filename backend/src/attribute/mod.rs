@@ -1,24 +1,29 @@
 //! Attribution: which pairs push hardest toward a behavior. The last verb before a reader looks.
 //!
 //! [`probe`] scores every pair by the cosine of its vector with the behavior's direction and orders them; [`table`]
-//! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known.
+//! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known. [`mod@query`]
+//! finds the first few along any direction that an [`expression`] states, through the index.
 
+pub mod expression;
 pub mod probe;
+pub mod query;
 pub mod table;
 pub mod truth;
 
 pub use probe::{RankOptions, Ranking, rank};
+pub use query::{Queried, QueryOptions, query};
 pub use table::RankedRow;
 pub use truth::Truth;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
-use whence_shared::shard::ShardError;
 
+use crate::convert::ArrayError;
 use crate::data::pairs::PairFileError;
-use crate::extract::ExtractError;
+use crate::extract::{ExtractError, VectorFileError};
 use crate::files::FileError;
+use crate::index::IndexError;
 
 /// What stops a ranking.
 #[derive(Debug, Error)]
@@ -32,8 +37,22 @@ pub enum RankError {
     /// The study's vectors are absent or not readable.
     #[error(transparent)]
     Vectors(#[from] ExtractError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A file with a direction cannot be read.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    /// A direction that cannot be understood or has no meaning.
+    #[error("{expression:?}: {reason}")]
+    Expression {
+        /// As it was given.
+        expression: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no such behavior.
-    #[error("no behavior {name:?} in {}: {}", study.display(), known(known_names))]
+    #[error("no behavior {name:?} in {}: {}", study.display(), known(name, known_names))]
     UnknownBehavior {
         /// The name asked for.
         name: String,
@@ -45,7 +64,7 @@ pub enum RankError {
     /// A layer without complete pair vectors.
     #[error(
         "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
-        study.display(), numbers(complete)
+        study.display(), crate::study::numbers(complete)
     )]
     LayerIncomplete {
         /// The layer asked for.
@@ -82,32 +101,10 @@ pub enum RankError {
         /// What is there.
         got: String,
     },
-    /// A file that is no vector file.
-    #[error("{}: {source}; {remedy}", path.display())]
-    Shard {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: ShardError,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// A vector file, manifest or behavior file that does not fit the others.
-    #[error("{}: {what}: expected {expected}, got {got}; {remedy}", path.display())]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// What differs.
-        what: &'static str,
-        /// What the rest of the study says.
-        expected: String,
-        /// What the file says.
-        got: String,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// A manifest, ranking or truth file that cannot be understood.
+    /// A vector or behavior file that is missing, damaged or does not fit the rest.
+    #[error(transparent)]
+    VectorFile(#[from] VectorFileError),
+    /// A ranking or truth file that cannot be understood.
     #[error("{}: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -117,16 +114,13 @@ pub enum RankError {
     },
 }
 
-fn known(names: &[String]) -> String {
+fn known(name: &str, names: &[String]) -> String {
+    let similar = expression::similar(name, names);
     match names {
         [] => "it has none yet: run `whence behavior` first".into(),
+        _ if !similar.is_empty() => {
+            format!("did you mean {}? expected one of {}", similar.join(" or "), names.join(", "))
+        }
         names => format!("expected one of {}", names.join(", ")),
-    }
-}
-
-fn numbers(layers: &[usize]) -> String {
-    match layers {
-        [] => "none".into(),
-        layers => layers.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -24,6 +24,7 @@ use crate::data::tokens::TextEncoder;
 use crate::device::Device;
 use crate::extract::{ExtractError, Remark, VectorsManifest, manifest};
 use crate::files::{self, FileError};
+use crate::index::{self, IndexError};
 use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
 use crate::study::Study;
@@ -72,6 +73,9 @@ pub enum BehaviorError {
         /// Name and hash given.
         asked: String,
     },
+    /// The behavior is stored, but not in the basis of the study's index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// All behavior vectors cancel or are zero.
     #[error("layer {layer}: the direction is zero: r0 and r1 are the same in every pair of {path}", path = path.display())]
     NoDirection {
@@ -243,6 +247,7 @@ pub fn define(
         examples: kept.iter().take(N_EXAMPLES).map(|&i| example(&given[i])).collect(),
     };
     store(study, &view, kept.iter().map(|&i| &given[i]), &shards)?;
+    index::behaviors::refresh(study)?;
     Ok(Defined { view, remarks: block.remarks, direction_norms })
 }
 

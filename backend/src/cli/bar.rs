@@ -47,4 +47,11 @@ impl Bars {
             bar.finish_and_clear();
         }
     }
+
+    /// Takes a bar that was left unfinished away.
+    pub fn clear(&self) {
+        if let Some((_, bar)) = self.current.lock().expect("drawing does not panic").take() {
+            bar.finish_and_clear();
+        }
+    }
 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use whence_backend::device::Device;
 use whence_backend::extract::{ExtractOptions, Extracted, Part, Pooling, extract};
+use whence_backend::index::IndexOptions;
 use whence_backend::study::Study;
 use whence_shared::shard::StoreDtype;
 
 use super::bar::Bars;
+use super::index;
 use super::model;
 use super::reading::{self, Reading};
 
@@ -49,6 +51,9 @@ pub struct Args {
     /// Discard vectors that were made in another way
     #[arg(long)]
     replace: bool,
+    /// Leave the index out; `whence index` makes it later
+    #[arg(long)]
+    no_index: bool,
 }
 
 /// Layers as typed; empty means all.
@@ -125,6 +130,9 @@ impl Args {
             println!("the device had room for {n} tokens in a batch: --batch-tokens {n} starts there");
         }
         print_done(&study, &done);
+        if done.part.is_none() && !self.no_index {
+            index::run(&study, &IndexOptions { layers: done.layers, verify: false }, &bars)?;
+        }
         Ok(())
     }
 }
@@ -173,7 +181,7 @@ fn print_done(study: &Study, done: &Extracted) {
         );
     }
     println!(
-        "next: when every part is complete, bring them together with `whence merge --study {} OTHER_PART_STUDY...`",
+        "next: when every part is complete, bring them together with `whence merge --study {} OTHER_PART_STUDY...`, then\n      make the index with `whence index`",
         study.root().display()
     );
 }

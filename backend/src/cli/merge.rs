@@ -33,6 +33,7 @@ impl Args {
         );
         let complete: Vec<String> = merged.complete.iter().map(ToString::to_string).collect();
         println!("{} pairs complete in {}: {}", merged.n_pairs, study.vectors().display(), complete.join(", "));
+        println!("next: `whence index --study {}` makes the index", study.root().display());
         Ok(())
     }
 }

@@ -4,10 +4,12 @@ mod bar;
 mod behavior;
 mod extract;
 mod import;
+mod index;
 mod inspect;
 mod merge;
 mod model;
 mod organism;
+mod query;
 mod rank;
 mod reading;
 mod rollouts;
@@ -29,6 +31,8 @@ enum Verb {
     Import(import::Args),
     /// Compute activation-difference vectors of every pair
     Extract(extract::Args),
+    /// Make the browsable index of pair vectors: rotated, in int8, with bounds
+    Index(index::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
@@ -37,6 +41,8 @@ enum Verb {
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
+    /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
+    Query(query::Args),
     /// Serve a study and the app on this machine
     Serve(serve::Args),
     /// Say what a model folder, a study or a vector file is, and what is missing in it
@@ -55,10 +61,12 @@ impl Cli {
         match self.verb {
             Verb::Import(args) => args.run(),
             Verb::Extract(args) => args.run(),
+            Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
+            Verb::Query(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Organism(args) => args.run(),

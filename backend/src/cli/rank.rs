@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use whence_backend::attribute::probe::layers_to_rank;
 use whence_backend::attribute::table::{self, Labels};
-use whence_backend::attribute::{RankOptions, Ranking, Truth, rank};
+use whence_backend::attribute::{QueryOptions, RankOptions, Ranking, Truth, query, rank};
 use whence_backend::study::Study;
 use whence_shared::pair::one_line;
 use whence_shared::quality::Quality;
 use whence_shared::rank::Histogram;
 
 use super::bar::Bars;
+use super::query as query_verb;
 
 /// Bins of the histogram when one layer is shown, and when several are.
 const N_BINS: [usize; 2] = [24, 12];
@@ -34,6 +36,9 @@ pub struct Args {
     layer: Option<usize>,
     /// Rows to print per layer [default: 20 for one layer, 5 for several]
     #[arg(long)]
+    show: Option<usize>,
+    /// Only find and print the first K, mostly by the index: fast, and no file is written
+    #[arg(long, value_name = "K", conflicts_with_all = ["show", "k", "truth", "verify"])]
     top: Option<usize>,
     /// How many top pairs the shares of sources and kinds are counted over, and quality is measured at
     /// [default: 100, or the number of culprits with --truth]
@@ -51,13 +56,16 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
+        if let Some(k) = self.top {
+            return top(&study, &self.behavior, self.layer, k);
+        }
         let options =
             RankOptions { behavior: self.behavior, layers: self.layer.into_iter().collect(), verify: self.verify };
         let bars = Bars::default();
         let rankings = rank(&study, &options, &|update| bars.show(update))?;
         let labels = Labels::read(&study)?;
         let truth = self.truth.as_deref().map(|path| Truth::read(path, &labels.ids)).transpose()?;
-        let n_top = self.top.unwrap_or(if rankings.len() == 1 { 20 } else { 5 });
+        let n_top = self.show.unwrap_or(if rankings.len() == 1 { 20 } else { 5 });
         let k = self.k.or(truth.as_ref().map(Truth::n_culprits)).unwrap_or(100).min(labels.ids.len());
         for ranking in &rankings {
             let path = table::store(&study, ranking, &labels)?;
@@ -72,6 +80,18 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// The first `k` per layer, without ranking the rest.
+fn top(study: &Study, behavior: &str, layer: Option<usize>, k: usize) -> anyhow::Result<()> {
+    let bars = Bars::default();
+    for layer in layers_to_rank(study, behavior, layer.as_slice())? {
+        let options = QueryOptions { layer, expression: behavior.to_owned(), k, ..QueryOptions::default() };
+        let queried = query(study, &options, &|update| bars.show(update))?;
+        bars.clear();
+        query_verb::print(&queried);
+    }
+    Ok(())
 }
 
 fn print_top(ranking: &Ranking, labels: &Labels, n_top: usize) {

@@ -27,8 +27,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -223,6 +223,44 @@ impl PairFile {
     /// All pairs in row order, one row group in memory at a time.
     pub fn iter(&self) -> PairIter<'_> {
         PairIter { file: self, next_group: 0, pairs: VecDeque::new() }
+    }
+
+    /// Ids of all pairs, in row order. Reads nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When the file is damaged.
+    pub fn ids(&self) -> Result<Vec<String>, PairFileError> {
+        self.texts("id")
+    }
+
+    /// Sources of all pairs, in row order. Reads nothing else.
+    ///
+    /// # Errors
+    ///
+    /// When the file is damaged.
+    pub fn sources(&self) -> Result<Vec<String>, PairFileError> {
+        self.texts("source")
+    }
+
+    fn texts(&self, name: &'static str) -> Result<Vec<String>, PairFileError> {
+        let parquet = |source| PairFileError::Parquet { path: self.path.clone(), source };
+        let column = ProjectionMask::columns(self.metadata.metadata().file_metadata().schema_descr(), [name]);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
+            .with_projection(column)
+            .with_batch_size(ROWS_PER_GROUP)
+            .build()
+            .map_err(parquet)?;
+        let mut texts = Vec::with_capacity(self.len());
+        for batch in reader {
+            let batch = batch.map_err(|error| parquet(arrow_as_parquet(error)))?;
+            let column: &StringArray = batch.column(0).as_string();
+            if let Some(i) = (0..column.len()).find(|&i| column.is_null(i)) {
+                return Err(PairFileError::Null { path: self.path.clone(), row: texts.len() + i, column: name });
+            }
+            texts.extend((0..column.len()).map(|i| column.value(i).to_owned()));
+        }
+        Ok(texts)
     }
 
     fn append_pairs(&self, batch: &RecordBatch, first_row: usize, pairs: &mut Vec<Pair>) -> Result<(), PairFileError> {

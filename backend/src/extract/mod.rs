@@ -5,9 +5,12 @@
 //! computes and writes at once, [`range`] knows the files of a range (with [`remarks`] and [`logps`]), [`manifest`]
 //! records what the vectors were made from and refuses to mix. [`part`] is one machine's share and [`mod@merge`] puts shares
 //! together. What computes is a [`source::BlockSource`]: [`differ`] with a model, within a device's [`budget`].
+//! [`layer_files`] and [`behavior_file`] are how later verbs read what was stored.
 
+pub mod behavior_file;
 pub mod budget;
 pub mod differ;
+pub mod layer_files;
 pub mod logps;
 pub mod manifest;
 pub mod merge;
@@ -20,8 +23,10 @@ pub mod remarks;
 pub mod source;
 pub mod verb;
 
+pub use behavior_file::BehaviorFile;
 pub use budget::Budget;
 pub use differ::{Block, Differ, EncodedPairs, PairLogps, Remark};
+pub use layer_files::{LayerFiles, VectorFileError};
 pub use manifest::VectorsManifest;
 pub use merge::{MergeError, Merged, merge};
 pub use part::Part;

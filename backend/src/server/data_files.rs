@@ -1,4 +1,4 @@
-//! `/data/vectors/…` and `/data/behaviors/…`: the study's vector files and manifests as they lie on disk, in ranges if
+//! `/data/vectors/…`, `/data/index/…` and `/data/behaviors/…`: the study's vector files, indexes and manifests as they lie on disk, in ranges if
 //! asked, with ETags.
 
 use std::path::PathBuf;
@@ -19,6 +19,15 @@ pub async fn vectors(
     request: Request,
 ) -> Result<Response, RequestError> {
     serve(state.study.vectors(), "vectors", &path, request).await
+}
+
+/// Answers `/data/index/…`.
+pub async fn index(
+    Extract(state): Extract<State>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, RequestError> {
+    serve(state.study.index(), "index", &path, request).await
 }
 
 /// Answers `/data/behaviors/…`.

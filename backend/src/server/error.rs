@@ -28,6 +28,18 @@ pub enum RequestError {
     /// A host name that is not this machine's.
     #[error("this server answers only under localhost and its own addresses")]
     Host,
+    /// A body that is not JSON.
+    #[error("expected a body of type application/json")]
+    NotJson,
+    /// A body that asks for what cannot be.
+    #[error("{0}")]
+    Malformed(String),
+    /// A body that asks for too much at once.
+    #[error("{0}")]
+    TooLarge(String),
+    /// What is asked for is no longer what it was.
+    #[error("{0}")]
+    Changed(String),
     /// The study on disk cannot be read.
     #[error("the study cannot be read: {0}")]
     Study(Box<dyn std::error::Error + Send + Sync>),
@@ -77,6 +89,10 @@ impl IntoResponse for RequestError {
         let (status, error) = match &self {
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, self.to_string()),
             Self::Host => (StatusCode::MISDIRECTED_REQUEST, self.to_string()),
+            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, self.to_string()),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, self.to_string()),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, self.to_string()),
+            Self::Changed(_) => (StatusCode::CONFLICT, self.to_string()),
             Self::Study(source) => {
                 tracing::error!("{source}");
                 let said = "the study cannot be read; the server's log says why";

@@ -4,7 +4,9 @@
 //! ```text
 //! /data/study.json                            StudyView (view)
 //! /data/rows/N.json, /data/texts/N.json       chunks of pairs (chunks)
-//! /data/vectors/…, /data/behaviors/…          files as they lie, with ranges and ETags (data_files)
+//! /data/vectors/…, /data/index/…,             files as they lie, with ranges and ETags (data_files)
+//! /data/behaviors/…
+//! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
 //! everything else                             the app's folder (app)
 //! ```
 //!
@@ -15,6 +17,7 @@ pub mod app;
 pub mod chunks;
 pub mod data_files;
 pub mod error;
+pub mod gather;
 pub mod guard;
 pub mod pairs;
 pub mod view;
@@ -25,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use thiserror::Error;
 use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
@@ -190,7 +193,9 @@ fn router(state: State, is_loopback: bool) -> Router {
     // Compression would take the ranges away, and vectors do not compress.
     let as_they_lie = Router::new()
         .route("/data/vectors/{*path}", get(data_files::vectors))
+        .route("/data/index/{*path}", get(data_files::index))
         .route("/data/behaviors/{*path}", get(data_files::behaviors))
+        .route("/data/gather/{layer}", post(gather::gather))
         .route("/data/{*path}", get(data_files::unknown));
     guard::protect(compressed.merge(as_they_lie), is_loopback).layer(TraceLayer::new_for_http()).with_state(state)
 }

@@ -8,14 +8,15 @@ use std::path::Path;
 use axum::extract::State as Extract;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use whence_shared::study::{BehaviorView, FORMAT, LayerView, StudyView};
+use whence_shared::study::{BehaviorView, FORMAT, IndexView, LayerView, StudyView};
 
 use super::State;
 use super::chunks::{blocking, json_response};
 use super::error::RequestError;
 use super::pairs::{OpenPairs, config_of};
-use crate::extract::VectorsManifest;
+use crate::extract::{LayerFiles, VectorsManifest};
 use crate::files;
+use crate::index::IndexState;
 use crate::study::Study;
 
 /// Answers `/data/study.json`.
@@ -50,8 +51,9 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
     let mut behaviors = Vec::new();
     if let Some(manifest) = &manifest {
         for layer in study.complete_layers()? {
-            let view: LayerView = read_json(&study.layer_manifest(layer))?;
+            let mut view: LayerView = read_json(&study.layer_manifest(layer))?;
             if view.n_rows == manifest.n_pairs {
+                view.index = index(study, manifest, layer)?;
                 layers.push(view);
             }
         }
@@ -74,6 +76,23 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         behaviors,
         gather: true,
     })
+}
+
+/// The index of a layer, if it is whole and of the vectors that are there.
+fn index(study: &Study, manifest: &VectorsManifest, layer: usize) -> Result<Option<IndexView>, RequestError> {
+    let vectors = LayerFiles::open(study, layer, manifest).map_err(RequestError::study)?;
+    match IndexState::of(study, &vectors) {
+        IndexState::Absent => Ok(None),
+        IndexState::Stale { why } => {
+            tracing::warn!("the index of layer {layer} is left out: {why}: run `whence index`");
+            Ok(None)
+        }
+        IndexState::Current(index) => Ok(Some(IndexView {
+            path: format!("index/layer-{layer}/manifest.json"),
+            n_bytes: index.blocks.iter().flat_map(|block| &block.files).map(|file| file.n_bytes).sum(),
+            sha256: files::sha256(&files::read(&study.index_manifest(layer))?),
+        })),
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RequestError> {

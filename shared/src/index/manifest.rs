@@ -9,6 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::block::{MAX_ROWS, MAX_WIDTH};
+use crate::tensors::is_newer;
+
 /// The value of [`IndexManifest::format`].
 pub const FORMAT: &str = "whence.index-manifest/1";
 
@@ -21,7 +24,7 @@ pub struct IndexManifest {
     pub layer: usize,
     /// Width of a vector.
     pub d_model: usize,
-    /// Rows: one per pair.
+    /// Number of rows.
     pub n_rows: usize,
     /// Hash of everything the index was made from; stands in every block file too.
     pub inputs: String,
@@ -31,7 +34,7 @@ pub struct IndexManifest {
     pub vectors_sha256: String,
     /// Blocks in order; together they cover all dimensions.
     pub blocks: Vec<BlockView>,
-    /// The rotation that rows and behaviors went through.
+    /// The basis.
     pub rotation: RotationView,
     /// Bytes from the start of each vector file to its first row (for Range requests), in order of the layer's shards.
     pub vector_offsets: Vec<u64>,
@@ -40,28 +43,28 @@ pub struct IndexManifest {
 /// One block of dimensions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockView {
-    /// First rotated dimension.
+    /// First rotated dimension of the block.
     pub first_dim: usize,
     /// Number of dimensions.
     pub width: usize,
     /// Share of the rows' energy in the block and all before it, in [0, 1].
     pub energy: f64,
-    /// Share of the true top 100 (1000) that ranking by the blocks so far finds: mean over sampled rows as queries, and over the study's behaviors (absent without any).
+    /// How good ranking by the blocks so far is; one entry per kind of query.
     pub recall: Vec<RecallView>,
-    /// Its files, by first row; together they cover every row once.
+    /// Its files by first row; together they cover all rows.
     pub files: Vec<FileView>,
 }
 
-/// How well the blocks so far find the true top.
+/// Share of the true top rows that ranking by some blocks finds: the mean over queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecallView {
     /// `sampled rows` or `behaviors`.
     pub queries: String,
-    /// Number of queries.
+    /// How many.
     pub n_queries: usize,
-    /// Mean share of the true top 100 found.
+    /// Of the true top 100, in [0, 1].
     pub at_100: f64,
-    /// Mean share of the true top 1000 found.
+    /// Of the true top 1000, in [0, 1].
     pub at_1000: f64,
 }
 
@@ -80,12 +83,12 @@ pub struct FileView {
     pub sha256: String,
 }
 
-/// The rotation.
+/// The basis that rows were rotated to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RotationView {
-    /// Address relative to study.json.
+    /// Its file's address relative to study.json.
     pub path: String,
-    /// SHA-256 of the file, in hex.
+    /// SHA-256 of that file, in hex.
     pub sha256: String,
     /// Directions found by PCA; the others complete them to an orthogonal basis.
     pub n_directions: usize,
@@ -104,21 +107,132 @@ pub fn hashed_vectors<'a>(sha256s: impl IntoIterator<Item = &'a str>) -> String 
 pub struct ManifestError(String);
 
 impl IndexManifest {
-    /// Reads a manifest.
+    /// Reads a manifest and checks that it describes a whole index: blocks of all dimensions, files of all rows, plain
+    /// relative paths.
     ///
     /// # Errors
     ///
-    /// When it is of another version.
+    /// When it is not JSON of this version (a newer one is called newer), or contradicts itself.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| ManifestError(e.to_string()))?;
-        if value["format"] != FORMAT {
-            return Err(ManifestError(format!("expected format {FORMAT:?}, got {}", value["format"])));
+        let got = value["format"].as_str().unwrap_or_default();
+        if got != FORMAT {
+            let newer = if is_newer(FORMAT, got) { "; it is of a newer version: update Whence" } else { "" };
+            return Err(ManifestError(format!("expected format {FORMAT:?}, got {got:?}{newer}")));
         }
-        serde_json::from_value(value).map_err(|e| ManifestError(e.to_string()))
+        let manifest: Self = serde_json::from_value(value).map_err(|e| ManifestError(e.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |what: &str, expected: &dyn ToString, got: &dyn ToString| {
+            let (expected, got) = (expected.to_string(), got.to_string());
+            if expected == got { Ok(()) } else { Err(ManifestError(format!("{what}: expected {expected}, got {got}"))) }
+        };
+        wrong("rows that are numbered in 32 bits", &true, &(self.n_rows <= u32::MAX as usize))?;
+        wrong("d_model in 1..=65536", &true, &(1..=MAX_WIDTH).contains(&self.d_model))?;
+        let mut next_dim = 0;
+        for (b, block) in self.blocks.iter().enumerate() {
+            wrong(&format!("block {b}: first_dim"), &next_dim, &block.first_dim)?;
+            wrong(&format!("block {b}: width in 1..=65536"), &true, &(1..=MAX_WIDTH).contains(&block.width))?;
+            next_dim += block.width;
+            let mut next_row = 0usize;
+            for file in &block.files {
+                wrong(&format!("{}: first_row", file.path), &next_row, &file.first_row)?;
+                wrong(
+                    &format!("{}: n_rows in 1..={MAX_ROWS}", file.path),
+                    &true,
+                    &(1..=MAX_ROWS).contains(&file.n_rows),
+                )?;
+                wrong(&format!("{:?}: a plain relative path", file.path), &true, &is_plain(&file.path))?;
+                let least = file.n_rows as u64 * (block.width as u64 + 12);
+                wrong(&format!("{}: room for its rows", file.path), &true, &(file.n_bytes >= least))?;
+                next_row += file.n_rows;
+            }
+            wrong(&format!("block {b}: rows in its files"), &self.n_rows, &next_row)?;
+        }
+        wrong("dimensions in all blocks", &self.d_model, &next_dim)?;
+        let files = self.blocks.first().map_or(&[][..], |block| &block.files);
+        let ranges = |files: &[FileView]| files.iter().map(|file| file.n_rows).collect::<Vec<_>>();
+        let is_same = self.blocks.iter().all(|block| ranges(&block.files) == ranges(files));
+        wrong("the same ranges of rows in every block", &true, &is_same)
+    }
+
+    /// Widths of the blocks, in order.
+    pub fn widths(&self) -> Vec<usize> {
+        self.blocks.iter().map(|block| block.width).collect()
     }
 
     /// `inputs` of the rotated behavior made from a behavior file.
     pub fn behavior_inputs(&self, sha256: &str) -> String {
         format!("{} {sha256}", self.inputs)
+    }
+}
+
+/// Whether a path leads down from where it is resolved, in characters that need no escaping in an address.
+fn is_plain(path: &str) -> bool {
+    let is_plain_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    path.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain_char))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> IndexManifest {
+        let file = |block: usize, first_row: usize, n_rows: usize| FileView {
+            path: format!("index/layer-3/block-{block}/{first_row:08}.safetensors"),
+            first_row,
+            n_rows,
+            n_bytes: 1 << 20,
+            sha256: "0".repeat(64),
+        };
+        let block = |b: usize, first_dim: usize, width: usize| BlockView {
+            first_dim,
+            width,
+            energy: 0.5,
+            recall: Vec::new(),
+            files: vec![file(b, 0, 8192), file(b, 8192, 8)],
+        };
+        IndexManifest {
+            format: FORMAT.into(),
+            layer: 3,
+            d_model: 100,
+            n_rows: 8200,
+            inputs: "a".into(),
+            vectors_inputs: "b".into(),
+            vectors_sha256: "c".into(),
+            blocks: vec![block(0, 0, 64), block(1, 64, 36)],
+            rotation: RotationView { path: "r".into(), sha256: "d".into(), n_directions: 100, n_sampled_rows: 8200 },
+            vector_offsets: vec![200],
+        }
+    }
+
+    fn error(change: impl FnOnce(&mut IndexManifest)) -> String {
+        let mut changed = manifest();
+        change(&mut changed);
+        IndexManifest::parse(&serde_json::to_vec(&changed).unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_index_is_read_and_lies_are_named() {
+        let whole = manifest();
+        assert_eq!(IndexManifest::parse(&serde_json::to_vec(&whole).unwrap()).unwrap(), whole);
+        let cases: [(&str, String); 9] = [
+            ("newer version", error(|m| m.format = "whence.index-manifest/2".into())),
+            ("expected format", error(|m| m.format = "whence.index/1".into())),
+            ("dimensions in all blocks", error(|m| m.d_model = 101)),
+            ("first_dim", error(|m| m.blocks.swap(0, 1))),
+            ("rows in its files", error(|m| m.n_rows = 8201)),
+            ("first_row", error(|m| m.blocks[1].files[1].first_row = 8191)),
+            ("plain relative path", error(|m| m.blocks[0].files[0].path = "../x.safetensors".into())),
+            ("room for its rows", error(|m| m.blocks[0].files[0].n_bytes = 8192 * 75)),
+            ("32 bits", error(|m| m.n_rows = 1 << 33)),
+        ];
+        for (expected, got) in cases {
+            assert!(got.contains(expected), "{got} should mention {expected}");
+        }
+        assert!(IndexManifest::parse(b"{").is_err() && IndexManifest::parse(b"null").is_err());
     }
 }

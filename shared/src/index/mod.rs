@@ -32,3 +32,5 @@ pub mod manifest;
 pub mod quantize;
 pub mod query;
 pub mod select;
+#[cfg(test)]
+mod tests;
