@@ -18,7 +18,7 @@ pub enum TensorsError {
     Safetensors(#[from] SafeTensorError),
     /// The header places a tensor outside the file.
     #[error(
-        "tensor {name:?} ends at byte {end} of the data, expected at most {data_len}: the file is cut or its header lies"
+        "not a complete safetensors file: tensor {name:?} ends at byte {end} of the data, expected at most {data_len}: the file is cut or its header lies"
     )]
     OutsideFile {
         /// The tensor.
@@ -75,7 +75,7 @@ impl<'a> TensorFile<'a> {
         if got != expected {
             let remedy = match is_newer(expected, &got) {
                 true => "it is of a newer version: update Whence",
-                false => "this is another kind of file, or of another version",
+                false => "this file is not a vector shard or block file of this version",
             };
             return Err(TensorsError::Format { expected, got, remedy });
         }

@@ -32,20 +32,20 @@ pub fn dots(query: &[i16], codes: &[i8], out: &mut [i32]) {
         // SAFETY: the processor has AVX2; the shape was checked above.
         return unsafe { avx2::dots(query, codes, out) };
     }
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    #[cfg(target_arch = "wasm32")]
     simd128::dots(query, codes, out);
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    #[cfg(not(target_arch = "wasm32"))]
     for (out, row) in out.iter_mut().zip(codes.chunks_exact(query.len())) {
         *out = dot_portable(query, row);
     }
 }
 
 /// Rows scored together, so that a piece of the query is loaded once for all of them.
-#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 const ROWS: usize = 4;
 
 /// Adds what is left of a row after its whole registers.
-#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
 fn with_rest(sum: i32, query: &[i16], codes: &[i8], lanes: usize) -> i32 {
     let done = query.len() / lanes * lanes;
     sum + dot_portable(&query[done..], &codes[done..])
@@ -102,7 +102,7 @@ mod avx2 {
     }
 }
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_arch = "wasm32")]
 mod simd128 {
     use std::arch::wasm32::{
         i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8, i32x4_extract_lane, i32x4_splat,
@@ -114,6 +114,7 @@ mod simd128 {
     const LANES: usize = 16;
 
     /// `out[row] = query · codes[row]`; `codes` is `[out.len(), query.len()]`.
+    #[target_feature(enable = "simd128")]
     pub fn dots(query: &[i16], codes: &[i8], out: &mut [i32]) {
         let width = query.len();
         let mut rows = codes.chunks_exact(ROWS * width);
@@ -126,6 +127,7 @@ mod simd128 {
         }
     }
 
+    #[target_feature(enable = "simd128")]
     fn tile<const N: usize>(query: &[i16], rows: &[i8]) -> [i32; N] {
         let width = query.len();
         let mut sums = [i32x4_splat(0); N];
