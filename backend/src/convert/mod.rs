@@ -2,7 +2,7 @@
 //! extraction: what it stores, indexing and ranking read alike.
 //!
 //! [`mod@import`] binds vectors to pairs by their [`ids`] and stores them as a layer; [`direction`] makes a behavior of a
-//! vector; [`export`] writes a layer as `.npy`, safetensors or Parquet; [`array`] reads these.
+//! vector; [`export()`] writes a layer as `.npy`, safetensors or Parquet; [`mod@array`] reads these.
 //!
 //! Imported vectors state where they came from in `vectors/manifest.json`, and their inputs are those of the method
 //! that made them: they never mix with extracted ones.
