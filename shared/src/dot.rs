@@ -4,6 +4,8 @@
 //! multiply-add is used, and Rust never reorders floats: so a 128-bit wasm unit, an AVX unit and scalar code give
 //! identical bits. The compiler turns the lanes into vector registers by itself.
 
+use std::ops::AddAssign;
+
 /// Running sums per dot product.
 pub const LANES: usize = 16;
 
@@ -33,11 +35,13 @@ pub fn norm(a: &[f32]) -> f32 {
     dot(a, a).sqrt()
 }
 
-fn fold(mut sums: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
+/// The lanes' sum, the upper half onto the lower until one is left; `N` is a power of two.
+pub(crate) fn fold<T: Copy + AddAssign, const N: usize>(mut sums: [T; N]) -> T {
+    let mut width = N / 2;
     while width > 0 {
         for lane in 0..width {
-            sums[lane] += sums[lane + width];
+            let upper = sums[lane + width];
+            sums[lane] += upper;
         }
         width /= 2;
     }

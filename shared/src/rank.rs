@@ -3,7 +3,7 @@
 //! score(pair) = cosine(direction, pair vector) ∈ [−1, 1]; higher pushes harder toward the behavior. A zero vector on
 //! either side scores 0. Ties are broken by row number, so a ranking is a function of its inputs alone.
 
-use crate::dot::{dot, norm};
+use crate::dot::{dot, fold, norm};
 use crate::shard::Shard;
 
 /// Cosine of two vectors of the same length, in [−1, 1]; 0 when either has zero norm.
@@ -18,89 +18,89 @@ pub fn cosine(direction: &[f32], direction_norm: f32, row: &[f32]) -> f32 {
     (dot(direction, row) / row_norm / direction_norm).clamp(-1.0, 1.0)
 }
 
-/// Scores of every row of a shard against `direction`, in row order.
-///
-/// # Panics
-///
-/// Panics when the direction is not as wide as the shard's vectors.
-pub fn score_shard(shard: &Shard, direction: &[f32]) -> Vec<f32> {
-    assert_eq!(direction.len(), shard.d_model, "direction and vectors come from the same model");
-    let direction_norm = norm(direction);
-    let mut row = vec![0.0; shard.d_model];
-    (0..shard.n_rows)
-        .map(|i| {
-            shard.read_row(i, &mut row);
-            cosine(direction, direction_norm, &row)
-        })
-        .collect()
-}
-
-/// Running sums of [`exact_cosine`], one per lane.
+/// Running sums of exact cosines, one per lane.
 const LANES: usize = 8;
 
-/// Cosine of a direction and a stored row, in [−1, 1], in f64: products of f32 numbers are exact in it, and sums of 2¹⁶ of
-/// them are right to 1e-12. 0 when either is zero. Rankings are ordered by this number.
+/// What rankings are exactly: the cosine of stored rows with a direction, or the largest over a bank of directions.
 ///
-/// Sums run in eight lanes that are folded pairwise: the same bits on every machine.
+/// In f64: products of f32 numbers are exact in it, and sums of 2¹⁶ of them are right to 1e-12. Sums run in eight lanes
+/// that are folded pairwise: the same bits on every machine.
+#[derive(Debug, Clone)]
+pub struct Probe<'a> {
+    /// Directions with their norms.
+    directions: Vec<(&'a [f64], f64)>,
+}
+
+impl<'a> Probe<'a> {
+    /// Of one direction, or of several; all `[d_model]`.
+    pub fn new<D: AsRef<[f64]>>(directions: &'a [D]) -> Self {
+        let norm = |direction: &[f64]| sum_of_products(direction, direction).sqrt();
+        Self { directions: directions.iter().map(AsRef::as_ref).map(|x| (x, norm(x))).collect() }
+    }
+
+    /// The score of a row, in [−1, 1]; 0 when the row or the direction is zero.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the row is not as wide as the directions.
+    pub fn score(&self, row: &[f32]) -> f64 {
+        let row_norm = sum_of_products(row, row).sqrt();
+        let cosine = |(direction, norm): &(&[f64], f64)| {
+            let products = sum_of_products(direction, row);
+            if *norm == 0.0 || row_norm == 0.0 {
+                return 0.0;
+            }
+            (products / row_norm / norm).clamp(-1.0, 1.0)
+        };
+        self.directions.iter().map(cosine).fold(f64::NEG_INFINITY, f64::max)
+    }
+
+    /// The scores of every row of a shard, in row order.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the shard's vectors are not as wide as the directions.
+    pub fn scores(&self, shard: &Shard) -> impl Iterator<Item = f64> {
+        let mut row = vec![0.0; shard.d_model];
+        (0..shard.n_rows).map(move |i| {
+            shard.read_row(i, &mut row);
+            self.score(&row)
+        })
+    }
+}
+
+/// `Σ a[i]·b[i]` in f64, in the fixed order.
+fn sum_of_products<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> f64 {
+    assert_eq!(a.len(), b.len(), "cosine of vectors of different length");
+    let mut sums = [0f64; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane].into() * b[lane].into();
+        }
+    }
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += (*a).into() * (*b).into();
+    }
+    fold(sums)
+}
+
+/// [`Probe::score`] of one direction.
 ///
 /// # Panics
 ///
 /// Panics when the lengths differ.
 pub fn exact_cosine(direction: &[f64], row: &[f32]) -> f64 {
-    assert_eq!(direction.len(), row.len(), "cosine of vectors of different length");
-    let (mut products, mut squares_a, mut squares_b) = ([0f64; LANES], [0f64; LANES], [0f64; LANES]);
-    let (a_chunks, a_rest) = direction.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = row.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            let b = f64::from(b[lane]);
-            products[lane] += a[lane] * b;
-            squares_a[lane] += a[lane] * a[lane];
-            squares_b[lane] += b * b;
-        }
-    }
-    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-        let b = f64::from(*b);
-        products[lane] += a * b;
-        squares_a[lane] += a * a;
-        squares_b[lane] += b * b;
-    }
-    let fold = |mut sums: [f64; LANES]| {
-        let mut width = LANES / 2;
-        while width > 0 {
-            for lane in 0..width {
-                sums[lane] += sums[lane + width];
-            }
-            width /= 2;
-        }
-        sums[0]
-    };
-    let (norm_a, norm_b) = (fold(squares_a).sqrt(), fold(squares_b).sqrt());
-    if norm_a == 0.0 || norm_b == 0.0 {
-        return 0.0;
-    }
-    (fold(products) / norm_b / norm_a).clamp(-1.0, 1.0)
+    Probe::new(&[direction]).score(row)
 }
 
 /// Rows ordered from the highest score to the lowest; equal scores by row number. `scores[i]` belongs to row `i`.
-pub fn order(scores: &[f32]) -> Vec<u32> {
+pub fn order<T: Copy + Into<f64>>(scores: &[T]) -> Vec<u32> {
     let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
     // −0 and +0 are the same score: adding 0.0 maps −0 to +0 before the total order tells them apart.
-    rows.sort_unstable_by(|&a, &b| {
-        let (score_a, score_b) = (scores[a as usize] + 0.0, scores[b as usize] + 0.0);
-        score_b.total_cmp(&score_a).then(a.cmp(&b))
-    });
-    rows
-}
-
-/// Rows ordered from the highest score to the lowest; equal scores by row number. `scores[i]` belongs to row `i`.
-pub fn order64(scores: &[f64]) -> Vec<u32> {
-    let mut rows: Vec<u32> = (0..scores.len() as u32).collect();
-    // −0 and +0 are the same score: adding 0.0 maps −0 to +0 before the total order tells them apart.
-    rows.sort_unstable_by(|&a, &b| {
-        let (score_a, score_b) = (scores[a as usize] + 0.0, scores[b as usize] + 0.0);
-        score_b.total_cmp(&score_a).then(a.cmp(&b))
-    });
+    let score = |row: u32| scores[row as usize].into() + 0.0;
+    rows.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
     rows
 }
 
@@ -168,14 +168,18 @@ mod tests {
     #[test]
     fn ties_go_by_row() {
         assert_eq!(order(&[0.5, 0.9, 0.5, 0.0, -0.0, 0.9]), [1, 5, 0, 2, 3, 4]);
-        assert!(order(&[]).is_empty());
+        assert!(order::<f32>(&[]).is_empty());
     }
 
     #[test]
     fn scores_are_in_row_order() {
         let header = ShardHeader { layer: 1, first_row: 0, inputs: String::new() };
         let bytes = shard::write(&header, &[1.0, 0.0, 0.0, 1.0, -1.0, 0.0], 2, StoreDtype::F32, None).unwrap();
-        assert_eq!(score_shard(&Shard::parse(&bytes).unwrap(), &[2.0, 0.0]), [1.0, 0.0, -1.0]);
+        let shard = Shard::parse(&bytes).unwrap();
+        assert_eq!(Probe::new(&[[2.0, 0.0]]).scores(&shard).collect::<Vec<_>>(), [1.0, 0.0, -1.0]);
+        // Of a bank, the largest.
+        let bank = [[2.0, 0.0], [0.0, -3.0]];
+        assert_eq!(Probe::new(&bank).scores(&shard).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
     }
 
     #[test]

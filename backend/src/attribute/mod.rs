@@ -61,19 +61,6 @@ pub enum RankError {
         /// The behaviors there are.
         known_names: Vec<String>,
     },
-    /// A layer without complete pair vectors.
-    #[error(
-        "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
-        study.display(), crate::study::numbers(complete)
-    )]
-    LayerIncomplete {
-        /// The layer asked for.
-        layer: usize,
-        /// The study.
-        study: PathBuf,
-        /// Layers that are complete.
-        complete: Vec<usize>,
-    },
     /// A layer at which the behavior has no direction.
     #[error(
         "behavior {behavior:?} has no vectors at layer {layer} (expected {}): run `whence behavior --name {behavior}` again",

@@ -3,11 +3,11 @@
 //! The arithmetic is [`whence_shared::rank`], the same functions that run in the browser, so the bits are the same.
 
 use rayon::prelude::*;
-use whence_shared::rank;
+use whence_shared::rank::{self, Probe};
 
 use super::RankError;
 use crate::data::pairs::PairFile;
-use crate::extract::{BehaviorFile, ExtractError, LayerFiles, VectorFileError, VectorsManifest};
+use crate::extract::{self, BehaviorFile, LayerFiles, VectorFileError, VectorsManifest};
 use crate::progress::{Report, Update};
 use crate::study::Study;
 
@@ -48,8 +48,7 @@ pub struct Ranking {
 pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<Ranking>, RankError> {
     let name = &options.behavior;
     let layers = layers_to_rank(study, name, &options.layers)?;
-    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
-    let manifest = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
+    let manifest = VectorsManifest::required(study)?;
     let pairs_sha256 = must_be_its_pairs(study, &manifest)?;
     let total = layers.len() as u64;
     let mut rankings = Vec::with_capacity(layers.len());
@@ -63,7 +62,7 @@ pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<
             layer,
             inputs: manifest.inputs.clone(),
             pairs_sha256: pairs_sha256.clone(),
-            order: rank::order64(&scores),
+            order: rank::order(&scores),
             scores: scores.into_iter().map(|score| score as f32).collect(),
         });
     }
@@ -77,24 +76,12 @@ pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<
 ///
 /// [`RankError`]: no vectors, an unknown behavior, or a layer asked for that is not complete.
 pub fn layers_to_rank(study: &Study, name: &str, asked: &[usize]) -> Result<Vec<usize>, RankError> {
-    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
-    if VectorsManifest::read(study)?.is_none() {
-        return Err(no_vectors().into());
-    }
+    VectorsManifest::required(study)?;
     let known_names = study.behavior_names()?;
     if !known_names.iter().any(|known| known == name) {
         return Err(RankError::UnknownBehavior { name: name.to_owned(), study: study.root().to_owned(), known_names });
     }
-    let complete = study.complete_layers()?;
-    if let Some(&layer) = asked.iter().find(|layer| !complete.contains(layer)) {
-        return Err(RankError::LayerIncomplete { layer, study: study.root().to_owned(), complete });
-    }
-    let mut layers = if asked.is_empty() { complete } else { asked.to_vec() };
-    layers.sort_unstable();
-    layers.dedup();
-    if layers.is_empty() {
-        return Err(no_vectors().into());
-    }
+    let mut layers = extract::complete_layers(study, asked)?;
     // A behavior defined before another layer was extracted has fewer layers than the study. Asked for all, rank what
     // can be ranked; asked for one, say what is missing.
     if asked.is_empty() && layers.iter().any(|&layer| study.behavior_vectors(name, layer).is_file()) {
@@ -136,16 +123,8 @@ pub(super) fn direction(
 /// Scores of all rows at a layer, in row order.
 fn scores(files: &LayerFiles, direction: &[f32], verify: bool) -> Result<Vec<f64>, RankError> {
     let direction: Vec<f64> = direction.iter().map(|x| f64::from(*x)).collect();
-    let score = |i: usize| {
-        let file = files.map(i, verify)?;
-        let shard = file.shard();
-        let mut row = vec![0.0; shard.d_model];
-        let of_row = |i| {
-            shard.read_row(i, &mut row);
-            rank::exact_cosine(&direction, &row)
-        };
-        Ok((0..shard.n_rows).map(of_row).collect())
-    };
+    let probe = Probe::new(std::slice::from_ref(&direction));
+    let score = |i: usize| Ok(probe.scores(&files.map(i, verify)?.shard()).collect());
     let by_shard: Vec<Vec<f64>> =
         (0..files.view().shards.len()).into_par_iter().map(score).collect::<Result<_, VectorFileError>>()?;
     Ok(by_shard.concat())

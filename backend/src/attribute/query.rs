@@ -15,7 +15,7 @@ use super::probe::must_be_its_pairs;
 use crate::behavior::read_pairs;
 use crate::convert::array::Array;
 use crate::data::pairs::{PairFile, SNIPPET_CHARS};
-use crate::extract::{BehaviorFile, ExtractError, LayerFiles, VectorsManifest};
+use crate::extract::{self, BehaviorFile, LayerFiles, VectorsManifest};
 use crate::index::ranker::{Scored, Stage};
 use crate::index::{Ranker, Wanted};
 use crate::progress::{Report, Update};
@@ -111,13 +111,9 @@ pub fn query(study: &Study, options: &QueryOptions, report: Report) -> Result<Qu
     }
     let wrong = |reason| RankError::Expression { expression: options.expression.clone(), reason };
     let term = expression::parse(&options.expression).map_err(wrong)?;
-    let manifest =
-        VectorsManifest::read(study)?.ok_or_else(|| ExtractError::NoVectors { study: study.root().to_owned() })?;
+    let manifest = VectorsManifest::required(study)?;
     must_be_its_pairs(study, &manifest)?;
-    let complete = study.complete_layers()?;
-    if !complete.contains(&options.layer) {
-        return Err(RankError::LayerIncomplete { layer: options.layer, study: study.root().to_owned(), complete });
-    }
+    extract::complete_layers(study, &[options.layer])?;
     let files = LayerFiles::open(study, options.layer, &manifest)?;
     let source = Source { study, manifest: &manifest, files: &files, expression: &options.expression };
     let directions = source.directions(&term)?;

@@ -196,14 +196,13 @@ pub fn define(
 ) -> Result<Defined, BehaviorError> {
     check_name(&options.name)?;
     let given = read_pairs(&options.pairs)?;
-    let no_vectors = || ExtractError::NoVectors { study: study.root().into() };
-    let vectors = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
+    let vectors = VectorsManifest::required(study)?;
     let layers = match options.layers.as_slice() {
         [] => study.complete_layers()?,
         asked => asked.to_vec(),
     };
     if layers.is_empty() {
-        return Err(no_vectors().into());
+        return Err(ExtractError::NoVectors { study: study.root().into() }.into());
     }
     if let Some(&layer) = layers.iter().find(|&&layer| layer > folder.config.num_hidden_layers) {
         let n_layers = folder.config.num_hidden_layers;

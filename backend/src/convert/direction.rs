@@ -11,7 +11,7 @@ use whence_shared::study::BehaviorView;
 use super::import::split_name;
 use super::{Array, ConvertError};
 use crate::behavior;
-use crate::extract::{ExtractError, VectorsManifest};
+use crate::extract::VectorsManifest;
 use crate::files::{self, Context};
 use crate::index;
 use crate::study::Study;
@@ -39,8 +39,7 @@ pub struct DirectionOptions {
 /// [`ConvertError`]; an earlier behavior of the same name stays.
 pub fn import_direction(study: &Study, options: &DirectionOptions) -> Result<BehaviorView, ConvertError> {
     behavior::check_name(&options.behavior)?;
-    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
-    let manifest = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
+    let manifest = VectorsManifest::required(study)?;
     let (path, name) = split_name(&options.file);
     let array = Array::open(&path, name.as_deref(), study.root())?;
     let d_model = manifest.model.d_model;

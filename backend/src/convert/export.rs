@@ -22,7 +22,7 @@ use whence_shared::shard::StoreDtype;
 use super::ConvertError;
 use super::array::npy_head;
 use crate::data::pairs::PairFile;
-use crate::extract::{ExtractError, LayerFiles, VectorsManifest};
+use crate::extract::{LayerFiles, VectorsManifest};
 use crate::files::{self, AtomicFile, Context, FileError};
 use crate::progress::{Report, Update};
 use crate::study::Study;
@@ -44,8 +44,7 @@ pub struct Exported {
 ///
 /// [`ConvertError`]: no such layer, damaged files, a name that says nothing, a full disk.
 pub fn export(study: &Study, layer: usize, out: &Path, report: Report) -> Result<Exported, ConvertError> {
-    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
-    let manifest = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
+    let manifest = VectorsManifest::required(study)?;
     let complete = study.complete_layers()?;
     if !complete.contains(&layer) {
         return Err(ConvertError::LayerIncomplete { layer, study: study.root().to_owned(), complete });

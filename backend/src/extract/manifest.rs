@@ -67,7 +67,35 @@ pub fn inputs(model: &ModelView, template_sha256: &str, max_tokens: usize) -> St
     study::inputs_hash(&["whence.reading/1", &model.sha256, template_sha256, &model.pooling, &max_tokens.to_string()])
 }
 
+/// The layers asked for, or every one with complete pair vectors when none is; ascending, each once.
+///
+/// # Errors
+///
+/// When one that was asked for is not complete, or none is.
+pub fn complete_layers(study: &Study, asked: &[usize]) -> Result<Vec<usize>, ExtractError> {
+    let complete = study.complete_layers()?;
+    if let Some(&layer) = asked.iter().find(|layer| !complete.contains(layer)) {
+        return Err(ExtractError::LayerIncomplete { layer, study: study.root().to_owned(), complete });
+    }
+    let mut layers = if asked.is_empty() { complete } else { asked.to_vec() };
+    layers.sort_unstable();
+    layers.dedup();
+    if layers.is_empty() {
+        return Err(ExtractError::NoVectors { study: study.root().to_owned() });
+    }
+    Ok(layers)
+}
+
 impl VectorsManifest {
+    /// Reads the manifest of a study that must have vectors.
+    ///
+    /// # Errors
+    ///
+    /// When it has none yet, or the file cannot be read or parsed.
+    pub fn required(study: &Study) -> Result<Self, ExtractError> {
+        Self::read(study)?.ok_or_else(|| ExtractError::NoVectors { study: study.root().to_owned() })
+    }
+
     /// Reads a study's manifest; `None` when it has no vectors yet.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub use behavior_file::BehaviorFile;
 pub use budget::Budget;
 pub use differ::{Block, Differ, EncodedPairs, PairLogps, Remark};
 pub use layer_files::{LayerFiles, VectorFileError};
-pub use manifest::VectorsManifest;
+pub use manifest::{VectorsManifest, complete_layers};
 pub use merge::{MergeError, Merged, merge};
 pub use part::Part;
 pub use pooling::Pooling;
@@ -92,6 +92,19 @@ pub enum ExtractError {
     NoVectors {
         /// The study.
         study: PathBuf,
+    },
+    /// A layer without complete pair vectors.
+    #[error(
+        "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
+        study.display(), crate::study::numbers(complete)
+    )]
+    LayerIncomplete {
+        /// The layer asked for.
+        layer: usize,
+        /// The study.
+        study: PathBuf,
+        /// Layers that are complete.
+        complete: Vec<usize>,
     },
     /// A manifest is not what this version writes.
     #[error("{path}: {reason}; it was written by another version or damaged: extract again with --replace", path = path.display())]

@@ -45,19 +45,6 @@ pub enum IndexError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A layer without complete pair vectors.
-    #[error(
-        "layer {layer} has no complete pair vectors in {}; complete: {}; run `whence extract --layers {layer}` first",
-        study.display(), crate::study::numbers(complete)
-    )]
-    LayerIncomplete {
-        /// The layer asked for.
-        layer: usize,
-        /// The study.
-        study: PathBuf,
-        /// Layers that are complete.
-        complete: Vec<usize>,
-    },
     /// A vector with a number that is not finite.
     #[error("{}: row {row} has a number that is not finite; remove the file and run `whence extract` again", path.display())]
     NotFinite {

@@ -3,7 +3,7 @@
 //!
 //! The arithmetic of bounds and of what to read next is [`whence_shared::index`]'s, the same that runs in the browser;
 //! here are memory-mapped files and all cores. Without an index every vector is read. Either way the result is the same
-//! rows with the same scores: a score is always [`rank::exact_cosine`] of the stored vector.
+//! rows with the same scores: a score is always [`Probe::score`] of the stored vector.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,8 +16,7 @@ use whence_shared::index::bounds::{Bounded, RangeScores};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::index::query::{Direction, Query};
 use whence_shared::index::select::{self, Best, Candidate, Costs, Next, Place, Selection, next_step};
-use whence_shared::rank;
-use whence_shared::shard::Shard;
+use whence_shared::rank::Probe;
 
 use super::IndexError;
 use super::rotation::Rotation;
@@ -120,8 +119,7 @@ impl Ranker {
 
     /// Bytes of all block files; absent without an index.
     pub fn index_bytes(&self) -> Option<u64> {
-        let files = self.index.as_ref().ok()?.manifest.blocks.iter().flat_map(|block| &block.files);
-        Some(files.map(|file| file.n_bytes).sum())
+        Some(self.index.as_ref().ok()?.manifest.n_bytes())
     }
 
     /// Bytes of all vectors.
@@ -158,14 +156,13 @@ impl Ranker {
     /// Reads every vector.
     fn pass(&self, directions: &[Direction], wanted: Wanted) -> Result<Found, IndexError> {
         let n_groups = n_groups(wanted.groups);
+        let probe = Probe::new(directions);
         let one = |i: usize| -> Result<Vec<Best>, IndexError> {
             let file = self.vectors.map(i, false)?;
             let shard = file.shard();
             let mut best = vec![Best::new(wanted.k); n_groups];
-            let mut values = vec![0.0; shard.d_model];
-            for i in 0..shard.n_rows {
+            for (i, score) in probe.scores(&shard).enumerate() {
                 let row = (shard.header.first_row + i) as u32;
-                let score = exact(&shard, i, directions, &mut values);
                 best[group(wanted.groups, row)].push(row, if wanted.bottom { 0.0 - score } else { score });
             }
             Ok(best)
@@ -196,12 +193,6 @@ fn group(groups: Option<&[u32]>, row: u32) -> usize {
     groups.map_or(0, |groups| groups[row as usize] as usize)
 }
 
-/// Score of a row within a shard: the largest over the directions.
-fn exact(shard: &Shard, row: usize, directions: &[Direction], values: &mut [f32]) -> f64 {
-    shard.read_row(row, values);
-    directions.iter().map(|direction| rank::exact_cosine(&direction.values, values)).fold(f64::NEG_INFINITY, f64::max)
-}
-
 /// An index with its files mapped.
 #[derive(Debug)]
 struct OpenIndex {
@@ -224,7 +215,7 @@ impl OpenIndex {
         };
         let files: Result<_, FileError> =
             manifest.blocks.iter().map(|block| block.files.iter().map(map).collect()).collect();
-        let widths = manifest.blocks.iter().map(|block| block.width).collect();
+        let widths = manifest.widths();
         Ok(Self { files: files?, rotation, widths, manifest })
     }
 
@@ -250,7 +241,7 @@ impl OpenIndex {
 struct Search<'a> {
     ranker: &'a Ranker,
     index: &'a OpenIndex,
-    directions: &'a [Direction],
+    probe: Probe<'a>,
     query: Query,
     wanted: Wanted<'a>,
     ranges: Vec<RangeScores>,
@@ -279,7 +270,18 @@ impl<'a> Search<'a> {
         });
         let active = (0..ranges.len()).collect();
         let candidates = vec![Vec::new(); n_groups(wanted.groups)];
-        Self { ranker, index, directions, query, wanted, ranges, active, candidates, n_blocks: 0, stages: Vec::new() }
+        Self {
+            ranker,
+            index,
+            probe: Probe::new(directions),
+            query,
+            wanted,
+            ranges,
+            active,
+            candidates,
+            n_blocks: 0,
+            stages: Vec::new(),
+        }
     }
 
     fn run(mut self) -> Result<Found, IndexError> {
@@ -348,10 +350,7 @@ impl<'a> Search<'a> {
         let thresholds: Vec<Option<Place>> = best.iter().map(Best::threshold).collect();
         let possible = |&range: &usize| {
             let candidate = |(row, score)| Candidate { row, score: self.signed(score) };
-            let reaches = |candidate: &Candidate| {
-                let highest = Place { score: candidate.score.upper, row: candidate.row };
-                thresholds[group(wanted.groups, candidate.row)].is_none_or(|threshold| highest >= threshold)
-            };
+            let reaches = |candidate: &Candidate| candidate.reaches(thresholds[group(wanted.groups, candidate.row)]);
             self.ranges[range].scores().map(candidate).filter(reaches).collect::<Vec<_>>()
         };
         let possible: Vec<Vec<Candidate>> = self.active.par_iter().map(possible).collect();
@@ -388,7 +387,8 @@ impl<'a> Search<'a> {
                 let shard = file.shard();
                 let mut values = vec![0.0; shard.d_model];
                 let score = |&row: &u32| {
-                    let score = exact(&shard, row as usize - shard.header.first_row, self.directions, &mut values);
+                    shard.read_row(row as usize - shard.header.first_row, &mut values);
+                    let score = self.probe.score(&values);
                     self.must_agree(row, score, &file)?;
                     Ok((row, score))
                 };

@@ -14,7 +14,7 @@ use super::columns::{self, BlockColumns, RangeFiles, normalise};
 use super::recall::Recall;
 use super::rotation::{self, Rotation};
 use super::state::{self, IndexState};
-use crate::extract::{BehaviorFile, ExtractError, LayerFiles, VectorsManifest};
+use crate::extract::{self, BehaviorFile, LayerFiles, VectorsManifest};
 use crate::files::{self, Context};
 use crate::progress::{Report, Update};
 use crate::study::Study;
@@ -60,18 +60,8 @@ pub struct IndexedLayer {
 ///
 /// [`IndexError`]; nothing already written is lost.
 pub fn index(study: &Study, options: &IndexOptions, report: Report) -> Result<Vec<IndexedLayer>, IndexError> {
-    let no_vectors = || ExtractError::NoVectors { study: study.root().to_owned() };
-    let manifest = VectorsManifest::read(study)?.ok_or_else(no_vectors)?;
-    let complete = study.complete_layers()?;
-    if let Some(&layer) = options.layers.iter().find(|layer| !complete.contains(layer)) {
-        return Err(IndexError::LayerIncomplete { layer, study: study.root().to_owned(), complete });
-    }
-    let mut layers = if options.layers.is_empty() { complete } else { options.layers.clone() };
-    layers.sort_unstable();
-    layers.dedup();
-    if layers.is_empty() {
-        return Err(no_vectors().into());
-    }
+    let manifest = VectorsManifest::required(study)?;
+    let layers = extract::complete_layers(study, &options.layers)?;
     let one = |layer| {
         let vectors = LayerFiles::open(study, layer, &manifest)?;
         LayerIndex { study, manifest: &manifest, vectors, verify: options.verify, report }.make()
@@ -107,7 +97,7 @@ impl LayerIndex<'_> {
                     behaviors::refresh_layer(self.study, self.layer(), self.manifest, &manifest, rotation)?;
                 let n_kept = manifest.blocks.iter().map(|block| block.files.len()).sum();
                 return Ok(IndexedLayer {
-                    n_bytes: n_bytes(&manifest),
+                    n_bytes: manifest.n_bytes(),
                     manifest,
                     n_made: 0,
                     n_kept,
@@ -133,7 +123,7 @@ impl LayerIndex<'_> {
         json.push(b'\n');
         files::write(&path, &json)?;
         let n_files: usize = manifest.blocks.iter().map(|block| block.files.len()).sum();
-        Ok(IndexedLayer { n_bytes: n_bytes(&manifest), manifest, n_made, n_kept: n_files - n_made, why, n_behaviors })
+        Ok(IndexedLayer { n_bytes: manifest.n_bytes(), manifest, n_made, n_kept: n_files - n_made, why, n_behaviors })
     }
 
     /// The manifest of an index that needs nothing, or why there is work to do when an index was there.
@@ -384,10 +374,6 @@ fn headers(layer: usize, widths: &[usize], first_row: usize, inputs: &str) -> Ve
 fn file_view(path: String, header: &BlockHeader, n_rows: usize, bytes: &[u8]) -> FileView {
     let (n_bytes, sha256) = (bytes.len() as u64, files::sha256(bytes));
     FileView { path, first_row: header.first_row, n_rows, n_bytes, sha256 }
-}
-
-fn n_bytes(manifest: &IndexManifest) -> u64 {
-    manifest.blocks.iter().flat_map(|block| &block.files).map(|file| file.n_bytes).sum()
 }
 
 /// Share of the rows' energy in the blocks so far: rows have unit length, and what a block leaves is stored with it.

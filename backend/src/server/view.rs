@@ -89,7 +89,7 @@ fn index(study: &Study, manifest: &VectorsManifest, layer: usize) -> Result<Opti
         }
         IndexState::Current(index) => Ok(Some(IndexView {
             path: format!("index/layer-{layer}/manifest.json"),
-            n_bytes: index.blocks.iter().flat_map(|block| &block.files).map(|file| file.n_bytes).sum(),
+            n_bytes: index.n_bytes(),
             sha256: files::sha256(&files::read(&study.index_manifest(layer))?),
         })),
     }

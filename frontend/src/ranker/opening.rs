@@ -165,16 +165,12 @@ async fn by_index(
     };
     Ok(Plan {
         way: Way::Index,
-        kind: Kind::Blocks {
-            layer: layer.layer,
-            inputs: manifest.inputs.clone(),
-            widths: manifest.blocks.iter().map(|block| block.width).collect(),
-        },
+        kind: Kind::Blocks { layer: layer.layer, inputs: manifest.inputs.clone(), widths: manifest.widths() },
         ranges: (0..n_ranges).map(range).collect(),
         directions: combine(&request.query, &behaviors),
         exact: exact.to_vec(),
         inputs,
-        n_bytes: manifest.blocks.iter().flat_map(|block| &block.files).map(|file| file.n_bytes).sum(),
+        n_bytes: manifest.n_bytes(),
         vector_offsets: manifest.vector_offsets,
     })
 }

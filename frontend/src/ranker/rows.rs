@@ -8,13 +8,14 @@ use js_sys::Uint8Array;
 use web_sys::RequestCache;
 use whence_shared::index::query::Direction;
 use whence_shared::index::select::Costs;
+use whence_shared::rank::Probe;
 use whence_shared::shard::Shard;
 use whence_shared::study::{LayerView, ShardView};
 
 use super::calls::RangePlan;
 use super::files::Files;
 use super::opening::{Plan, file_of};
-use super::scorer::{check_shard, exact_score, exact_scores, fill};
+use super::scorer::{check_shard, fill};
 use super::session::Session;
 use crate::fetch::{FetchError, File, Transfer};
 use crate::protocol::{RankError, RankRequest};
@@ -241,10 +242,11 @@ impl RowReader<'_> {
         let width = n_row_bytes(layer) as usize;
         let bytes = bytes.to_vec();
         let mut row_values = vec![0.0; layer.d_model];
+        let probe = Probe::new(self.exact_directions());
         rows.iter()
             .map(|&(row, i)| {
                 layer.dtype.widen(&bytes[i * width..(i + 1) * width], &mut row_values);
-                (row, exact_score(&row_values, self.exact_directions()))
+                (row, probe.score(&row_values))
             })
             .collect()
     }
@@ -272,7 +274,8 @@ impl RowReader<'_> {
         let wrong = |reason: String| RankError::File { path: file.path.clone(), reason };
         let shard = Shard::parse(bytes).map_err(|error| wrong(error.to_string()))?;
         check_shard(&shard, &view.path, &plan, layer.layer, layer.d_model, &self.plan().inputs)?;
-        let scored: Vec<(u32, f64)> = exact_scores(&shard, self.exact_directions())
+        let scored: Vec<(u32, f64)> = Probe::new(self.exact_directions())
+            .scores(&shard)
             .enumerate()
             .map(|(i, score)| ((view.first_row + i) as u32, score))
             .collect();

@@ -15,7 +15,7 @@ use whence_shared::index::kernel;
 use whence_shared::index::quantize::round_up;
 use whence_shared::index::query::{Direction, Query};
 use whence_shared::index::select::{self, Best, Place};
-use whence_shared::rank;
+use whence_shared::rank::Probe;
 use whence_shared::shard::Shard;
 
 use super::calls::{Answer, Call, Kind, Note, Numbered, Opening, Post, RangePlan};
@@ -318,7 +318,7 @@ impl Scorer {
             Kind::Vectors { layer, d_model, inputs } => {
                 let shard = Shard::parse(&buffer).map_err(|error| wrong(error.to_string()))?;
                 check_shard(&shard, path, &range.plan, *layer, *d_model, inputs)?;
-                for (row, score) in exact_scores(&shard, &job.directions).enumerate() {
+                for (row, score) in Probe::new(&job.directions).scores(&shard).enumerate() {
                     if score.is_nan() {
                         return Err(wrong(format!(
                             "row {} holds a number that is not finite",
@@ -419,21 +419,6 @@ pub fn check_shard(
         return Err(RankError::Inputs { path: path.to_owned() });
     }
     Ok(())
-}
-
-/// The exact score of every row of a shard: the largest of those with each direction.
-pub fn exact_scores<'a>(shard: &'a Shard, directions: &'a [Direction]) -> impl Iterator<Item = f64> + 'a {
-    let mut row = vec![0.0; shard.d_model];
-    (0..shard.n_rows).map(move |i| {
-        shard.read_row(i, &mut row);
-        exact_score(&row, directions)
-    })
-}
-
-/// The exact score of one row: the largest of those with each direction.
-pub fn exact_score(row: &[f32], directions: &[Direction]) -> f64 {
-    let scores = directions.iter().map(|direction| rank::exact_cosine(&direction.values, row));
-    scores.fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Runs the kernel on made-up numbers.

@@ -171,8 +171,8 @@ impl Session {
     pub fn order(&self, end: End) -> (Vec<u32>, Vec<u32>) {
         let known = self.known.borrow();
         let order = match end {
-            End::Top => rank::order64(&known.scores),
-            End::Bottom => rank::order64(&known.scores.iter().map(|score| -score).collect::<Vec<_>>()),
+            End::Top => rank::order(&known.scores),
+            End::Bottom => rank::order(&known.scores.iter().map(|score| -score).collect::<Vec<_>>()),
         };
         let mut places = vec![0; order.len()];
         for (place, &row) in order.iter().enumerate() {

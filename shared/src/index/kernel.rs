@@ -51,6 +51,26 @@ fn with_rest(sum: i32, query: &[i16], codes: &[i8], lanes: usize) -> i32 {
     sum + dot_portable(&query[done..], &codes[done..])
 }
 
+/// Defines `dots` by the `tile` of the module it is used in, for the same vector unit: `tile` is then inlined.
+#[cfg(any(target_arch = "x86_64", target_arch = "wasm32"))]
+macro_rules! dots_by_tiles {
+    ($vector_unit:literal) => {
+        /// `out[row] = query · codes[row]`; `codes` is `[out.len(), query.len()]`.
+        #[target_feature(enable = $vector_unit)]
+        pub fn dots(query: &[i16], codes: &[i8], out: &mut [i32]) {
+            let width = query.len();
+            let mut rows = codes.chunks_exact(super::ROWS * width);
+            let (tiles, rest) = out.as_chunks_mut::<{ super::ROWS }>();
+            for (out, rows) in tiles.iter_mut().zip(&mut rows) {
+                *out = tile::<{ super::ROWS }>(query, rows);
+            }
+            for (out, row) in rest.iter_mut().zip(rows.remainder().chunks_exact(width)) {
+                [*out] = tile::<1>(query, row);
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::{
@@ -59,23 +79,11 @@ mod avx2 {
         _mm256_setzero_si256,
     };
 
-    use super::{ROWS, with_rest};
+    use super::with_rest;
 
     const LANES: usize = 16;
 
-    /// `out[row] = query · codes[row]`; `codes` is `[out.len(), query.len()]`.
-    #[target_feature(enable = "avx2")]
-    pub fn dots(query: &[i16], codes: &[i8], out: &mut [i32]) {
-        let width = query.len();
-        let mut rows = codes.chunks_exact(ROWS * width);
-        let (tiles, rest) = out.as_chunks_mut::<ROWS>();
-        for (out, rows) in tiles.iter_mut().zip(&mut rows) {
-            *out = tile::<ROWS>(query, rows);
-        }
-        for (out, row) in rest.iter_mut().zip(rows.remainder().chunks_exact(width)) {
-            [*out] = tile::<1>(query, row);
-        }
-    }
+    dots_by_tiles!("avx2");
 
     #[target_feature(enable = "avx2")]
     fn tile<const N: usize>(query: &[i16], rows: &[i8]) -> [i32; N] {
@@ -109,23 +117,11 @@ mod simd128 {
         v128, v128_load,
     };
 
-    use super::{ROWS, with_rest};
+    use super::with_rest;
 
     const LANES: usize = 16;
 
-    /// `out[row] = query · codes[row]`; `codes` is `[out.len(), query.len()]`.
-    #[target_feature(enable = "simd128")]
-    pub fn dots(query: &[i16], codes: &[i8], out: &mut [i32]) {
-        let width = query.len();
-        let mut rows = codes.chunks_exact(ROWS * width);
-        let (tiles, rest) = out.as_chunks_mut::<ROWS>();
-        for (out, rows) in tiles.iter_mut().zip(&mut rows) {
-            *out = tile::<ROWS>(query, rows);
-        }
-        for (out, row) in rest.iter_mut().zip(rows.remainder().chunks_exact(width)) {
-            [*out] = tile::<1>(query, row);
-        }
-    }
+    dots_by_tiles!("simd128");
 
     #[target_feature(enable = "simd128")]
     fn tile<const N: usize>(query: &[i16], rows: &[i8]) -> [i32; N] {

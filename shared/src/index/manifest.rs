@@ -159,6 +159,11 @@ impl IndexManifest {
         wrong("the same ranges of rows in every block", &true, &is_same)
     }
 
+    /// Size of all block files together, in bytes.
+    pub fn n_bytes(&self) -> u64 {
+        self.blocks.iter().flat_map(|block| &block.files).map(|file| file.n_bytes).sum()
+    }
+
     /// Widths of the blocks, in order.
     pub fn widths(&self) -> Vec<usize> {
         self.blocks.iter().map(|block| block.width).collect()

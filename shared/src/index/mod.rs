@@ -8,7 +8,7 @@
 //! query ──────► [`query`]: rotated direction, its own error, blocks in int16
 //! block file ─► [`block`]: the format ─► [`kernel`]: integer dot products ─► [`bounds`]: score ± radius of every row
 //!                                                             [`select`]: which rows are decided, which to read next
-//! undecided rows' own vectors ─► [`crate::rank::exact_cosine`] ─► exact scores, certified ranking
+//! undecided rows' own vectors ─► [`crate::rank::Probe`] ─► exact scores, certified ranking
 //! ```
 //!
 //! # Why the bounds hold

@@ -14,6 +14,12 @@ pub struct Direction {
     pub error: f64,
 }
 
+impl AsRef<[f64]> for Direction {
+    fn as_ref(&self) -> &[f64] {
+        &self.values
+    }
+}
+
 impl Direction {
     /// From numbers that stand for themselves: a direction in the model's own space.
     pub fn exact(values: &[f32]) -> Self {

@@ -124,6 +124,11 @@ impl Candidate {
         Place { score: self.score.lower, row: self.row }
     }
 
+    /// Whether it may be among the k, given τ.
+    pub fn reaches(&self, threshold: Option<Place>) -> bool {
+        threshold.is_none_or(|threshold| self.highest() >= threshold)
+    }
+
     fn highest(&self) -> Place {
         Place { score: self.score.upper, row: self.row }
     }
@@ -136,7 +141,7 @@ impl Candidate {
 /// Rows of `rows` that reach `threshold`, in their order.
 pub fn candidates(rows: impl IntoIterator<Item = (u32, Bounded)>, threshold: Option<Place>) -> Vec<Candidate> {
     let rows = rows.into_iter().map(|(row, score)| Candidate { row, score });
-    rows.filter(|candidate| threshold.is_none_or(|threshold| candidate.highest() >= threshold)).collect()
+    rows.filter(|candidate| candidate.reaches(threshold)).collect()
 }
 
 /// What is known about the wanted k.
@@ -161,10 +166,8 @@ pub struct Selection {
 ///
 /// `candidates` may hold rows below the threshold as well; they change nothing.
 pub fn select(mut candidates: Vec<Candidate>, k: usize) -> Selection {
-    let best = Best::of_lower_bounds(candidates.iter().map(|c| (c.row, c.score)), k);
-    if let Some(threshold) = best.threshold() {
-        candidates.retain(|candidate| candidate.highest() >= threshold);
-    }
+    let threshold = Best::of_lower_bounds(candidates.iter().map(|c| (c.row, c.score)), k).threshold();
+    candidates.retain(|candidate| candidate.reaches(threshold));
     let is_certified = candidates.len() <= k;
     // In for certain: above the highest place of all but k. Then fewer than k rows can be above it.
     let above = match is_certified {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use whence_shared::direction::{DirectionMethod, direction};
 use whence_shared::index::query::Direction;
 use whence_shared::pair::{Message, Pair, Side};
-use whence_shared::rank;
+use whence_shared::rank::{self, Probe};
 use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 use whence_shared::study::{
     BehaviorExample, BehaviorView, FORMAT, HealthView, LayerView, ModelView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK,
@@ -105,7 +105,7 @@ pub struct NativeRanking {
 impl NativeRanking {
     /// Of exact scores.
     pub fn of(scores: Vec<f64>) -> Self {
-        let order = rank::order64(&scores);
+        let order = rank::order(&scores);
         Self { scores: scores.into_iter().map(|score| score as f32).collect(), order }
     }
 }
@@ -171,16 +171,11 @@ impl StaticStudy {
     /// As [`StaticStudy::native_ranking`].
     pub fn native_scores(&self, layer: usize, directions: &[Direction]) -> Vec<f64> {
         let view = self.view.layers.iter().find(|view| view.layer == layer).expect("a layer of the study");
-        let mut row = vec![0.0; view.d_model];
+        let probe = Probe::new(directions);
         let mut scores = Vec::new();
         for shard in &view.shards {
             let bytes = fs::read(self.path(&shard.path)).unwrap();
-            let shard = Shard::parse(&bytes).unwrap();
-            scores.extend((0..shard.n_rows).map(|i| {
-                shard.read_row(i, &mut row);
-                let all = directions.iter().map(|direction| rank::exact_cosine(&direction.values, &row));
-                all.fold(f64::NEG_INFINITY, f64::max)
-            }));
+            scores.extend(probe.scores(&Shard::parse(&bytes).unwrap()));
         }
         scores
     }
