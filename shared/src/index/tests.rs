@@ -246,7 +246,10 @@ fn combinations_and_banks_are_bounded_too() {
     let rows = vectors(&mut rng, n_rows, d);
     let rotation = Rotation::random(&mut rng, d);
     let files = index(&rows, &rotation, n_rows);
-    let given: Vec<Vec<f32>> = (0..3).map(|_| (0..d).map(|_| rng.normal() as f32).collect()).collect();
+    let mut given: Vec<Vec<f32>> = (0..3).map(|_| (0..d).map(|_| rng.normal() as f32).collect()).collect();
+    for nearness in [1e-6, 3e-7] {
+        given.push(given[0].iter().zip(&given[1]).map(|(a, b)| a + nearness * b).collect());
+    }
     let exact: Vec<Direction> = given.iter().map(|x| Direction::exact(x)).collect();
     let turned: Vec<Direction> = given
         .iter()
@@ -254,7 +257,11 @@ fn combinations_and_banks_are_bounded_too() {
         .collect();
     let combine = |d: &[Direction]| {
         let sum = Direction::weighted_sum(&[(1.0, &d[0]), (-0.7, &d[1])]);
-        [sum.clone(), sum.without(&d[2]), d[0].without(&Direction::weighted_sum(&[(1.0, &d[0]), (1e-3, &d[1])]))]
+        let near = d[0].without(&Direction::weighted_sum(&[(1.0, &d[0]), (1e-3, &d[1])]));
+        // What is left of nearly parallel directions is in good part what f32 rounded off, in each its own way: the bounds
+        // must say so.
+        let tiny = Direction::weighted_sum(&[(1.0, &d[0]), (-1.0, &d[4])]);
+        [sum.clone(), sum.without(&d[2]), near, d[0].without(&d[3]), d[0].without(&d[4]), d[1].without(&tiny)]
     };
     for (meant, computed) in combine(&exact).iter().zip(&combine(&turned)) {
         let mut scores = RangeScores::new(0, n_rows);
