@@ -270,6 +270,8 @@ fn what_cannot_be_asked_is_named() {
     run(&study, &["row:x"]).fails_naming(&["row:NUMBER"]);
     run(&study, &["obeys +"]).fails_naming(&["\"obeys +\"", "at the end"]);
     run(&study, &["obeys - obeys"]).fails_naming(&["the direction is zero"]);
+    run(&study, &["obeys without obeys"]).fails_naming(&["the direction is zero"]);
+    run(&study, &["obeys - 0.1*obeys - 0.9*obeys"]).fails_naming(&["the direction is zero"]);
     run(&study, &["row:7"]).fails_naming(&["the direction is zero"]);
     run(&study, &["bank:obeys + flattery"]).fails_naming(&["a bank stands alone"]);
     run(&study, &["obeys", "-k", "0"]).fails_naming(&["at least 1"]);

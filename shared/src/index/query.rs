@@ -38,7 +38,8 @@ impl Direction {
         direction
     }
 
-    /// `Σ weight · direction` over `(weight, direction)`; zeros of no width when there is none.
+    /// `Σ weight · direction` over `(weight, direction)`; zeros of no width when there is none, zeros when what is left
+    /// of parts that cancel is no more than rounding.
     ///
     /// # Panics
     ///
@@ -46,17 +47,21 @@ impl Direction {
     pub fn weighted_sum(parts: &[(f64, &Direction)]) -> Self {
         let d_model = parts.first().map_or(0, |(_, direction)| direction.values.len());
         let mut sum = Self { values: vec![0.0; d_model], error: 0.0 };
+        let mut scale = 0.0;
         for (weight, direction) in parts {
             assert_eq!(direction.values.len(), d_model, "directions of one space");
             for (sum, x) in sum.values.iter_mut().zip(&direction.values) {
                 *sum += weight * x;
             }
-            sum.error += weight.abs() * (direction.error + direction.norm() * rounding_of(direction));
+            let norm = direction.norm();
+            scale += weight.abs() * norm;
+            sum.error += weight.abs() * (direction.error + norm * rounding_of(direction));
         }
-        sum
+        sum.or_zero(scale)
     }
 
-    /// `self` without its component along `other`. Projecting out zero changes nothing.
+    /// `self` without its component along `other`; zeros when what is left is no more than rounding. Projecting out zero
+    /// changes nothing.
     ///
     /// # Panics
     ///
@@ -73,7 +78,17 @@ impl Direction {
         // A projection shortens, so self's error stays; a unit vector off by e moves it by at most 2·e·‖self‖.
         let unit_error = unit_error(other.error / other_norm);
         let rounding = norm * rounding_of(self).max(rounding_of(other));
-        Self { values, error: self.error + 2.0 * unit_error * (norm + self.error) + rounding }
+        let rest = Self { values, error: self.error + 2.0 * unit_error * (norm + self.error) + rounding };
+        rest.or_zero(norm)
+    }
+
+    /// Zeros, if this came of numbers of norm `scale` and is so short that it may be their rounding alone: that points
+    /// anywhere, and ranking by it would mean nothing.
+    fn or_zero(mut self, scale: f64) -> Self {
+        if scale.is_finite() && self.norm() <= scale * ROUNDING {
+            self.values.fill(0.0);
+        }
+        self
     }
 
     /// Euclidean norm; also of numbers whose squares would overflow or vanish.

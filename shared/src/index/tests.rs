@@ -290,3 +290,24 @@ fn one_row_too_many_is_not_certified() {
     let selection = select(candidates(tied, None), 1);
     assert!(selection.is_exact && selection.top[0].row == 3);
 }
+
+#[test]
+fn what_rounding_leaves_of_nothing_is_no_direction() {
+    let mut rng = Rng(4);
+    let given: Vec<Vec<f32>> = (0..2).map(|_| (0..130).map(|_| rng.normal() as f32).collect()).collect();
+    for of in [Direction::exact, Direction::rotated] {
+        let [a, b] = [of(&given[0]), of(&given[1])];
+        let sum = Direction::weighted_sum(&[(1.0, &a), (0.3, &b)]);
+        let nothing = [
+            a.without(&a),
+            a.without(&Direction::weighted_sum(&[(-0.3, &a)])),
+            sum.without(&a).without(&b.without(&a)),
+            Direction::weighted_sum(&[(1.0, &a), (-0.1, &a), (-0.9, &a)]),
+        ];
+        for (i, direction) in nothing.iter().enumerate() {
+            assert_eq!(direction.norm(), 0.0, "case {i}");
+        }
+        // A small rest that is more than rounding stays.
+        assert!(a.without(&Direction::weighted_sum(&[(1.0, &a), (1e-6, &b)])).norm() > 0.0);
+    }
+}
