@@ -26,7 +26,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
-  bench ranking [OPTIONS]        rows per second of ranking in Chromium beside native code
+  bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
   bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy";
