@@ -45,8 +45,8 @@ pub struct RankRequest {
     pub end: End,
     /// How far to go.
     pub goal: Goal,
-    /// Whether the layer's index may be used.
-    pub use_index: bool,
+    /// Whether to use the layer's index.
+    pub index: IndexUse,
     /// Scoring workers; `None` = as many as the machine has processors for.
     pub n_workers: Option<usize>,
 }
@@ -98,6 +98,18 @@ pub enum End {
     Top,
     /// The lowest scores.
     Bottom,
+}
+
+/// Whether to use a layer's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum IndexUse {
+    /// Where it saves something: a small layer's vectors are read whole.
+    #[default]
+    WherePaying,
+    /// Wherever there is one.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// How far to go.

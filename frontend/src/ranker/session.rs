@@ -10,7 +10,7 @@ use whence_shared::study::LayerView;
 
 use super::opening::Plan;
 use super::rows::{self, Access};
-use crate::protocol::{Bins, Certainty, End, Goal, Query, RankRequest, Way};
+use crate::protocol::{Bins, Certainty, End, Goal, IndexUse, Query, RankRequest, Way};
 
 /// Bins of the histogram.
 const N_BINS: usize = 96;
@@ -23,7 +23,7 @@ pub struct Key {
     data: String,
     layer: LayerView,
     query: Query,
-    use_index: bool,
+    index: IndexUse,
     n_workers: Option<usize>,
 }
 
@@ -34,7 +34,7 @@ impl Key {
             data: request.data.clone(),
             layer: request.layer.clone(),
             query: request.query.clone(),
-            use_index: request.use_index,
+            index: request.index,
             n_workers: request.n_workers,
         }
     }
