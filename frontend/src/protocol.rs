@@ -240,8 +240,23 @@ pub struct Report {
     pub histogram: Bins,
     /// What it took.
     pub cost: RankCost,
+    /// Step by step.
+    pub stages: Vec<Stage>,
     /// What was wrong with single files, and what was done without them.
     pub remarks: Vec<String>,
+}
+
+/// One step of a ranking.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// What was read.
+    pub reading: Reading,
+    /// How much of it, in bytes.
+    pub n_bytes: u64,
+    /// Milliseconds it took, with finding out what it says of the wanted pairs.
+    pub ms: f64,
+    /// Pairs that may be among the wanted ones after it.
+    pub n_candidates: usize,
 }
 
 /// How a ranking came about.
