@@ -3,7 +3,7 @@
 use wasm_bindgen::JsValue;
 use web_sys::{Url, UrlSearchParams};
 
-use crate::protocol::End;
+use crate::protocol::{End, IndexUse};
 
 /// What the query string says. `None` means "not stated": the app then chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -90,8 +90,8 @@ impl Address {
 pub struct Trial {
     /// `workers`: scoring workers.
     pub n_workers: Option<usize>,
-    /// `index=no`: ranks as if there were no index.
-    pub use_index: bool,
+    /// `index=no`: ranks as if there were no index; `index=yes`: uses it however small the layer is.
+    pub index: IndexUse,
 }
 
 impl Trial {
@@ -102,7 +102,11 @@ impl Trial {
         let value = |key: &str| params.as_ref().and_then(|params| params.get(key));
         Self {
             n_workers: value("workers").and_then(|number| number.parse().ok()),
-            use_index: value("index").as_deref() != Some("no"),
+            index: match value("index").as_deref() {
+                Some("no") => IndexUse::Never,
+                Some("yes") => IndexUse::Always,
+                _ => IndexUse::WherePaying,
+            },
         }
     }
 }

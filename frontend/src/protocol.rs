@@ -45,8 +45,8 @@ pub struct RankRequest {
     pub end: End,
     /// How far to go.
     pub goal: Goal,
-    /// Whether the layer's index may be used.
-    pub use_index: bool,
+    /// Whether to use the layer's index.
+    pub index: IndexUse,
     /// Scoring workers; `None` = as many as the machine has processors for.
     pub n_workers: Option<usize>,
 }
@@ -98,6 +98,18 @@ pub enum End {
     Top,
     /// The lowest scores.
     Bottom,
+}
+
+/// Whether to use a layer's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum IndexUse {
+    /// Where it saves something: a small layer's vectors are read whole.
+    #[default]
+    WherePaying,
+    /// Wherever there is one.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// How far to go.
@@ -228,8 +240,23 @@ pub struct Report {
     pub histogram: Bins,
     /// What it took.
     pub cost: RankCost,
+    /// Step by step.
+    pub stages: Vec<Stage>,
     /// What was wrong with single files, and what was done without them.
     pub remarks: Vec<String>,
+}
+
+/// One step of a ranking.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// What was read.
+    pub reading: Reading,
+    /// How much of it, in bytes.
+    pub n_bytes: u64,
+    /// Milliseconds it took, with finding out what it says of the wanted pairs.
+    pub ms: f64,
+    /// Pairs that may be among the wanted ones after it.
+    pub n_candidates: usize,
 }
 
 /// How a ranking came about.

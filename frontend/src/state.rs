@@ -507,7 +507,7 @@ impl State {
         let id = self.request.with_value(|(id, _)| id + 1);
         self.request.set_value((id, Some(wanted)));
         self.status.set(RankStatus::Working(Progress::default()));
-        let Trial { n_workers, use_index } = Trial::read();
+        let Trial { n_workers, index } = Trial::read();
         self.ask(Ask::Rank(Box::new(RankRequest {
             id,
             data: self.data.get_value(),
@@ -518,7 +518,7 @@ impl State {
             k,
             end,
             goal,
-            use_index,
+            index,
             n_workers,
         })));
     }

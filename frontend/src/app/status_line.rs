@@ -300,6 +300,15 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     facts.extend(cost.first_ms.map(|ms| ("every pair scored", number::duration(ms))));
     facts.extend(cost.certified.map(|certified| ("certified", after(certified))));
     facts.extend(cost.exact.map(|exact| ("exact", after(exact))));
+    facts.extend(report.stages.iter().map(|stage| {
+        let name = match stage.reading {
+            Reading::Block(block, n_blocks) => format!("block {block} of {n_blocks}"),
+            Reading::Rows => "pairs' own vectors".to_owned(),
+            Reading::Vectors | Reading::Opening => "vectors".to_owned(),
+        };
+        let left = number::counted(stage.n_candidates, "candidate", "candidates");
+        ("step", format!("{name}: {} in {}, {left}", number::bytes(stage.n_bytes), number::duration(stage.ms)))
+    }));
     let rate = number::per_second(cost.n_rows as f64, cost.score_ms + cost.order_ms, "pairs");
     let workers = number::counted(cost.n_workers, "worker", "workers");
     facts.push(("scoring", format!("{} on {workers} ({rate} each)", number::duration(cost.score_ms))));

@@ -2,6 +2,8 @@
 //!
 //! An ARIA grid with one tab stop: arrow keys or j and k move the selection, Home and End go to the ends.
 
+use std::time::Duration;
+
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -17,6 +19,10 @@ use crate::state::{State, StudyStatus, Wanted};
 const ROW_PX: f64 = 28.0;
 /// Rows kept beyond the visible ones on either side.
 const N_SPARE_ROWS: usize = 8;
+/// Rows made at a time when there were none, beside the spare ones.
+const ROWS_PER_TURN: usize = 6;
+/// Rows after which all that fit are made at once.
+const MAX_ROOM: usize = 240;
 /// Largest height browsers lay out; beyond it the last rows would be out of reach.
 const MAX_SCROLL_PX: f64 = 16_000_000.0;
 
@@ -35,9 +41,16 @@ pub fn RankedTable() -> impl IntoView {
         if rows_px <= total_px { 1.0 } else { (rows_px - height_px.get()) / (total_px - height_px.get()) }
     });
     let first = Memo::new(move |_| (scroll_px.get() * pace.get() / ROW_PX) as usize);
+    // The first rows are made a few at a time, so that the page answers meanwhile.
+    let room = RwSignal::new(0);
+    Effect::new(move || {
+        if n_rows.get() > 0 && room.get() < MAX_ROOM {
+            set_timeout(move || room.update(|room| *room += ROWS_PER_TURN), Duration::ZERO);
+        }
+    });
     let shown = Memo::new(move |_| {
         let n_fit = (height_px.get() / ROW_PX).ceil() as usize + 1;
-        let end = (first.get() + n_fit + N_SPARE_ROWS).min(n_rows.get());
+        let end = (first.get() + n_fit.min(room.get()) + N_SPARE_ROWS).min(n_rows.get());
         first.get().saturating_sub(N_SPARE_ROWS).min(end)..end
     });
     let place = Memo::new(move |_| state.place());

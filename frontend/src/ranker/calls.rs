@@ -83,8 +83,8 @@ pub struct Opening {
     pub n_downloads: usize,
     /// Most bytes of files kept in memory for the next query.
     pub n_keep_bytes: u64,
-    /// Whether to keep files in the browser's store.
-    pub use_store: bool,
+    /// Most bytes of files that wait to be written to the browser's store; `None` = nothing is written.
+    pub n_store_bytes: Option<u64>,
 }
 
 /// What files are read.

@@ -10,7 +10,8 @@ use js_sys::{Array, Float32Array, Float64Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
-use whence_shared::index::select::{self, Best, Selection};
+use whence_shared::index::bounds::Bounded;
+use whence_shared::index::select::{self, Best, Candidate, Selection};
 
 use super::calls::{Answer, Call, Note, Opening, RangePlan};
 use super::files::Files;
@@ -21,7 +22,7 @@ use super::session::{Key, Session, Step, candidates, certainty};
 use super::{now_ms, post};
 use crate::fetch::{Event, FetchError, Gate, Transfer};
 use crate::protocol::{
-    Ask, Certainty, Progress, RankCost, RankError, RankRequest, Reading, Reply, Report, Retrying, Way,
+    Ask, Certainty, End, Progress, RankCost, RankError, RankRequest, Reading, Reply, Report, Retrying, Stage, Way,
 };
 
 /// Most scoring workers.
@@ -31,7 +32,9 @@ const N_DOWNLOADS: usize = 6;
 /// Most bytes of vector files under way at a time; each is held twice while it is scored.
 const MAX_UNDER_WAY_BYTES: u64 = 192 << 20;
 /// Most bytes of files kept in memory for the next query, all workers together.
-const MAX_KEPT_BYTES: u64 = 384 << 20;
+const MAX_KEPT_BYTES: u64 = 256 << 20;
+/// Most bytes of files that wait to be written to the browser's store, all workers together.
+const MAX_WAITING_BYTES: u64 = 48 << 20;
 /// Most bytes of vectors that are worth a place in the browser's store.
 const MAX_STORED_VECTOR_BYTES: u64 = 1 << 30;
 /// Milliseconds between two rankings that are not the result of a selection.
@@ -93,6 +96,8 @@ struct Run {
     progress: RefCell<Progress>,
     /// Bytes of the session when the present step began.
     n_bytes_before: Cell<u64>,
+    /// When it began; none when it is accounted for.
+    step_ms: Cell<Option<f64>>,
     told_ms: Cell<f64>,
     reported_ms: Cell<f64>,
     first_ms: Cell<Option<f64>>,
@@ -185,6 +190,7 @@ impl Coordinator {
             start_ms: now_ms(),
             progress: RefCell::default(),
             n_bytes_before: Cell::default(),
+            step_ms: Cell::default(),
             told_ms: Cell::default(),
             reported_ms: Cell::new(now_ms()),
             first_ms: Cell::default(),
@@ -211,19 +217,30 @@ impl Coordinator {
 
     async fn rank(&self, run: &Rc<Run>) -> Result<(), RankError> {
         let mut session = self.session(run).await?;
+        let RankRequest { k, end, .. } = run.request;
+        // What may be among the wanted pairs; asked of the scorers again after files were read.
+        let mut candidates = None;
+        let mut n_scout_bytes = 0;
         loop {
             run.go_on()?;
             let unread = session.unread();
             if !unread.is_empty() {
+                candidates = None;
                 self.read_files(run, &session, unread).await?;
                 continue;
             }
             run.first_ms.set(run.first_ms.get().or(Some(now_ms() - run.start_ms)));
-            let selected = self.select(run, &session).await?;
+            let known = match candidates.take() {
+                Some(known) => known,
+                None => self.candidates(run, &session).await?,
+            };
             run.go_on()?;
-            let step = session.next(&run.request, &selected.selection, &self.at_hand.borrow());
+            let selected = Selected { n_candidates: known.len(), selection: select::select(known.clone(), k) };
+            self.end_stage(run, &session, selected.n_candidates);
+            let at_hand = self.at_hand.borrow().clone();
+            let step = session.next(&run.request, &known, &selected.selection, &at_hand, n_scout_bytes);
             self.note_certainty(run, certainty(&selected.selection));
-            match step {
+            let rows = match step {
                 Step::Done(n_bytes_to_exact) => {
                     self.report(run, &session, Some(&selected), true, n_bytes_to_exact);
                     return Ok(());
@@ -231,30 +248,35 @@ impl Coordinator {
                 Step::Files(ranges) => {
                     self.report(run, &session, Some(&selected), false, None);
                     self.read_files(run, &session, ranges).await?;
+                    n_scout_bytes = 0;
+                    continue;
                 }
-                Step::Rows(rows) => {
-                    self.report(run, &session, Some(&selected), false, None);
-                    let access = session.access.get();
-                    match self.read_rows(run, &session, &rows).await {
-                        Ok(()) => {}
-                        // Rows must be read in another way: that may be dearer, so what to read next is asked again.
-                        Err(_) if session.access.get() != access => {}
-                        Err(_) if run.is_over() => return Ok(()),
-                        Err(error @ RankError::Bounds { .. }) if session.plan.way == Way::Index => {
-                            // Whoever is wrong, index or vectors: only all vectors, whose hashes are known, can tell.
-                            let why = format!("the index cannot be used: {error}");
-                            let plan = opening::without_index(&session.plan, &run.request.layer, why);
-                            session = self.open(run, plan).await?;
-                        }
-                        Err(error) if error.is_of_file() => {
-                            // A study may well be published without its vectors: the index alone says a lot.
-                            session.access.set(Access::Nothing);
-                            session
-                                .remark(format!("{error}: pairs' own vectors cannot be read, the index alone decides"));
-                        }
-                        Err(error) => return Err(error),
-                    }
+                Step::Rows(rows) => rows,
+                Step::Scouts(rows, n_bytes) => {
+                    n_scout_bytes += n_bytes;
+                    rows
                 }
+            };
+            self.maybe_report(run, &session, Some(&selected));
+            let access = session.access.get();
+            match self.read_rows(run, &session, &rows).await {
+                Ok(scored) => candidates = Some(narrowed(known, &scored, k, end)),
+                // Rows must be read in another way: that may be dearer, so what to read next is asked again.
+                Err(_) if session.access.get() != access => candidates = Some(known),
+                Err(_) if run.is_over() => return Ok(()),
+                Err(error @ RankError::Bounds { .. }) if session.plan.way == Way::Index => {
+                    // Whoever is wrong, index or vectors: only all vectors, whose hashes are known, can tell.
+                    let why = format!("the index cannot be used: {error}");
+                    let plan = opening::without_index(&session.plan, &run.request.layer, why);
+                    session = self.open(run, plan).await?;
+                }
+                Err(error) if error.is_of_file() => {
+                    // A study may well be published without its vectors: the index alone says a lot.
+                    session.access.set(Access::Nothing);
+                    session.remark(format!("{error}: pairs' own vectors cannot be read, the index alone decides"));
+                    candidates = Some(known);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -292,7 +314,7 @@ impl Coordinator {
         let wanted: HashSet<String> =
             plan.ranges.iter().flat_map(|range| &range.files).map(|file| file.sha256.clone()).collect();
         self.at_hand.borrow_mut().retain(|sha256| wanted.contains(sha256));
-        self.files.prepare(use_store, 0, &HashSet::new()).await;
+        self.files.prepare(use_store.then_some(MAX_WAITING_BYTES), 0, &HashSet::new()).await;
         let opened = links.iter().enumerate().map(|(scorer, link)| {
             let mine = |range: &&RangePlan| owner(range.index, n_active) == scorer;
             let opening = Opening {
@@ -302,7 +324,7 @@ impl Coordinator {
                 ranges: plan.ranges.iter().filter(mine).cloned().collect(),
                 n_downloads: n_downloads.div_ceil(n_active).max(1),
                 n_keep_bytes: MAX_KEPT_BYTES / n_active as u64,
-                use_store,
+                n_store_bytes: use_store.then_some(MAX_WAITING_BYTES / n_active as u64),
             };
             let arrays = plan.directions.iter().map(|direction| {
                 let values = Float64Array::new_with_length(direction.values.len() as u32 + 1);
@@ -396,15 +418,20 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn read_rows(&self, run: &Rc<Run>, session: &Rc<Session>, rows: &[u32]) -> Result<(), RankError> {
+    async fn read_rows(
+        &self,
+        run: &Rc<Run>,
+        session: &Rc<Session>,
+        rows: &[u32],
+    ) -> Result<HashMap<u32, f64>, RankError> {
         let request = &run.request;
         let n_bytes = super::rows::costs(rows, &request.layer, session.access.get()).n_bytes();
         self.tell(run, Reading::Rows, n_bytes);
         let reader = RowReader { request, session, files: &self.files, transfer: &run.transfer };
-        let known = |row: &u32| session.known.borrow().radii[*row as usize] == 0.0;
+        let mut all = HashMap::new();
         for part in rows.chunks(reader.n_at_once()) {
             // Whole files brought more than was asked for.
-            let part: Vec<u32> = part.iter().copied().filter(|row| !known(row)).collect();
+            let part: Vec<u32> = part.iter().copied().filter(|row| !all.contains_key(row)).collect();
             if part.is_empty() {
                 continue;
             }
@@ -423,13 +450,14 @@ impl Coordinator {
             });
             futures_util::future::try_join_all(told).await?;
             run.progress.borrow_mut().n_rows += part.len();
-            self.maybe_report(run, session);
+            self.maybe_report(run, session, None);
+            all.extend(scored);
         }
-        Ok(())
+        Ok(all)
     }
 
-    /// What is known of the wanted pairs, and how many may be among them.
-    async fn select(&self, run: &Rc<Run>, session: &Rc<Session>) -> Result<Selected, RankError> {
+    /// What may be among the wanted pairs, as the scorers know it.
+    async fn candidates(&self, run: &Rc<Run>, session: &Rc<Session>) -> Result<Vec<Candidate>, RankError> {
         let links = self.links.borrow().clone();
         let RankRequest { k, end, .. } = run.request;
         let number = session.number;
@@ -451,7 +479,7 @@ impl Coordinator {
         for (_, message) in futures_util::future::try_join_all(asked).await? {
             found.extend(candidates(&u32s(&message, 1), &f64s(&message, 2), &f64s(&message, 3), &f64s(&message, 4)));
         }
-        Ok(Selected { n_candidates: found.len(), selection: select::select(found, k) })
+        Ok(found)
     }
 
     fn on_note(&self, scorer: usize, note: Note, message: &Array) {
@@ -489,7 +517,7 @@ impl Coordinator {
                 if let Some(run) = run {
                     run.progress.borrow_mut().n_rows += plan.n_rows;
                     self.maybe_tell(&run);
-                    self.maybe_report(&run, &session);
+                    self.maybe_report(&run, &session, None);
                 }
             }
             // Of a query that another one replaced.
@@ -530,8 +558,26 @@ impl Coordinator {
     /// Begins a step.
     fn tell(&self, run: &Run, reading: Reading, n_bytes_total: u64) {
         run.n_bytes_before.set(self.counted().n_bytes);
+        run.step_ms.set((reading != Reading::Opening).then(now_ms));
         run.progress.replace(Progress { reading, n_bytes_total, ..Progress::default() });
         self.tell_now(run);
+    }
+
+    /// Notes what a step took, now that it is known what came of it. Steps of rows that follow one another are one.
+    fn end_stage(&self, run: &Run, session: &Session, n_candidates: usize) {
+        let Some(start_ms) = run.step_ms.take() else { return };
+        let reading = run.progress.borrow().reading;
+        let n_bytes = self.counted().n_bytes.saturating_sub(run.n_bytes_before.get());
+        let ms = now_ms() - start_ms;
+        let mut stages = session.stages.borrow_mut();
+        match stages.last_mut() {
+            Some(last) if last.reading == reading && reading == Reading::Rows => {
+                last.n_bytes += n_bytes;
+                last.ms += ms;
+                last.n_candidates = n_candidates;
+            }
+            _ => stages.push(Stage { reading, n_bytes, ms, n_candidates }),
+        }
     }
 
     fn maybe_tell(&self, run: &Run) {
@@ -558,9 +604,9 @@ impl Coordinator {
     }
 
     /// Reports between two selections, but not so often that reporting is what takes the time.
-    fn maybe_report(&self, run: &Run, session: &Session) {
+    fn maybe_report(&self, run: &Run, session: &Session, selected: Option<&Selected>) {
         if now_ms() - run.reported_ms.get() > REPORT_MS {
-            self.report(run, session, None, false, None);
+            self.report(run, session, selected, false, None);
         }
     }
 
@@ -605,6 +651,7 @@ impl Coordinator {
                 certified: run.certified.get(),
                 exact: run.exact.get(),
             },
+            stages: session.stages.borrow().clone(),
             remarks: session.remarks.borrow().clone(),
         };
         let arrays = [
@@ -616,6 +663,18 @@ impl Coordinator {
         self.reply(&Reply::Ranking { id, report: Box::new(report) }, &arrays);
         run.reported_ms.set(now_ms());
     }
+}
+
+/// Candidates, seen from the wanted end, after some rows' scores became known: without those that this rules out.
+fn narrowed(mut candidates: Vec<Candidate>, scored: &HashMap<u32, f64>, k: usize, end: End) -> Vec<Candidate> {
+    for candidate in &mut candidates {
+        if let Some(&score) = scored.get(&candidate.row) {
+            let exact = Bounded::exact(score);
+            candidate.score = if end == End::Bottom { exact.negated() } else { exact };
+        }
+    }
+    let threshold = Best::of_lower_bounds(candidates.iter().map(|c| (c.row, c.score)), k).threshold();
+    select::candidates(candidates.into_iter().map(|c| (c.row, c.score)), threshold)
 }
 
 /// Which of `n_active` scorers a range belongs to: in turns, so that every part of the files is as far as any other.

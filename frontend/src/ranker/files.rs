@@ -13,9 +13,6 @@ use crate::cache::{Cache, NotKept};
 use crate::fetch::{self, FetchError, File, Transfer, sleep};
 use crate::protocol::RankError;
 
-/// Most bytes that wait to be written to the browser's store; who brings more waits too.
-const MAX_WAITING_BYTES: u64 = 48 << 20;
-
 /// Where a file came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -47,17 +44,20 @@ pub struct Files {
     max_kept_bytes: Cell<u64>,
     waiting: RefCell<VecDeque<(String, Uint8Array)>>,
     n_waiting_bytes: Cell<u64>,
+    max_waiting_bytes: Cell<u64>,
     is_writing: Cell<bool>,
     is_full: Cell<bool>,
 }
 
 impl Files {
-    /// Opens the browser's store, or goes without; then forgets files in memory that are not `wanted`.
-    pub async fn prepare(&self, use_store: bool, max_kept_bytes: u64, wanted: &HashSet<&str>) {
+    /// Opens the browser's store, or goes without; forgets files in memory that are not `wanted`. At most so many bytes
+    /// wait to be written to the store; who brings more waits too.
+    pub async fn prepare(&self, max_waiting_bytes: Option<u64>, max_kept_bytes: u64, wanted: &HashSet<&str>) {
+        self.max_waiting_bytes.set(max_waiting_bytes.unwrap_or(0));
         self.max_kept_bytes.set(max_kept_bytes);
         self.kept.borrow_mut().retain(|sha256, _| wanted.contains(sha256.as_str()));
         self.n_kept_bytes.set(self.kept.borrow().values().map(|bytes| u64::from(bytes.length())).sum());
-        if !use_store {
+        if max_waiting_bytes.is_none() {
             self.store.replace(None);
         } else if self.store.borrow().is_none() {
             let store = Cache::open().await.map(Rc::new);
@@ -157,7 +157,7 @@ impl Files {
 
     /// Hands a file to the browser's store, one after the other, behind the ranking's back.
     async fn write(self: &Rc<Self>, file: &FileRef, bytes: &Uint8Array) {
-        while self.n_waiting_bytes.get() > MAX_WAITING_BYTES && self.store.borrow().is_some() {
+        while self.n_waiting_bytes.get() > self.max_waiting_bytes.get() && self.store.borrow().is_some() {
             sleep(10.0).await;
         }
         self.n_waiting_bytes.set(self.n_waiting_bytes.get() + file.n_bytes);

@@ -11,7 +11,7 @@ use whence_shared::study::{IndexView, LayerView, ShardView};
 use super::calls::{FileRef, Kind, RangePlan};
 use super::files::Files;
 use crate::fetch::{File, Transfer, sha256};
-use crate::protocol::{Of, Query, RankError, RankRequest, Way};
+use crate::protocol::{IndexUse, Of, Query, RankError, RankRequest, Way};
 
 /// A layer whose vectors are no more bytes than this is read whole: one answer instead of several.
 const SMALL_LAYER_BYTES: u64 = 4 << 20;
@@ -70,17 +70,18 @@ pub async fn plan(request: &RankRequest, files: &Rc<Files>, transfer: &Transfer)
         return Err(RankError::Bank { n_vectors: exact.len(), n_rows: layer.n_rows });
     }
     let n_vector_bytes: u64 = layer.shards.iter().map(|shard| shard.n_bytes).sum();
+    let is_small = n_vector_bytes <= SMALL_LAYER_BYTES;
     let why = match &layer.index {
         None => Some("this study has no index: whence index makes one".to_owned()),
-        Some(_) if !request.use_index => Some("as the address asks".to_owned()),
-        Some(_) if n_vector_bytes <= SMALL_LAYER_BYTES => None,
+        Some(_) if request.index == IndexUse::Never => Some("as the address asks".to_owned()),
+        Some(_) if is_small && request.index != IndexUse::Always => None,
         Some(index) => match by_index(request, index, &behaviors, &exact, files, transfer).await {
             Ok(plan) => return Ok(plan),
             Err(error) if error.is_of_file() => Some(format!("the index cannot be used: {error}")),
             Err(error) => return Err(error),
         },
     };
-    Ok(by_vectors(layer, &behaviors, exact, why.filter(|_| n_vector_bytes > SMALL_LAYER_BYTES)))
+    Ok(by_vectors(layer, &behaviors, exact, why.filter(|_| !is_small)))
 }
 
 /// The plan that reads every vector.

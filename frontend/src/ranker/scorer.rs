@@ -190,7 +190,7 @@ impl Scorer {
     async fn open(&self, opening: Opening, message: &Array) {
         let wanted: HashSet<&str> =
             opening.ranges.iter().flat_map(|range| &range.files).map(|file| file.sha256.as_str()).collect();
-        self.files.prepare(opening.use_store, opening.n_keep_bytes, &wanted).await;
+        self.files.prepare(opening.n_store_bytes, opening.n_keep_bytes, &wanted).await;
         let directions: Vec<Direction> = message
             .iter()
             .skip(1)

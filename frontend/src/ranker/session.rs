@@ -4,18 +4,23 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use whence_shared::index::bounds::Bounded;
-use whence_shared::index::select::{Candidate, Next, Selection, next_step};
+use whence_shared::index::select::{Candidate, Next, Selection, next_step, scouts_pay};
 use whence_shared::rank::{self, Histogram};
 use whence_shared::study::LayerView;
 
 use super::opening::Plan;
 use super::rows::{self, Access};
-use crate::protocol::{Bins, Certainty, End, Goal, Query, RankRequest, Way};
+use crate::protocol::{Bins, Certainty, End, Goal, IndexUse, Query, RankRequest, Stage, Way};
 
 /// Bins of the histogram.
 const N_BINS: usize = 96;
 /// Most bytes that exact scores may take once the wanted pairs are certain; beyond it the reader is asked.
 const MAX_UNASKED_BYTES: u64 = 32 << 20;
+
+/// Rows read at least before it is asked again which are left.
+const MIN_ROWS_PER_STEP: usize = 512;
+/// Steps in which undecided rows are read at most, were none of them ruled out.
+const MAX_ROW_STEPS: usize = 16;
 
 /// What tells one query from another. The same query goes on where it was, whatever k and end.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +28,7 @@ pub struct Key {
     data: String,
     layer: LayerView,
     query: Query,
-    use_index: bool,
+    index: IndexUse,
     n_workers: Option<usize>,
 }
 
@@ -34,7 +39,7 @@ impl Key {
             data: request.data.clone(),
             layer: request.layer.clone(),
             query: request.query.clone(),
-            use_index: request.use_index,
+            index: request.index,
             n_workers: request.n_workers,
         }
     }
@@ -54,6 +59,8 @@ pub struct Session {
     pub access: Cell<Access>,
     /// What was wrong with single files.
     pub remarks: RefCell<Vec<String>>,
+    /// Step by step.
+    pub stages: RefCell<Vec<Stage>>,
     /// Milliseconds of scoring, all workers together.
     pub score_ms: Cell<f64>,
     /// Scorers that have a part in it.
@@ -88,6 +95,26 @@ pub enum Step {
     Files(Vec<usize>),
     /// Read these rows' own vectors.
     Rows(Vec<u32>),
+    /// Read these rows' own vectors, because they raise the threshold at little cost: so many bytes.
+    Scouts(Vec<u32>, u64),
+}
+
+/// Of undecided rows, those to read first, ascending: exact scores of the most promising rule out others.
+fn most_promising(undecided: &[u32], candidates: &[Candidate]) -> Vec<u32> {
+    let n = MIN_ROWS_PER_STEP.max(undecided.len() / MAX_ROW_STEPS);
+    if undecided.len() <= n {
+        return undecided.to_vec();
+    }
+    let mut open: Vec<Candidate> =
+        candidates.iter().filter(|candidate| undecided.binary_search(&candidate.row).is_ok()).copied().collect();
+    let by_upper = |a: &Candidate, b: &Candidate| b.score.upper.total_cmp(&a.score.upper).then(a.row.cmp(&b.row));
+    if open.len() > n {
+        open.select_nth_unstable_by(n, by_upper);
+        open.truncate(n);
+    }
+    let mut rows: Vec<u32> = open.into_iter().map(|candidate| candidate.row).collect();
+    rows.sort_unstable();
+    rows
 }
 
 impl Session {
@@ -106,6 +133,7 @@ impl Session {
             known: RefCell::new(known),
             access: Cell::new(Access::of(request)),
             remarks: RefCell::default(),
+            stages: RefCell::default(),
             score_ms: Cell::default(),
             n_active,
         }
@@ -131,9 +159,16 @@ impl Session {
         }
     }
 
-    /// What to read next, given what is known of the wanted pairs; `at_hand` says of a file's hash whether it is in
-    /// memory.
-    pub fn next(&self, request: &RankRequest, selection: &Selection, at_hand: &HashSet<String>) -> Step {
+    /// What to read next, given what is known of the wanted pairs. `at_hand` says of a file's hash whether it is in
+    /// memory; `n_scout_bytes` were spent on scouts since the last block.
+    pub fn next(
+        &self,
+        request: &RankRequest,
+        candidates: &[Candidate],
+        selection: &Selection,
+        at_hand: &HashSet<String>,
+        n_scout_bytes: u64,
+    ) -> Step {
         let layer = &request.layer;
         let is_by_vectors = matches!(self.plan.way, Way::Vectors(_));
         let has_rows = self.access.get() != Access::Nothing;
@@ -159,11 +194,22 @@ impl Session {
         let next = |range: &usize| &self.plan.ranges[*range].files[known.ranges[*range].n_files];
         let n_block_bytes: u64 =
             ranges.iter().map(next).filter(|file| !at_hand.contains(&file.sha256)).map(|file| file.n_bytes).sum();
-        let costs = rows::costs(&selection.undecided, layer, self.access.get());
         let next_block_bytes = (!ranges.is_empty()).then_some(n_block_bytes);
+        let mut scouts: Vec<u32> = selection
+            .top
+            .iter()
+            .filter(|candidate| !candidate.score.is_exact())
+            .map(|candidate| candidate.row)
+            .collect();
+        scouts.sort_unstable();
+        let scouts_bytes = rows::costs(&scouts, layer, self.access.get()).n_bytes();
+        if !scouts.is_empty() && scouts_pay(n_scout_bytes + scouts_bytes, next_block_bytes) {
+            return Step::Scouts(scouts, scouts_bytes);
+        }
+        let costs = rows::costs(&selection.undecided, layer, self.access.get());
         match next_step(&costs.with_block(next_block_bytes)) {
             Next::Block => Step::Files(ranges),
-            Next::Rows | Next::Done => Step::Rows(selection.undecided.clone()),
+            Next::Rows | Next::Done => Step::Rows(most_promising(&selection.undecided, candidates)),
         }
     }
 

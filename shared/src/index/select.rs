@@ -222,6 +222,17 @@ pub struct Costs {
     pub next_block_bytes: Option<u64>,
 }
 
+/// Whether to read the best k by estimate exactly before the next block: one part in this many of the block's bytes is
+/// little for it. Until then the threshold is a lower bound, further below the true k-th score than many a candidate is.
+const SCOUT_SHARE: u64 = 8;
+
+/// Whether scouts pay: rows of [`Selection::top`] that are not exact yet, read before the next block. The exact score of
+/// the k-th best by estimate is a threshold without a radius, so that the block is read for fewer rows, or for none.
+/// `scouts_bytes` is what reading them costs, with what was spent on scouts since the last block.
+pub fn scouts_pay(scouts_bytes: u64, next_block_bytes: Option<u64>) -> bool {
+    scouts_bytes > 0 && next_block_bytes.is_some_and(|block_bytes| scouts_bytes <= block_bytes / SCOUT_SHARE)
+}
+
 /// The cheaper next step. A block only narrows the candidates, rows decide them: on a draw, rows.
 pub fn next_step(costs: &Costs) -> Next {
     if costs.n_rows == 0 {

@@ -87,6 +87,52 @@ fn stored(study: &Path, layer: usize) -> Vec<(u32, u32, String, u32)> {
     .collect()
 }
 
+/// A line of the CSV that the page hands out: rank, row, id, score bits, radius.
+type Shown = (u32, u32, String, u32, f32);
+
+async fn shown(browser: &Browser, layer: usize) -> Vec<Shown> {
+    browser.find(&format!("body[data-state='ranked'][data-ranked='{BEHAVIOR}/layer-{layer}']")).await;
+    browser.find("#download:enabled").await.click().await.unwrap();
+    let csv = browser.downloaded(&format!("{BEHAVIOR}-layer-{layer}.csv")).await;
+    let lines = csv.lines().skip(1).map(|line| {
+        let [rank, row, id, score, radius] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
+        let score: f32 = score.parse().unwrap();
+        (rank.parse().unwrap(), row.parse().unwrap(), id.to_owned(), score.to_bits(), radius.parse().unwrap())
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn the_page_ranks_by_the_index_that_whence_made_and_rows_that_the_server_gathers() {
+    const K: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let browser = Browser::start(Screen::DESK).await;
+    let separator = if served.address.contains('?') { '&' } else { '?' };
+    // The last layer there is, and the one before: of the embeddings the differences are zero.
+    for layer in [1, 2] {
+        let query = format!("{separator}behavior={BEHAVIOR}&layer={layer}&k={K}&index=yes&workers=2");
+        browser.open(&format!("{}{query}", served.address), "ranked").await;
+        let shown = shown(&browser, layer).await;
+        browser.wait_for_text("#status", &format!("Top {K} exact")).await;
+        browser.evaluate("document.getElementById('details').open = true", vec![]).await;
+        browser.wait_for_text("#details", "by the index").await;
+        let stored = stored(&study, layer);
+        for (shown, stored) in shown.iter().zip(&stored).take(K) {
+            let (rank, row, id, score, radius) = shown.clone();
+            assert_eq!((rank, row, id, score), *stored, "layer {layer}");
+            assert_eq!(radius, 0.0);
+        }
+        for (_, row, _, score, radius) in &shown {
+            let exact = stored.iter().find(|stored| stored.1 == *row).map(|stored| f32::from_bits(stored.3)).unwrap();
+            assert!((f32::from_bits(*score) - exact).abs() <= radius + 1e-6, "layer {layer}, row {row}");
+        }
+    }
+    let errors = browser.errors().await;
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
 #[tokio::test]
 async fn the_page_ranks_as_whence_rank_did_row_for_row() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,17 +145,12 @@ async fn the_page_ranks_as_whence_rank_did_row_for_row() {
     assert!(layers.len() >= 2, "the fixture has several layers, got {layers:?}");
     for layer in layers {
         browser.find(&format!("#layer option[value='{layer}']")).await.click().await.unwrap();
-        browser.find(&format!("body[data-state='ranked'][data-ranked='{BEHAVIOR}/layer-{layer}']")).await;
-        browser.find("#download:enabled").await.click().await.unwrap();
-        let csv = browser.downloaded(&format!("{BEHAVIOR}-layer-{layer}.csv")).await;
-        let shown: Vec<_> = csv
-            .lines()
-            .skip(1)
-            .map(|line| {
-                let [rank, row, id, score, radius] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
-                assert_eq!(radius, "0", "a small layer is read whole");
-                let score: f32 = score.parse().unwrap();
-                (rank.parse().unwrap(), row.parse().unwrap(), id.to_owned(), score.to_bits())
+        let shown: Vec<_> = shown(&browser, layer)
+            .await
+            .into_iter()
+            .map(|(rank, row, id, score, radius)| {
+                assert_eq!(radius, 0.0, "a small layer is read whole");
+                (rank, row, id, score)
             })
             .collect();
         let stored = stored(&study, layer);

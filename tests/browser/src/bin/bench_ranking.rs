@@ -140,6 +140,15 @@ async fn row(browser: &Browser, name: &str) {
         "  {name:<28} {first:>10} {certified:>10} {exact:>10} {certified_mb:>11} {exact_mb:>11} {:>6.1} %",
         share * 100.0
     );
+    print_steps(browser).await;
+}
+
+/// What each step took, as the details say.
+async fn print_steps(browser: &Browser) {
+    let script = "return [...document.querySelectorAll('#details dt')].filter((dt) => dt.textContent === 'step')
+        .map((dt) => dt.nextElementSibling.textContent)";
+    let steps: Vec<String> = serde_json::from_value(browser.evaluate(script, vec![]).await).unwrap_or_default();
+    steps.iter().for_each(|step| println!("      {step}"));
 }
 
 async fn kernels(address: &str) {
