@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
+/// The folder `tests`, as cargo says when it runs this: a target directory that several checkouts share may hold what
+/// another one compiled.
+pub fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 /// The folder `tests/fixtures`.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    package().join("fixtures")
 }
 
 /// The model folder `tests/fixtures/olmo2/NAME`.

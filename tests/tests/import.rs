@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use whence_tests::binary;
 const N_HH_PAIRS: usize = 2312;
 
 fn hh_rlhf() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/hh-rlhf/harmless-base-test.jsonl.gz");
+    let path = whence_tests::fixture::package().join("../../shared/data/hh-rlhf/harmless-base-test.jsonl.gz");
     if path.is_file() {
         return Some(path);
     }

@@ -227,7 +227,7 @@ fn a_template_that_asks_for_what_is_not_there_is_refused_before_the_first_row() 
 
 #[test]
 fn olmo_2s_own_tokenizer_gives_the_recorded_ids() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/olmo2/tokenizer.json");
+    let path = fixture::package().join("../../shared/data/olmo2/tokenizer.json");
     if !path.is_file() {
         eprintln!("skipped: no shared/data/olmo2/tokenizer.json beside the checkout");
         return;

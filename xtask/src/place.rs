@@ -25,7 +25,9 @@ impl Place {
     ///
     /// Fails when cargo cannot read the workspace.
     pub fn find() -> Result<Self, Failure> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned();
+        // As cargo says when it runs this: a target directory that several checkouts share may hold another's program.
+        let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&here).parent().unwrap_or(Path::new(".")).to_owned();
         let mut command = Command::new("cargo");
         command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(&root);
         let output = command

@@ -1,6 +1,8 @@
 //! Rows of a vector file to the columns of block files: normalised, rotated, quantised, in chunks that many threads
 //! share.
 
+use std::borrow::Cow;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -39,7 +41,8 @@ impl BlockColumns {
             header,
             n_rows: self.scale.len(),
             width: self.width,
-            codes: &self.codes,
+            rows: None,
+            codes: Cow::Borrowed(&self.codes),
             scale: self.scale.clone(),
             error_norm: self.error_norm.clone(),
             tail_norm: self.tail_norm.clone(),

@@ -1,5 +1,6 @@
-//! The best rows of a layer, exactly, through its index where there is one: block 0 of every range first, then whatever
-//! costs fewer bytes, the next block of the ranges that still hold candidates or the candidates' own vectors.
+//! The best rows of a layer, exactly, through its index where there is one: block 0 of every row first, then the vectors of
+//! the best by estimate, whose exact scores rule out most others, then whatever costs fewer bytes, the next block of the
+//! rows that are still possible or their own vectors.
 //!
 //! The arithmetic of bounds and of what to read next is [`whence_shared::index`]'s, the same that runs in the browser;
 //! here are memory-mapped files and all cores. Without an index every vector is read. Either way the result is the same
@@ -11,11 +12,11 @@ use std::path::PathBuf;
 use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::Serialize;
-use whence_shared::index::block::Block;
+use whence_shared::index::block::{Block, COLUMN_BYTES};
 use whence_shared::index::bounds::{Bounded, RangeScores};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::index::query::{Direction, Query};
-use whence_shared::index::select::{self, Best, Candidate, Costs, Next, Place, Selection, next_step};
+use whence_shared::index::select::{self, Best, Candidate, Costs, Next, Place, Selection, next_step, scouts_pay};
 use whence_shared::rank::Probe;
 
 use super::IndexError;
@@ -31,6 +32,10 @@ use crate::study::Study;
 const ROWS_PER_STEP: usize = 256;
 /// Largest number of such steps that the rows at hand are spread over.
 const MAX_STEPS: usize = 32;
+
+/// A range's next block is read for its possible rows alone when they are less than one in this many: skipping through
+/// memory costs more than reading on.
+const SPARSE: usize = 4;
 
 /// Which rows are wanted.
 #[derive(Debug, Clone, Copy)]
@@ -219,10 +224,23 @@ impl OpenIndex {
         Ok(Self { files: files?, rotation, widths, manifest })
     }
 
-    /// Adds a block to the scores of a range; returns the bytes read.
-    fn add(&self, block: usize, range: usize, scores: &mut RangeScores, query: &Query) -> Result<u64, IndexError> {
+    /// Bytes of a block that concern `n_rows` of a range's rows.
+    fn n_bytes(&self, block: usize, range: usize, n_rows: usize) -> u64 {
+        let file = &self.manifest.blocks[block].files[range];
+        match n_rows < file.n_rows / SPARSE {
+            true => (n_rows * (self.widths[block] + COLUMN_BYTES)) as u64,
+            false => file.n_bytes,
+        }
+    }
+
+    /// Adds a block to the scores of a range's kept rows.
+    fn add(&self, block: usize, range: usize, scores: &mut RangeScores, query: &Query) -> Result<(), IndexError> {
         let (path, bytes) = &self.files[block][range];
-        let parsed = Block::parse(bytes).map_err(|source| IndexError::Block { path: path.clone(), source })?;
+        let parsed = match scores.kept() {
+            None => Block::parse(bytes),
+            Some(rows) => Block::parse_rows(bytes, rows),
+        };
+        let parsed = parsed.map_err(|source| IndexError::Block { path: path.clone(), source })?;
         let mismatch = |what, expected: &str, got: &str| IndexError::Mismatch {
             path: path.clone(),
             what,
@@ -232,8 +250,7 @@ impl OpenIndex {
         if parsed.header.inputs != self.manifest.inputs {
             return Err(mismatch("inputs", &self.manifest.inputs, &parsed.header.inputs));
         }
-        scores.add(&parsed, query).map_err(|error| mismatch(error.what, &error.expected, &error.got))?;
-        Ok(bytes.len() as u64)
+        scores.add(&parsed, query).map_err(|error| mismatch(error.what, &error.expected, &error.got))
     }
 }
 
@@ -285,13 +302,18 @@ impl<'a> Search<'a> {
     }
 
     fn run(mut self) -> Result<Found, IndexError> {
-        let mut next = Next::Block;
+        let mut step = Step::Block;
+        let mut n_scout_bytes = 0;
         loop {
-            let (block, n_bytes) = match next {
-                Next::Done => break,
-                Next::Block => (Some(self.n_blocks), self.read_block()?),
-                Next::Rows => (None, self.read_rows()?),
+            let (block, n_bytes) = match &step {
+                Step::Done => break,
+                Step::Block => (Some(self.n_blocks), self.read_block()?),
+                Step::Scouts(rows) | Step::Rows(rows) => (None, self.read_rows(rows)?),
             };
+            match &step {
+                Step::Scouts(_) => n_scout_bytes += n_bytes,
+                _ => n_scout_bytes = 0,
+            }
             let selections = self.select();
             let is_certified = selections.iter().all(|selection| selection.is_certified);
             let n_candidates = self.candidates.iter().map(Vec::len).sum();
@@ -303,7 +325,7 @@ impl<'a> Search<'a> {
                 }
                 _ => self.stages.push(Stage { block, n_bytes, n_candidates, is_certified }),
             }
-            next = self.next(&selections);
+            step = self.next(selections, n_scout_bytes);
         }
         let scored = |candidate: Candidate| {
             let score = self.signed(candidate.score);
@@ -322,14 +344,34 @@ impl<'a> Search<'a> {
         self.candidates.iter().map(|group| select::select(group.clone(), self.wanted.k)).collect()
     }
 
+    /// Possible rows of every range, ascending, counted within the range.
+    fn possible(&self) -> Vec<Vec<u32>> {
+        let mut rows = vec![Vec::new(); self.ranges.len()];
+        for candidate in self.candidates.iter().flatten() {
+            let (range, row) = self.place(candidate.row);
+            rows[range].push(row as u32);
+        }
+        rows.iter_mut().for_each(|rows| rows.sort_unstable());
+        rows
+    }
+
     /// Reads the next block of the active ranges and looks anew at which of their rows are possible.
     fn read_block(&mut self) -> Result<u64, IndexError> {
-        let (index, block, query) = (self.index, self.n_blocks, &self.query);
+        let (block, n_bytes) = (self.n_blocks, self.n_block_bytes().unwrap_or_default());
         let mut is_active = vec![false; self.ranges.len()];
         self.active.iter().for_each(|&range| is_active[range] = true);
+        let possible = if block == 0 { Vec::new() } else { self.possible() };
+        let (index, query) = (self.index, &self.query);
         let read = self.ranges.par_iter_mut().enumerate().filter(|(range, _)| is_active[*range]);
-        let n_bytes =
-            read.map(|(range, scores)| index.add(block, range, scores, query)).try_reduce(|| 0, |a, b| Ok(a + b))?;
+        read.map(|(range, scores)| {
+            if let Some(rows) = possible.get(range)
+                && (scores.kept().is_some() || rows.len() < scores.n_rows() / SPARSE)
+            {
+                scores.keep(rows);
+            }
+            index.add(block, range, scores, query)
+        })
+        .collect::<Result<(), IndexError>>()?;
         self.n_blocks += 1;
 
         let (wanted, n_groups) = (self.wanted, self.candidates.len());
@@ -362,21 +404,8 @@ impl<'a> Search<'a> {
         Ok(n_bytes)
     }
 
-    /// Reads the vectors of the most promising rows whose scores are not exact, and drops the rows that this rules out.
-    fn read_rows(&mut self) -> Result<u64, IndexError> {
-        let mut open: Vec<(u32, Bounded)> = Vec::new();
-        for selection in self.select() {
-            // When the k are certain, only they are left to be stated; else rows that may displace one another.
-            let rows = if selection.undecided.is_empty() { selection.inexact } else { selection.undecided };
-            open.extend(rows.into_iter().map(|row| (row, self.signed(self.score(row)))));
-        }
-        let n_read = ROWS_PER_STEP.max(open.len() / MAX_STEPS);
-        if open.len() > n_read {
-            open.select_nth_unstable_by(n_read, |(a, x), (b, y)| y.upper.total_cmp(&x.upper).then(a.cmp(b)));
-            open.truncate(n_read);
-        }
-        let mut rows: Vec<u32> = open.into_iter().map(|(row, _)| row).collect();
-        rows.sort_unstable();
+    /// Reads the vectors of these rows, which ascend, and drops the rows that this rules out.
+    fn read_rows(&mut self, rows: &[u32]) -> Result<u64, IndexError> {
         let vectors = self.ranker.vectors();
         let of_files: Vec<&[u32]> =
             rows.chunk_by(|a, b| vectors.file_of(*a as usize) == vectors.file_of(*b as usize)).collect();
@@ -450,19 +479,85 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn next(&self, selections: &[Selection]) -> Next {
-        let n_undecided: usize = selections.iter().map(|selection| selection.undecided.len()).sum();
-        let n_inexact: usize = selections.iter().map(|selection| selection.inexact.len()).sum();
-        if n_undecided == 0 {
-            return if n_inexact == 0 { Next::Done } else { Next::Rows };
+    /// Bytes of the next block that concern rows that are possible; absent after the last block.
+    fn n_block_bytes(&self) -> Option<u64> {
+        let block = self.n_blocks;
+        if block >= self.index.widths.len() {
+            return None;
         }
-        let block = self.index.manifest.blocks.get(self.n_blocks);
-        next_step(&Costs {
+        if block == 0 {
+            return Some(self.index.manifest.blocks[0].files.iter().map(|file| file.n_bytes).sum());
+        }
+        let mut n_rows = vec![0; self.ranges.len()];
+        for candidate in self.candidates.iter().flatten() {
+            n_rows[self.place(candidate.row).0] += 1;
+        }
+        let active = n_rows.iter().enumerate().filter(|(_, n_rows)| **n_rows > 0);
+        Some(
+            active
+                .map(|(range, &n_rows)| match self.ranges[range].kept() {
+                    // Never read on to the end once rows were forgotten.
+                    Some(_) => (n_rows * (self.index.widths[block] + COLUMN_BYTES)) as u64,
+                    None => self.index.n_bytes(block, range, n_rows),
+                })
+                .sum(),
+        )
+    }
+
+    fn next(&self, selections: Vec<Selection>, n_scout_bytes: u64) -> Step {
+        let n_bytes = |n_rows: usize| (n_rows * self.n_row_bytes()) as u64;
+        let n_undecided: usize = selections.iter().map(|selection| selection.undecided.len()).sum();
+        if n_undecided == 0 {
+            let rows = sorted(selections.into_iter().flat_map(|selection| selection.inexact));
+            return if rows.is_empty() { Step::Done } else { Step::Rows(rows) };
+        }
+        let next_block_bytes = self.n_block_bytes();
+        let tops = selections.iter().flat_map(|selection| &selection.top);
+        let scouts = sorted(tops.filter(|candidate| !candidate.score.is_exact()).map(|candidate| candidate.row));
+        if scouts_pay(n_scout_bytes + n_bytes(scouts.len()), next_block_bytes) && !scouts.is_empty() {
+            return Step::Scouts(scouts);
+        }
+        let costs = Costs {
             n_rows: n_undecided as u64,
-            bytes_per_row: self.n_row_bytes() as u64,
+            bytes_per_row: n_bytes(1),
             n_ranges: 0,
             bytes_per_range: 0,
-            next_block_bytes: block.map(|block| self.active.iter().map(|&range| block.files[range].n_bytes).sum()),
-        })
+            next_block_bytes,
+        };
+        match next_step(&costs) {
+            Next::Done => Step::Done,
+            Next::Block => Step::Block,
+            Next::Rows => Step::Rows(self.most_promising(&selections)),
+        }
     }
+
+    /// The undecided rows of which each may rule out the rest: those of the highest bounds.
+    fn most_promising(&self, selections: &[Selection]) -> Vec<u32> {
+        let undecided = selections.iter().flat_map(|selection| &selection.undecided);
+        let mut open: Vec<(u32, Bounded)> = undecided.map(|&row| (row, self.signed(self.score(row)))).collect();
+        let n_read = ROWS_PER_STEP.max(open.len() / MAX_STEPS);
+        if open.len() > n_read {
+            open.select_nth_unstable_by(n_read, |(a, x), (b, y)| y.upper.total_cmp(&x.upper).then(a.cmp(b)));
+            open.truncate(n_read);
+        }
+        sorted(open.into_iter().map(|(row, _)| row))
+    }
+}
+
+/// What is read next.
+enum Step {
+    /// Nothing: everything wanted is exact.
+    Done,
+    /// The next block of the possible rows.
+    Block,
+    /// The vectors of the best by estimate, before the next block.
+    Scouts(Vec<u32>),
+    /// Vectors of rows that the blocks cannot decide for less.
+    Rows(Vec<u32>),
+}
+
+fn sorted(rows: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut rows: Vec<u32> = rows.collect();
+    rows.sort_unstable();
+    rows
 }

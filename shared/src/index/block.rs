@@ -24,6 +24,7 @@
 //! [`MAX_NORM`]: the reader refuses what is, and what is negative or not finite, because a lying number would be a wrong
 //! bound. A row is zero exactly when scale, error_norm and tail_norm of block 0 are all zero.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use safetensors::Dtype;
@@ -73,24 +74,29 @@ pub struct BlockHeader {
     pub inputs: String,
 }
 
-/// A block file in memory: a view of its bytes.
+/// A block file in memory, or some of its rows.
 #[derive(Debug)]
 pub struct Block<'a> {
     /// What the metadata says.
     pub header: BlockHeader,
-    /// Rows in this file.
+    /// Rows in the file.
     pub n_rows: usize,
+    /// Which of them are here, ascending, counted within the file; all when absent.
+    pub rows: Option<Vec<u32>>,
     /// Dimensions in this block, at least 1.
     pub width: usize,
-    /// Row-major `[n_rows, width]`.
-    pub codes: &'a [i8],
-    /// `[n_rows]`, in [0, [`MAX_SCALE`]]. Copied, as the norms are, because a file in memory need not be aligned.
+    /// Row-major `[rows, width]`: a view of the file when all rows are here.
+    pub codes: Cow<'a, [i8]>,
+    /// `[rows]`, in [0, [`MAX_SCALE`]]. Copied, as the norms are, because a file in memory need not be aligned.
     pub scale: Vec<f32>,
-    /// `[n_rows]`, in [0, [`MAX_NORM`]]: at least the norm of what quantisation lost.
+    /// `[rows]`, in [0, [`MAX_NORM`]]: at least the norm of what quantisation lost.
     pub error_norm: Vec<f32>,
-    /// `[n_rows]`, in [0, [`MAX_NORM`]]: at least the norm of all later dimensions.
+    /// `[rows]`, in [0, [`MAX_NORM`]]: at least the norm of all later dimensions.
     pub tail_norm: Vec<f32>,
 }
+
+/// Bytes that [`Block::parse_rows`] touches for each row, beside `width` codes: scale, error_norm and tail_norm.
+pub const COLUMN_BYTES: usize = 12;
 
 /// What is wrong with a block file.
 #[derive(Debug, Error)]
@@ -140,6 +146,24 @@ impl<'a> Block<'a> {
     /// When the file is truncated, of another format or a newer version, inconsistent with its own header, or has a
     /// scale or norm that no unit vector can have.
     pub fn parse(file: &'a [u8]) -> Result<Self, BlockError> {
+        Self::read(file, None)
+    }
+
+    /// Some rows of a block from the whole bytes of its file, of which little else is touched: a mapped file is read where
+    /// those rows lie. `rows` ascend and are counted within the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Block::parse`]; scales and norms of other rows are not looked at.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the file has no such row, which [`Block::n_rows`] of an earlier block of the range tells.
+    pub fn parse_rows(file: &'a [u8], rows: &[u32]) -> Result<Self, BlockError> {
+        Self::read(file, Some(rows))
+    }
+
+    fn read(file: &'a [u8], rows: Option<&[u32]>) -> Result<Self, BlockError> {
         let file = TensorFile::parse(file, FORMAT)?;
         let codes = file.tensor("codes", "I8 [n_rows, width]")?;
         let &[n_rows, width] = codes.shape() else {
@@ -164,21 +188,31 @@ impl<'a> Block<'a> {
             return Err(too_large("first_dim", header.first_dim).into());
         }
         let column = |name: &'static str, limit: f32| -> Result<Vec<f32>, BlockError> {
-            let values = f32s(file.data(name, Dtype::F32, &[n_rows])?);
-            check(name, &values, limit, header.first_row)?;
+            let bytes = file.data(name, Dtype::F32, &[n_rows])?;
+            let values = match rows {
+                None => f32s(bytes),
+                Some(rows) => rows.iter().flat_map(|&row| f32s(&bytes[row as usize * 4..][..4])).collect(),
+            };
+            let row_of = |i: usize| header.first_row + rows.map_or(i, |rows| rows[i] as usize);
+            check(name, &values, limit, row_of)?;
             Ok(values)
         };
         let scale = column("scale", MAX_SCALE)?;
         let error_norm = column("error_norm", MAX_NORM)?;
         let tail_norm = column("tail_norm", MAX_NORM)?;
-        Ok(Self { header, n_rows, width, codes: bytemuck::cast_slice(codes.data()), scale, error_norm, tail_norm })
+        let all: &[i8] = bytemuck::cast_slice(codes.data());
+        let codes = match rows {
+            None => Cow::Borrowed(all),
+            Some(rows) => rows.iter().flat_map(|&row| &all[row as usize * width..][..width]).copied().collect(),
+        };
+        Ok(Self { header, n_rows, rows: rows.map(<[u32]>::to_vec), width, codes, scale, error_norm, tail_norm })
     }
 }
 
 /// Finds a number that is not in [0, `limit`]; NaN is in no range.
-fn check(name: &'static str, values: &[f32], limit: f32, first_row: usize) -> Result<(), BlockError> {
+fn check(name: &'static str, values: &[f32], limit: f32, row_of: impl Fn(usize) -> usize) -> Result<(), BlockError> {
     match values.iter().position(|value| !(0.0..=limit).contains(value)) {
-        Some(i) => Err(BlockError::Value { name, row: first_row + i, value: values[i], limit }),
+        Some(i) => Err(BlockError::Value { name, row: row_of(i), value: values[i], limit }),
         None => Ok(()),
     }
 }
@@ -216,7 +250,7 @@ pub fn write(header: &BlockHeader, width: usize, columns: &Columns) -> Result<Ve
     for (name, values, limit) in
         [("scale", scale, MAX_SCALE), ("error_norm", error_norm, MAX_NORM), ("tail_norm", tail_norm, MAX_NORM)]
     {
-        check(name, values, limit, header.first_row)?;
+        check(name, values, limit, |i| header.first_row + i)?;
     }
     let [scale, error_norm, tail_norm] = [scale, error_norm, tail_norm].map(f32_bytes);
     let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).map_err(TensorsError::from);
@@ -283,6 +317,31 @@ mod tests {
             assert_eq!(widths.iter().sum::<usize>(), d_model);
             assert!(widths.iter().all(|&width| width >= FIRST_WIDTH.min(d_model)));
         }
+    }
+
+    #[test]
+    fn some_rows_are_those_of_the_whole() {
+        let file = three_rows();
+        let whole = Block::parse(&file).unwrap();
+        for rows in [&[][..], &[0], &[2], &[0, 2], &[0, 1, 2]] {
+            let some = Block::parse_rows(&file, rows).unwrap();
+            assert_eq!((some.n_rows, some.rows.as_deref()), (3, Some(rows)));
+            for (i, &row) in rows.iter().enumerate() {
+                let row = row as usize;
+                assert_eq!(some.codes[i * 5..][..5], whole.codes[row * 5..][..5]);
+                assert_eq!(
+                    (some.scale[i], some.error_norm[i], some.tail_norm[i]),
+                    (whole.scale[row], whole.error_norm[row], whole.tail_norm[row])
+                );
+            }
+        }
+        // A lying number is refused where it is read.
+        let mut file = file;
+        let at = file.windows(4).position(|bytes| bytes == 0.007f32.to_le_bytes()).unwrap();
+        file[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        assert!(Block::parse_rows(&file, &[0, 1]).is_ok());
+        let error = Block::parse_rows(&file, &[1, 2]).unwrap_err().to_string();
+        assert!(error.contains("scale of row 8194 is NaN"), "{error}");
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub struct BoundsError {
 pub struct RangeScores {
     first_row: usize,
     n_rows: usize,
+    /// The rows that are still asked about, ascending, counted within the range; all when absent. What follows is of them.
+    kept: Option<Vec<u32>>,
     /// Hash that all blocks of an index share; empty before the first block.
     inputs: String,
     layer: usize,
@@ -131,8 +133,8 @@ impl RangeScores {
     /// Panics when a row's number does not fit into 32 bits.
     pub fn new(first_row: usize, n_rows: usize) -> Self {
         assert!(first_row.checked_add(n_rows).is_some_and(|end| end <= u32::MAX as usize), "rows are numbered in u32");
-        let (inputs, vectors, errors, tail, exact) = Default::default();
-        Self { first_row, n_rows, inputs, layer: 0, vectors, errors, tail, exact, n_blocks: 0 }
+        let (kept, inputs, vectors, errors, tail, exact) = Default::default();
+        Self { first_row, n_rows, kept, inputs, layer: 0, vectors, errors, tail, exact, n_blocks: 0 }
     }
 
     /// First row of the range, as numbered in the study.
@@ -143,6 +145,45 @@ impl RangeScores {
     /// Rows in the range.
     pub fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// Rows that are still asked about, counted within the range; all when absent.
+    pub fn kept(&self) -> Option<&[u32]> {
+        self.kept.as_deref()
+    }
+
+    /// Forgets every row but these, which ascend and are counted within the range. Blocks are then read for them alone
+    /// ([`Block::parse_rows`]).
+    ///
+    /// # Panics
+    ///
+    /// Panics when one of them is not there or was forgotten before.
+    pub fn keep(&mut self, rows: &[u32]) {
+        let slots: Vec<usize> = rows.iter().map(|&row| self.slot(row as usize)).collect();
+        let n_slots = self.n_slots();
+        for scores in &mut self.vectors {
+            scores.partial = slots.iter().map(|&slot| scores.partial[slot]).collect();
+        }
+        let errors = self.errors.chunks_exact(n_slots.max(1));
+        self.errors = errors.flat_map(|block| slots.iter().map(|&slot| block[slot])).collect();
+        if !self.tail.is_empty() {
+            self.tail = slots.iter().map(|&slot| self.tail[slot]).collect();
+        }
+        if !self.exact.is_empty() {
+            self.exact = slots.iter().map(|&slot| self.exact[slot]).collect();
+        }
+        self.kept = Some(rows.to_vec());
+    }
+
+    fn n_slots(&self) -> usize {
+        self.kept.as_ref().map_or(self.n_rows, Vec::len)
+    }
+
+    /// Where what is known of a row is kept.
+    fn slot(&self, row: usize) -> usize {
+        assert!(row < self.n_rows, "row {row} of {}", self.n_rows);
+        let Some(kept) = &self.kept else { return row };
+        kept.binary_search(&(row as u32)).unwrap_or_else(|_| panic!("row {row} was forgotten"))
     }
 
     /// Blocks added so far.
@@ -169,7 +210,7 @@ impl RangeScores {
                 .vectors()
                 .iter()
                 .map(|vector| VectorScores {
-                    partial: vec![0.0; self.n_rows],
+                    partial: vec![0.0; self.n_slots()],
                     base: SLACK + vector.error,
                     per_error: Vec::new(),
                     per_tail: 0.0,
@@ -202,9 +243,9 @@ impl RangeScores {
         }
         if self.n_blocks == 0 {
             // A zero row scores 0, and says so in its first block.
-            for row in 0..self.n_rows {
-                if block.scale[row] == 0.0 && block.error_norm[row] == 0.0 && block.tail_norm[row] == 0.0 {
-                    self.set_exact(row, 0.0);
+            for slot in 0..self.n_slots() {
+                if block.scale[slot] == 0.0 && block.error_norm[slot] == 0.0 && block.tail_norm[slot] == 0.0 {
+                    self.set_exact_at(slot, 0.0);
                 }
             }
         }
@@ -222,6 +263,12 @@ impl RangeScores {
         let header = &block.header;
         differs("first_row", &self.first_row, &header.first_row)?;
         differs("the number of rows", &self.n_rows, &block.n_rows)?;
+        if self.kept != block.rows {
+            let n_rows =
+                |rows: &Option<Vec<u32>>| rows.as_ref().map_or("all".to_owned(), |rows| rows.len().to_string());
+            let (expected, got) = (format!("{} given ones", n_rows(&self.kept)), n_rows(&block.rows));
+            return Err(BoundsError { first_row: self.first_row, what: "the choice of rows", expected, got });
+        }
         let n_left = query.widths().len().saturating_sub(self.n_blocks);
         differs("block", &if n_left > 0 { self.n_blocks.to_string() } else { "none".to_owned() }, &header.block)?;
         differs("width", &query.widths()[self.n_blocks], &block.width)?;
@@ -237,39 +284,47 @@ impl RangeScores {
     ///
     /// # Panics
     ///
-    /// Panics when there is no such row or the score is NaN.
+    /// Panics when there is no such row, it was forgotten, or the score is NaN.
     pub fn set_exact(&mut self, row: usize, score: f64) {
-        assert!(row < self.n_rows && !score.is_nan(), "row {row} of {} scores {score}", self.n_rows);
+        assert!(!score.is_nan(), "row {row} scores {score}");
+        self.set_exact_at(self.slot(row), score);
+    }
+
+    fn set_exact_at(&mut self, slot: usize, score: f64) {
         if self.exact.is_empty() {
-            self.exact = vec![f64::NAN; self.n_rows];
+            self.exact = vec![f64::NAN; self.n_slots()];
         }
-        self.exact[row] = score;
+        self.exact[slot] = score;
     }
 
     /// What is known of a row, numbered within the range.
     ///
     /// # Panics
     ///
-    /// Panics when there is no such row.
+    /// Panics when there is no such row or it was forgotten.
     pub fn score(&self, row: usize) -> Bounded {
-        assert!(row < self.n_rows, "row {row} of {}", self.n_rows);
-        if let Some(score) = self.exact.get(row).filter(|score| !score.is_nan()) {
+        self.score_at(self.slot(row))
+    }
+
+    fn score_at(&self, slot: usize) -> Bounded {
+        if let Some(score) = self.exact.get(slot).filter(|score| !score.is_nan()) {
             return Bounded::exact(*score);
         }
         let score_of = |vector: &VectorScores| {
             if vector.is_zero {
                 return Bounded::exact(0.0);
             }
-            let errors = self.errors.iter().skip(row).step_by(self.n_rows);
+            let errors = self.errors.iter().skip(slot).step_by(self.n_slots());
             let spread: f64 = errors.zip(&vector.per_error).map(|(error, factor)| f64::from(*error) * factor).sum();
-            let radius = vector.base + spread + vector.per_tail * f64::from(self.tail[row]);
-            Bounded::around(f64::from(vector.partial[row]), radius)
+            let radius = vector.base + spread + vector.per_tail * f64::from(self.tail[slot]);
+            Bounded::around(f64::from(vector.partial[slot]), radius)
         };
         self.vectors.iter().map(score_of).reduce(Bounded::max).unwrap_or(Bounded::UNKNOWN)
     }
 
-    /// What is known of every row, with its number in the study.
+    /// What is known of every row that is asked about, with its number in the study.
     pub fn scores(&self) -> impl Iterator<Item = (u32, Bounded)> {
-        (0..self.n_rows).map(|row| ((self.first_row + row) as u32, self.score(row)))
+        let row = |slot: usize| self.kept.as_ref().map_or(slot, |kept| kept[slot] as usize);
+        (0..self.n_slots()).map(move |slot| ((self.first_row + row(slot)) as u32, self.score_at(slot)))
     }
 }

@@ -175,6 +175,8 @@ fn certified(ranked: &Ranked, k: usize, sign: f64, brute: &[u32], order: &mut Rn
     }
     let signed = |score: Bounded| if sign < 0.0 { score.negated() } else { score };
     let mut n_read = 0;
+    // What is read next does not depend on the order of arrival.
+    let mut choices = Rng(k as u64);
     loop {
         // Every range tells its best; they merge in any order.
         let mut told: Vec<Best> = ranges
@@ -194,8 +196,31 @@ fn certified(ranked: &Ranked, k: usize, sign: f64, brute: &[u32], order: &mut Rn
             brute.sort_unstable();
             assert_eq!(top, brute, "what is called certified is right");
         }
+        // Rows that are out may be forgotten at any time.
+        if choices.below(2) == 0 {
+            for range in &mut ranges {
+                let first = range.first_row();
+                let threshold = best.threshold();
+                let rows = range.scores().map(|(row, score)| (row, signed(score)));
+                let kept: Vec<u32> = candidates(rows, threshold).iter().map(|c| c.row - first as u32).collect();
+                range.keep(&kept);
+            }
+        }
         if selection.is_exact {
             return (selection.top.iter().map(|c| (c.row, c.score.estimate * sign)).collect(), n_read);
+        }
+        // The next block of what is left, or exact scores.
+        if choices.below(2) == 0 && !selection.is_certified {
+            for (range, files) in ranges.iter_mut().zip(files) {
+                if let Some(file) = files.get(range.n_blocks()) {
+                    let block = match range.kept() {
+                        None => Block::parse(file).unwrap(),
+                        Some(rows) => Block::parse_rows(file, rows).unwrap(),
+                    };
+                    range.add(&block, query).unwrap();
+                }
+            }
+            continue;
         }
         let read = if selection.undecided.is_empty() { selection.inexact } else { selection.undecided };
         assert!(!read.is_empty(), "what is not exact can be read");

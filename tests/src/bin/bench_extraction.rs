@@ -343,7 +343,7 @@ impl<'a> Bench<'a> {
     }
 
     fn peer(&self, python: &Path) -> Result<Measured, String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/extract_transformers.py");
+        let script = whence_tests::fixture::package().join("peers/extract_transformers.py");
         let output = Command::new(python)
             .arg(script)
             .args(["--mode", self.part.kind.name()])

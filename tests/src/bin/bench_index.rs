@@ -245,7 +245,7 @@ fn beside_peers(
     let path = folder.join("queries.safetensors");
     fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/rank_faiss.py"))
+        .arg(whence_tests::fixture::package().join("peers/rank_faiss.py"))
         .arg("--layer")
         .arg(study.layer(LAYER))
         .arg("--queries")
