@@ -4,6 +4,7 @@
 //! travel in arrays and never as decimal text. Every [`Call`] is answered by one [`Answer`]; [`Note`]s come in between.
 
 use serde::{Deserialize, Serialize};
+use whence_shared::index::fingerprint::Fingerprint;
 
 use crate::fetch::FetchError;
 use crate::protocol::{End, RankError};

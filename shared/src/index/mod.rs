@@ -27,6 +27,7 @@
 
 pub mod block;
 pub mod bounds;
+pub mod fingerprint;
 pub mod kernel;
 pub mod manifest;
 pub mod quantize;
