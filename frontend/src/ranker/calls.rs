@@ -67,6 +67,15 @@ pub enum Call {
         /// How often all rows are scored.
         n_repeats: usize,
     },
+    /// Computes the [`Fingerprint`] of made-up vectors, to be compared with the one that native code computes.
+    Fingerprint {
+        /// Decides the vectors.
+        seed: u64,
+        /// How many.
+        n_rows: usize,
+        /// Their width.
+        d_model: usize,
+    },
 }
 
 /// A query, as a scorer needs to know it.
@@ -160,6 +169,8 @@ pub enum Answer {
         /// Sum of all products, so that none can be left out.
         sum: i64,
     },
+    /// What every platform must agree on.
+    Fingerprint(Fingerprint),
 }
 
 /// What a scorer tells unasked.

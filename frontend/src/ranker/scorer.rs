@@ -11,6 +11,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 use whence_shared::index::block::Block;
 use whence_shared::index::bounds::{Bounded, RangeScores};
+use whence_shared::index::fingerprint::fingerprint;
 use whence_shared::index::kernel;
 use whence_shared::index::quantize::round_up;
 use whence_shared::index::query::{Direction, Query};
@@ -184,6 +185,9 @@ impl Scorer {
                 answer(Answer::Done, &[]);
             }
             Call::Kernel { width, n_rows, n_repeats } => answer(time_kernel(width, n_rows, n_repeats), &[]),
+            Call::Fingerprint { seed, n_rows, d_model } => {
+                answer(Answer::Fingerprint(fingerprint(seed, n_rows, d_model)), &[]);
+            }
         }
     }
 

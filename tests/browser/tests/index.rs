@@ -10,6 +10,7 @@ use whence_browser_tests::page::{
 };
 use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::{NativeRanking, Plan, StaticStudy, sha256};
+use whence_shared::index::fingerprint::{Fingerprint, fingerprint};
 use whence_shared::index::query::Direction;
 
 const BEHAVIOR: &str = "flattery";
@@ -447,4 +448,35 @@ async fn the_page_answers_while_it_ranks() {
     let script = "return Math.max(0, ...window.watched.tasks.filter((t) => t[0] > arguments[0]).map((t) => t[1]))";
     let longest_ms = browser.evaluate(script, vec![start]).await.as_f64().unwrap();
     assert!(longest_ms < 50.0, "a task of {longest_ms} ms held up the page");
+}
+
+/// Asks a scorer of its own. Arguments: the seed, the number of rows, their width.
+const FINGERPRINT: &str = "
+    const [seed, n_rows, d_model, done] = arguments;
+    const worker = new Worker('./ranker_loader.js', { type: 'module', name: 'whence scorer' });
+    worker.onerror = (event) => done(event.message);
+    worker.onmessage = ({ data }) => {
+        const post = JSON.parse(data[0]);
+        if (post.Note === 'Ready') {
+            worker.postMessage([JSON.stringify({ number: 1, what: { Fingerprint: { seed, n_rows, d_model } } })]);
+        } else if (post.Answer) {
+            worker.terminate();
+            done(post.Answer.what.Fingerprint);
+        }
+    };";
+
+#[tokio::test]
+async fn the_browser_and_native_code_compute_the_same_bytes() {
+    let (site, _) = Site::with_study(&Plan::indexed());
+    let browser = Browser::start(Screen::DESK).await;
+    open(&browser, &site, "").await;
+    // Widths below, at and beside a block's and a register's.
+    for (seed, n_rows, d_model) in [(1, 1, 1), (2, 50, 15), (3, 200, 64), (4, 301, 130), (5, 1000, 333), (6, 64, 4096)]
+    {
+        let arguments = vec![json!(seed), json!(n_rows), json!(d_model)];
+        let told = browser.page.execute_async(FINGERPRINT, arguments).await.unwrap().json().clone();
+        let told: Fingerprint = serde_json::from_value(told.clone()).unwrap_or_else(|error| panic!("{error}: {told}"));
+        assert_eq!(told, fingerprint(seed, n_rows, d_model), "seed {seed}: {n_rows} × {d_model}");
+    }
+    assert_no_errors(&browser).await;
 }
