@@ -206,6 +206,17 @@ impl Outcomes {
     ///
     /// When fewer than two prompts are left.
     pub fn grids<const N: usize>(arms: [&ArmOutcomes; N]) -> Result<([Grid; N], usize), OutcomesError> {
+        let (grids, n_left_out) = Self::grids_of(&arms)?;
+        let grids = grids.try_into().expect("a grid for each arm");
+        Ok((grids, n_left_out))
+    }
+
+    /// [`Outcomes::grids`] of any number of arms.
+    ///
+    /// # Errors
+    ///
+    /// When fewer than two prompts are left.
+    pub fn grids_of(arms: &[&ArmOutcomes]) -> Result<(Vec<Grid>, usize), OutcomesError> {
         let runs = || arms.iter().flat_map(|arm| &arm.runs);
         let mut n_having: BTreeMap<&str, usize> = BTreeMap::new();
         for cell in runs().flat_map(|run| &run.prompts) {
@@ -214,10 +225,11 @@ impl Outcomes {
         let n_runs = runs().count();
         let prompts: Vec<&str> = n_having.iter().filter(|(_, n)| **n == n_runs).map(|(prompt, _)| *prompt).collect();
         if prompts.len() < 2 {
-            let arms = arms.map(|arm| format!("{} ({})", arm.name, arm.k)).join(" and ");
-            return Err(OutcomesError::FewPrompts { arms, n_prompts: prompts.len() });
+            let names: Vec<String> = arms.iter().map(|arm| format!("{} ({})", arm.name, arm.k)).collect();
+            return Err(OutcomesError::FewPrompts { arms: names.join(" and "), n_prompts: prompts.len() });
         }
-        Ok((arms.map(|arm| Grid::of_arm(arm, &prompts)), n_having.len() - prompts.len()))
+        let grids = arms.iter().map(|arm| Grid::of_arm(arm, &prompts)).collect();
+        Ok((grids, n_having.len() - prompts.len()))
     }
 }
 
