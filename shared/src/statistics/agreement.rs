@@ -156,7 +156,9 @@ impl Confusion {
         let n_trials = if of_shares > 0.0 && spread > 0.0 { n * of_shares / spread } else { n };
         let (low, high) = wilson::interval(observed, n_trials, level);
         let of_agreement = |agreement: f64| (agreement - by_chance) / beyond;
-        Some(Kappa { value, low: of_agreement(low).max(-1.0), high: of_agreement(high).min(1.0) })
+        // Exact at the end, where rounding would leave a trace.
+        let high = if observed == 1.0 { 1.0 } else { of_agreement(high).min(1.0) };
+        Some(Kappa { value, low: of_agreement(low).max(-1.0), high })
     }
 }
 

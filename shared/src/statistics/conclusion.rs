@@ -361,9 +361,13 @@ mod tests {
     }
 
     fn told(effects: &ArmEffects) -> (Finding, String) {
+        told_with(effects, &least())
+    }
+
+    fn told_with(effects: &ArmEffects, least: &Detectable) -> (Finding, String) {
         let interval = Interval { low: 0.41, high: 0.71, level: 0.95, covers: Covers::SeedsPromptsRollouts };
         let baseline = Measured { value: 0.56, interval };
-        let conclusion = Conclusion::of(std::slice::from_ref(effects), baseline, Some(&least()));
+        let conclusion = Conclusion::of(std::slice::from_ref(effects), baseline, Some(least));
         (conclusion.arms[0].finding, conclusion.text)
     }
 
@@ -502,6 +506,7 @@ mod tests {
     #[test]
     fn nothing_is_claimed_when_the_interval_includes_zero() {
         let mut random = crate::statistics::random::Random::new(3);
+        let least = least();
         let mut draw = |p: Option<f64>| {
             let value = 0.8 * random.uniform() - 0.4;
             let radius = 0.4 * random.uniform();
@@ -510,7 +515,7 @@ mod tests {
         for i in 0..2000 {
             let p = (i % 5 > 0).then_some(0.01);
             let effects = arm(draw(p), (i % 3 > 0).then(|| draw(p)));
-            let text = told(&effects).1;
+            let text = told_with(&effects, &least).1;
             let allowed = |effect: &Effect| p.is_some() && !effect.difference.interval.contains(0.0);
             let claims = text.contains("lowered the rate") || text.contains("raised the rate");
             assert!(!claims || allowed(&effects.versus_baseline), "{text}");
@@ -525,7 +530,7 @@ mod tests {
     fn small_numbers_do_not_look_like_zero() {
         assert_eq!(
             (points(-0.0004), points(0.0), points(-0.0), points(-0.00312)),
-            ("−0.04".into(), "+0.0".into(), "+0.0".into(), "−0.31".into())
+            ("−0.04".into(), "+0.0".into(), "+0.0".into(), "−0.3".into())
         );
         assert_eq!(
             (p_text(0.0001), p_text(0.04), p_number(0.0501), p_number(0.5)),
