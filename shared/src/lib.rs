@@ -12,6 +12,7 @@
 //! - [`direction`]: from many behavior vectors to one direction;
 //! - [`rank`]: cosine scores, the ranking, its histogram;
 //! - [`quality`]: how good a ranking is when the truth is known;
+//! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
@@ -23,5 +24,6 @@ pub mod pair;
 pub mod quality;
 pub mod rank;
 pub mod shard;
+pub mod statistics;
 pub mod study;
 mod tensors;

@@ -1,0 +1,540 @@
+//! What may be concluded, in plain words that never say more than the intervals allow.
+//!
+//! An effect is claimed when [`Effect::is_established`] says so: training noise known, 0 outside of the interval, and the
+//! adjusted p-value small. Everything else is reported as measured, with its interval, and said to be undecided.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::{ArmEffects, Effect, SideChange};
+use super::interval::{Covers, Interval, Measured};
+use super::power::Detectable;
+
+/// What one edit turned out to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// Lower than the baseline, and lower than with as many random pairs edited.
+    BeyondRandom,
+    /// Lower than the baseline, but not shown to be lower than with as many random pairs edited.
+    NotBeyondRandom,
+    /// Lower than the baseline; there is no random arm with several seeds to compare with.
+    WithoutRandom,
+    /// Lower than with random pairs edited, but not shown to be lower than the baseline.
+    OnlyAgainstRandom,
+    /// No difference from the baseline shown.
+    NotDetected,
+    /// Higher than the baseline.
+    Opposite,
+    /// One seed in the arm or the baseline: whatever differs may be training noise.
+    SingleSeed,
+    /// The baseline does not show the behavior.
+    NothingToReduce,
+}
+
+/// The finding of one arm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmFinding {
+    /// Name of the arm.
+    pub arm: String,
+    /// Pairs edited.
+    pub k: u64,
+    /// What it did.
+    pub finding: Finding,
+    /// In words, with intervals.
+    pub text: String,
+}
+
+/// What may be concluded of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// One per arm that is no control, in the order given.
+    pub arms: Vec<ArmFinding>,
+    /// One paragraph on all of it.
+    pub text: String,
+}
+
+/// Up to so many arms, the paragraph tells of each; beyond, it lists them by finding.
+const MAX_ARMS_TOLD: usize = 3;
+
+impl Finding {
+    /// Of an arm's effects.
+    pub fn of(effects: &ArmEffects) -> Self {
+        let Effect { rate, reference_rate, .. } = effects.versus_baseline;
+        let baseline = &effects.versus_baseline;
+        let random = effects.versus_random.as_ref();
+        let below_random = random.is_some_and(Effect::lowers);
+        let random_is_known =
+            random.is_some_and(|effect| effect.difference.interval.covers == Covers::SeedsPromptsRollouts);
+        match () {
+            () if reference_rate == 0.0 && (rate == 0.0 || !baseline.raises()) => Self::NothingToReduce,
+            () if baseline.difference.interval.covers != Covers::SeedsPromptsRollouts => Self::SingleSeed,
+            () if baseline.raises() => Self::Opposite,
+            () if baseline.lowers() && below_random => Self::BeyondRandom,
+            () if baseline.lowers() && random_is_known => Self::NotBeyondRandom,
+            () if baseline.lowers() => Self::WithoutRandom,
+            () if below_random => Self::OnlyAgainstRandom,
+            () => Self::NotDetected,
+        }
+    }
+
+    /// What is said of a list of arms.
+    fn heading(self) -> &'static str {
+        match self {
+            Self::BeyondRandom => "Lower than the baseline and than random edits of the same size",
+            Self::NotBeyondRandom => {
+                "Lower than the baseline, but not shown to be lower than random edits of the same size"
+            }
+            Self::WithoutRandom => "Lower than the baseline, with nothing to say whether random edits do the same",
+            Self::OnlyAgainstRandom => "Lower than random edits, but not shown to be lower than the baseline",
+            Self::NotDetected => "No difference from the baseline shown",
+            Self::Opposite => "Higher than the baseline",
+            Self::SingleSeed => "Undecided for want of training seeds",
+            Self::NothingToReduce => "Nothing to reduce",
+        }
+    }
+}
+
+impl Conclusion {
+    /// Of the effects of all arms, the baseline's rate, and the smallest effect that would probably have been seen.
+    pub fn of(effects: &[ArmEffects], baseline: Measured, detectable: Option<&Detectable>) -> Self {
+        let told = effects.iter().filter(|effects| !effects.is_control);
+        let arms: Vec<ArmFinding> = told
+            .map(|effects| {
+                let finding = Finding::of(effects);
+                let text = arm_text(effects, finding, detectable);
+                ArmFinding { arm: effects.arm.clone(), k: effects.k, finding, text }
+            })
+            .collect();
+        let text = paragraph(&arms, baseline, detectable);
+        Self { arms, text }
+    }
+}
+
+fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detectable>) -> String {
+    let mut text = format!(
+        "The baseline shows the behavior in {} of rollouts ({}).",
+        percent(baseline.value),
+        rate_interval(&baseline.interval)
+    );
+    if arms.is_empty() {
+        text += " No edit was tried.";
+    }
+    if arms.len() <= MAX_ARMS_TOLD {
+        arms.iter().for_each(|arm| text += &format!(" {}", arm.text));
+    } else {
+        let mut findings: Vec<Finding> = arms.iter().map(|arm| arm.finding).collect();
+        findings.sort_unstable();
+        findings.dedup();
+        for finding in findings {
+            let names = arms.iter().filter(|arm| arm.finding == finding).map(|arm| format!("{} ({})", arm.arm, arm.k));
+            let names: Vec<String> = names.collect();
+            let _ =
+                write!(text, " {}: {} of {} edits, {}.", finding.heading(), names.len(), arms.len(), names.join(", "));
+        }
+    }
+    if let Some(detectable) = detectable {
+        let _ = write!(
+            text,
+            " With {} seeds per arm, a change of {} points would have been seen with a probability of {}{}.",
+            detectable.design.n_seeds,
+            decimals(100.0 * detectable.absolute),
+            percent(detectable.aim.power),
+            if detectable.relative > 1.0 { ", which is more than the baseline's rate" } else { "" }
+        );
+    }
+    text
+}
+
+fn arm_text(effects: &ArmEffects, finding: Finding, detectable: Option<&Detectable>) -> String {
+    let baseline = &effects.versus_baseline;
+    let name = format!("{} ({} pairs)", effects.arm, effects.k);
+    let change = change_text(baseline);
+    let mut text = match finding {
+        Finding::BeyondRandom | Finding::NotBeyondRandom | Finding::WithoutRandom => {
+            let reduction = baseline.relative_reduction.map(|reduction| {
+                let Interval { low, high, .. } = reduction.interval;
+                format!(", a reduction by {} ({} to {})", percent(reduction.value), percent(low), percent(high))
+            });
+            let (from, to) = (percent(baseline.reference_rate), percent(baseline.rate));
+            format!("{name} lowered the rate from {from} to {to}: {change}{}.", reduction.unwrap_or_default())
+        }
+        Finding::Opposite => format!(
+            "{name} raised the rate from {} to {}: {change}.",
+            percent(baseline.reference_rate),
+            percent(baseline.rate)
+        ),
+        Finding::OnlyAgainstRandom | Finding::NotDetected => {
+            let why = match baseline.difference.interval.contains(0.0) {
+                true => "which includes no change",
+                false => "but not once it is adjusted for the number of edits tried",
+            };
+            format!("{name} was not shown to change the rate: measured {change}, {why}.")
+        }
+        Finding::SingleSeed => format!(
+            "{name} was compared with {}: measured {change}. This interval does not cover training noise, so no effect is concluded.",
+            seeds_text(baseline)
+        ),
+        Finding::NothingToReduce => {
+            format!("{name} had nothing to reduce: the baseline showed the behavior in no rollout. Measured {change}.")
+        }
+    };
+    match (finding, &effects.versus_random) {
+        (Finding::SingleSeed | Finding::NothingToReduce, _) => return text + &side_text(&effects.side_changes),
+        (_, Some(random)) => text += &random_text(random),
+        (_, None) => {
+            text +=
+                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does."
+        }
+    }
+    if matches!(finding, Finding::NotDetected | Finding::OnlyAgainstRandom)
+        && let Some(detectable) = detectable
+    {
+        text += &match detectable.relative > 1.0 {
+            true => " Not even the behavior's disappearance would have been seen reliably.".to_owned(),
+            false => {
+                format!(" An effect under {} points may well have been missed.", decimals(100.0 * detectable.absolute))
+            }
+        };
+    }
+    let permutation = baseline.permutation;
+    let _ = write!(text, " Dealing out the models of arm and baseline anew gives {}", p_text(permutation.p));
+    if permutation.smallest_p > 1.0 - baseline.difference.interval.level {
+        let _ =
+            write!(text, ", where {} cannot give less than {}", seeds_text(baseline), p_number(permutation.smallest_p));
+    }
+    text + "." + &side_text(&effects.side_changes)
+}
+
+fn random_text(random: &Effect) -> String {
+    let change = change_text(random);
+    let covers_seeds = random.difference.interval.covers == Covers::SeedsPromptsRollouts;
+    match () {
+        () if !covers_seeds => {
+            format!(
+                " Against as many random pairs edited: {change}, with {}, so training noise is not covered and nothing is concluded.",
+                seeds_text(random)
+            )
+        }
+        () if random.lowers() => format!(" That is lower than with as many random pairs edited, by {change}."),
+        () if random.raises() => format!(" That is higher than with as many random pairs edited, by {change}."),
+        () if random.difference.interval.contains(0.0) => {
+            format!(" It cannot be told from as many random pairs edited: {change}, which includes no difference.")
+        }
+        () => format!(
+            " It cannot be told from as many random pairs edited once adjusted for the number of edits tried: {change}."
+        ),
+    }
+}
+
+fn side_text(changes: &[SideChange]) -> String {
+    let mut text = String::new();
+    for SideChange { measure, difference, interval } in changes {
+        let change = signed(*difference, 3);
+        let _ = match interval {
+            None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
+            Some(interval) => write!(
+                text,
+                " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
+                percent_level(interval.level),
+                signed(interval.low, 3),
+                signed(interval.high, 3),
+                if interval.contains(0.0) { ", which includes no change" } else { "" }
+            ),
+        };
+    }
+    text
+}
+
+/// "−31.0 points (95 % interval −45.1 to −16.9, adjusted p = 0.003)".
+fn change_text(effect: &Effect) -> String {
+    let Measured { value, interval } = effect.difference;
+    let p = match (effect.p, effect.p_holm) {
+        (_, Some(p)) => format!(", adjusted {}", p_text(p)),
+        (Some(p), None) => format!(", {}", p_text(p)),
+        (None, None) => String::new(),
+    };
+    let (low, high) = (points(interval.low), points(interval.high));
+    format!("{} points ({} interval {low} to {high}{p})", points(value), percent_level(interval.level))
+}
+
+fn rate_interval(interval: &Interval) -> String {
+    let Interval { low, high, level, covers } = *interval;
+    let range = format!("{} interval {} to {}", percent_level(level), percent(low), percent(high));
+    match covers {
+        Covers::PromptsRollouts => range + ", not covering training noise: one seed",
+        Covers::SeedsPromptsRollouts | Covers::Seeds => range,
+    }
+}
+
+fn seeds_text(effect: &Effect) -> String {
+    format!("{} and {} seeds", effect.n_seeds, effect.n_reference_seeds).replace("1 and 1 seeds", "one seed each")
+}
+
+fn percent_level(level: f64) -> String {
+    format!("{} %", (1000.0 * level).round() / 10.0)
+}
+
+fn percent(rate: f64) -> String {
+    format!("{} %", decimals(100.0 * rate))
+}
+
+/// A difference of rates in percentage points, with its sign.
+fn points(difference: f64) -> String {
+    let points = 100.0 * difference;
+    signed(points, n_decimals(points))
+}
+
+/// One decimal, or as many as it takes for a small number not to look like 0.
+fn decimals(value: f64) -> String {
+    let text = format!("{:.*}", n_decimals(value), value);
+    text.replace('-', "−")
+}
+
+fn n_decimals(value: f64) -> usize {
+    let magnitude = value.abs();
+    (1..6).find(|&n| value == 0.0 || magnitude * [1.0, 10.0, 1e2, 1e3, 1e4, 1e5][n] >= 1.0).unwrap_or(6)
+}
+
+fn signed(value: f64, n_decimals: usize) -> String {
+    // −0 is 0.
+    let text = format!("{:+.*}", n_decimals, value + 0.0);
+    text.replace('-', "−")
+}
+
+fn p_text(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", p_number(p)) }
+}
+
+/// Two digits that matter; never rounded to 0, and never down across 0.05.
+fn p_number(p: f64) -> String {
+    let rounded = if p < 0.1 { format!("{p:.3}") } else { format!("{p:.2}") };
+    if (0.05..0.0505).contains(&p) && p > 0.05 { format!("{p:.5}") } else { rounded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::permutation::{Permutation, Sides};
+    use crate::statistics::power::{Aim, Design, detectable};
+
+    fn effect(value: f64, low: f64, high: f64, p: Option<f64>) -> Effect {
+        let covers = if p.is_some() { Covers::SeedsPromptsRollouts } else { Covers::PromptsRollouts };
+        let interval = Interval { low, high, level: 0.95, covers };
+        let n_seeds = if p.is_some() { 3 } else { 1 };
+        let reduction = Interval { low: 0.27, high: 0.81, level: 0.95, covers };
+        Effect {
+            reference: "baseline".to_owned(),
+            n_seeds,
+            n_reference_seeds: n_seeds,
+            n_prompts: 40,
+            n_prompts_left_out: 0,
+            rate: 0.56 + value,
+            reference_rate: 0.56,
+            difference: Measured { value, interval },
+            relative_reduction: Some(Measured { value: -value / 0.56, interval: reduction }),
+            p,
+            p_holm: p,
+            permutation: Permutation { p: 0.1, smallest_p: 0.1, n_splits: 20, exact: true, sides: Sides::Two },
+            bootstrap: None,
+        }
+    }
+
+    fn arm(versus_baseline: Effect, versus_random: Option<Effect>) -> ArmEffects {
+        let side_changes = Vec::new();
+        ArmEffects { arm: "drop".to_owned(), k: 3000, is_control: false, versus_baseline, versus_random, side_changes }
+    }
+
+    fn least() -> Detectable {
+        let design = Design {
+            n_seeds: 3,
+            n_prompts: 40,
+            n_rollouts: 10,
+            baseline_rate: 0.56,
+            seed_sd: 0.1,
+            prompt_sd: 0.2,
+            change_sd: 0.1,
+            seed_prompt_sd: 0.0,
+        };
+        detectable(&design, Aim::default()).unwrap()
+    }
+
+    fn told(effects: &ArmEffects) -> (Finding, String) {
+        told_with(effects, &least())
+    }
+
+    fn told_with(effects: &ArmEffects, least: &Detectable) -> (Finding, String) {
+        let interval = Interval { low: 0.41, high: 0.71, level: 0.95, covers: Covers::SeedsPromptsRollouts };
+        let baseline = Measured { value: 0.56, interval };
+        let conclusion = Conclusion::of(std::slice::from_ref(effects), baseline, Some(least));
+        (conclusion.arms[0].finding, conclusion.text)
+    }
+
+    fn assert_says(text: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in: {text}");
+        }
+    }
+
+    fn established() -> Effect {
+        effect(-0.31, -0.451, -0.169, Some(0.004))
+    }
+
+    fn undecided() -> Effect {
+        effect(-0.05, -0.21, 0.11, Some(0.4))
+    }
+
+    #[test]
+    fn a_clear_effect_beyond_random() {
+        let (finding, text) = told(&arm(established(), Some(effect(-0.2, -0.34, -0.06, Some(0.02)))));
+        assert_eq!(finding, Finding::BeyondRandom);
+        assert_says(
+            &text,
+            &["lowered the rate from 56.0 % to 25.0 %", "−45.1 to −16.9", "−34.0 to −6.0", "41.0 % to 71.0 %"],
+        );
+        assert_says(
+            &text,
+            &["adjusted p = 0.004", "lower than with as many random", "3 and 3 seeds cannot give less than 0.10"],
+        );
+    }
+
+    #[test]
+    fn an_effect_that_random_edits_may_have_as_well() {
+        let (finding, text) = told(&arm(established(), Some(undecided())));
+        assert_eq!(finding, Finding::NotBeyondRandom);
+        assert_says(&text, &["lowered the rate", "cannot be told from as many random pairs", "−21.0 to +11.0"]);
+        assert!(!text.contains("lower than with"), "{text}");
+    }
+
+    #[test]
+    fn an_effect_without_a_random_arm_to_compare_with() {
+        let (finding, text) = told(&arm(established(), None));
+        assert_eq!(finding, Finding::WithoutRandom);
+        assert_says(&text, &["may be what any edit of that size does"]);
+        let (finding, text) = told(&arm(established(), Some(effect(-0.2, -0.25, -0.15, None))));
+        assert_eq!(finding, Finding::WithoutRandom);
+        assert_says(&text, &["training noise is not covered", "−25.0 to −15.0"]);
+    }
+
+    #[test]
+    fn no_detectable_effect_says_what_could_have_been_seen() {
+        let (finding, text) = told(&arm(undecided(), Some(undecided())));
+        assert_eq!(finding, Finding::NotDetected);
+        let points = decimals(100.0 * least().absolute);
+        assert_says(
+            &text,
+            &["not shown to change", "−21.0 to +11.0", "includes no change", &format!("a change of {points} points")],
+        );
+        assert!(!text.contains("lowered") && !text.contains("raised"), "{text}");
+        let adjusted_away = Effect { p_holm: Some(0.08), ..effect(-0.31, -0.6, -0.02, Some(0.04)) };
+        let (finding, text) = told(&arm(adjusted_away, None));
+        assert_eq!(finding, Finding::NotDetected);
+        assert_says(&text, &["adjusted p = 0.080", "not once it is adjusted"]);
+    }
+
+    #[test]
+    fn lower_than_random_alone_is_said_to_be_that() {
+        let (finding, text) = told(&arm(undecided(), Some(established())));
+        assert_eq!(finding, Finding::OnlyAgainstRandom);
+        assert_says(&text, &["not shown to change", "lower than with as many random"]);
+    }
+
+    #[test]
+    fn an_effect_the_wrong_way() {
+        let (finding, text) = told(&arm(effect(0.2, 0.05, 0.35, Some(0.02)), Some(undecided())));
+        assert_eq!(finding, Finding::Opposite);
+        assert_says(&text, &["raised the rate from 56.0 % to 76.0 %", "+5.0 to +35.0"]);
+    }
+
+    #[test]
+    fn one_seed_concludes_nothing() {
+        let (finding, text) = told(&arm(effect(-0.31, -0.4, -0.2, None), Some(effect(-0.3, -0.4, -0.2, None))));
+        assert_eq!(finding, Finding::SingleSeed);
+        assert_says(&text, &["one seed each", "−40.0 to −20.0", "does not cover training noise"]);
+        assert!(!text.contains("lowered"), "{text}");
+    }
+
+    #[test]
+    fn a_baseline_without_the_behavior() {
+        let nothing = Effect {
+            rate: 0.0,
+            reference_rate: 0.0,
+            relative_reduction: None,
+            ..effect(0.0, -0.005, 0.005, Some(1.0))
+        };
+        let (finding, text) = told(&arm(nothing, None));
+        assert_eq!(finding, Finding::NothingToReduce);
+        assert_says(&text, &["nothing to reduce", "in no rollout", "−0.5 to +0.5"]);
+    }
+
+    #[test]
+    fn what_else_changed_is_told_with_its_interval() {
+        let mut effects = arm(established(), None);
+        let interval = Interval { low: -0.04, high: 0.02, level: 0.95, covers: Covers::Seeds };
+        effects.side_changes = vec![
+            SideChange { measure: "capability".to_owned(), difference: -0.01, interval: Some(interval) },
+            SideChange { measure: "over-refusal".to_owned(), difference: 0.05, interval: None },
+        ];
+        let (_, text) = told(&effects);
+        assert_says(
+            &text,
+            &["capability differed by −0.010 (95 % interval −0.040 to +0.020, which includes no change)"],
+        );
+        assert_says(&text, &["over-refusal differed by +0.050, in too few seeds"]);
+    }
+
+    #[test]
+    fn many_arms_are_listed_by_finding() {
+        let interval = Interval { low: 0.41, high: 0.71, level: 0.95, covers: Covers::SeedsPromptsRollouts };
+        let control = ArmEffects { is_control: true, ..arm(established(), None) };
+        let all = [
+            arm(established(), None),
+            arm(undecided(), None),
+            arm(established(), None),
+            control,
+            arm(undecided(), None),
+        ];
+        let conclusion = Conclusion::of(&all, Measured { value: 0.56, interval }, None);
+        assert_eq!(conclusion.arms.len(), 4);
+        assert_says(
+            &conclusion.text,
+            &["No difference from the baseline shown: 2 of 4 edits, drop (3000), drop (3000)."],
+        );
+    }
+
+    #[test]
+    fn nothing_is_claimed_when_the_interval_includes_zero() {
+        let mut random = crate::statistics::random::Random::new(3);
+        let least = least();
+        let mut draw = |p: Option<f64>| {
+            let value = 0.8 * random.uniform() - 0.4;
+            let radius = 0.4 * random.uniform();
+            effect(value, value - radius, value + radius, p.map(|_| if value.abs() < radius { 0.5 } else { 0.01 }))
+        };
+        for i in 0..2000 {
+            let p = (i % 5 > 0).then_some(0.01);
+            let effects = arm(draw(p), (i % 3 > 0).then(|| draw(p)));
+            let text = told_with(&effects, &least).1;
+            let allowed = |effect: &Effect| p.is_some() && !effect.difference.interval.contains(0.0);
+            let claims = text.contains("lowered the rate") || text.contains("raised the rate");
+            assert!(!claims || allowed(&effects.versus_baseline), "{text}");
+            let claims = text.contains("That is lower") || text.contains("That is higher");
+            assert!(!claims || effects.versus_random.as_ref().is_some_and(allowed), "{text}");
+            let Interval { low, high, .. } = effects.versus_baseline.difference.interval;
+            assert_says(&text, &[&format!("{} to {}", points(low), points(high))]);
+        }
+    }
+
+    #[test]
+    fn small_numbers_do_not_look_like_zero() {
+        assert_eq!(
+            (points(-0.0004), points(0.0), points(-0.0), points(-0.00312)),
+            ("−0.04".into(), "+0.0".into(), "+0.0".into(), "−0.3".into())
+        );
+        assert_eq!(
+            (p_text(0.0001), p_text(0.04), p_number(0.0501), p_number(0.5)),
+            ("p < 0.001".into(), "p = 0.040".into(), "0.05010".into(), "0.50".into())
+        );
+    }
+}
