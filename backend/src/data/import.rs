@@ -429,14 +429,14 @@ fn take_text(columns: &mut Map<String, Value>, names: &[&str]) -> Option<(String
 
 /// The columns left over as one JSON object with sorted keys; nulls are left out. Where all that is left is `metadata`
 /// and it holds such an object as text, the row is one that Whence wrote, and it is taken as it is.
-fn metadata(columns: Map<String, Value>) -> String {
+fn metadata(mut columns: Map<String, Value>) -> String {
+    columns.retain(|_, value| !value.is_null());
     if let (1, Some(Value::String(text))) = (columns.len(), columns.get("metadata"))
         && serde_json::from_str::<Map<String, Value>>(text).is_ok()
     {
         return text.clone();
     }
-    let present = columns.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    sorted(Value::Object(present)).to_string()
+    sorted(Value::Object(columns)).to_string()
 }
 
 // serde_json's maps keep the order of insertion or sort, as the build's features have it. The bytes must not depend on

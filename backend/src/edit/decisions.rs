@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Decision, EditError};
-use crate::files;
+use crate::data::lines;
 
 /// One decision, its pair found.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,15 +37,8 @@ pub struct Decided {
 ///
 /// [`EditError::Decision`] naming the first line that is malformed, names no pair, or names one that an earlier line did.
 pub fn read(path: &Path, ids: &[String]) -> Result<Vec<Decided>, EditError> {
-    let bytes = files::read(path)?;
     let wrong = |line: usize, reason: String| EditError::Decision { path: path.to_owned(), line, reason };
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        wrong(line, "not UTF-8".into())
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-    let lines = if is_csv { csv(text) } else { jsonl(text) }.map_err(|(line, reason)| wrong(line, reason))?;
+    let lines = lines::read(path)?;
     let rows: HashMap<&str, u32> = ids.iter().map(String::as_str).zip(0..).collect();
     let mut decided_at: HashMap<u32, (usize, Decision)> = HashMap::new();
     let mut decided = Vec::with_capacity(lines.len());
@@ -66,19 +59,10 @@ pub fn read(path: &Path, ids: &[String]) -> Result<Vec<Decided>, EditError> {
     Ok(decided)
 }
 
-type Line = (usize, Map<String, Value>);
-type Wrong = (usize, String);
-
 const EXPECTED: &str = "expected \"id\" or \"row\", \"action\" and optionally \"reason\"";
 
 fn decide(columns: &Map<String, Value>, rows: &HashMap<&str, u32>, ids: &[String]) -> Result<Decided, String> {
-    let present = |name: &str| columns.get(name).filter(|value| !value.is_null() && *value != &Value::from(""));
-    let text = |name: &str| match present(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(format!("{name:?} is neither text nor a number but {other}; {EXPECTED}")),
-    };
+    let text = |name: &str| lines::text(columns, name).map_err(|reason| format!("{reason}; {EXPECTED}"));
     fn parsed<T: std::str::FromStr>(name: &str, text: Option<String>, expected: &str) -> Result<Option<T>, String> {
         let parse =
             |text: String| text.trim().parse().map_err(|_| format!("{name:?}: expected {expected}, got {text:?}"));
@@ -120,75 +104,6 @@ fn decide(columns: &Map<String, Value>, rows: &HashMap<&str, u32>, ids: &[String
         rank: parsed("rank", text("rank")?, "a rank from 1")?,
         sha256: text("sha256")?,
     })
-}
-
-fn jsonl(text: &str) -> Result<Vec<Line>, Wrong> {
-    let mut lines = Vec::new();
-    for (line, number) in text.split('\n').zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
-        match serde_json::from_str(line) {
-            Ok(Value::Object(columns)) => lines.push((number, columns)),
-            Ok(other) => return Err((number, format!("expected a JSON object, got {other}"))),
-            Err(error) => return Err((number, format!("not JSON at column {}; {EXPECTED}", error.column()))),
-        }
-    }
-    Ok(lines)
-}
-
-/// Records of a CSV file (RFC 4180) under the names of its first line, each with the line that it begins in.
-fn csv(text: &str) -> Result<Vec<Line>, Wrong> {
-    let mut records = csv_records(text)?.into_iter();
-    let Some((_, names)) = records.next() else { return Ok(Vec::new()) };
-    let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
-    if !names.iter().any(|name| name == "action") || !names.iter().any(|name| name == "id" || name == "row") {
-        return Err((1, format!("the columns are {}; {EXPECTED}", names.join(", "))));
-    }
-    let mut lines = Vec::new();
-    for (line, fields) in records {
-        if fields.len() != names.len() {
-            return Err((line, format!("expected {} fields as in line 1, got {}", names.len(), fields.len())));
-        }
-        lines.push((line, names.iter().cloned().zip(fields.into_iter().map(Value::String)).collect()));
-    }
-    Ok(lines)
-}
-
-fn csv_records(text: &str) -> Result<Vec<(usize, Vec<String>)>, Wrong> {
-    let mut records = Vec::new();
-    let (mut line, mut begins_at) = (1, 1);
-    let (mut fields, mut field) = (Vec::new(), String::new());
-    let mut chars = text.chars().peekable();
-    let mut opened_at = None;
-    while let Some(c) = chars.next() {
-        line += usize::from(c == '\n');
-        match (c, opened_at) {
-            ('"', Some(_)) if chars.peek() == Some(&'"') => {
-                chars.next();
-                field.push('"');
-            }
-            ('"', Some(_)) => opened_at = None,
-            (c, Some(_)) => field.push(c),
-            ('"', None) if field.is_empty() => opened_at = Some(line),
-            (',', None) => fields.push(std::mem::take(&mut field)),
-            ('\r', None) if chars.peek() == Some(&'\n') => {}
-            ('\n', None) => {
-                fields.push(std::mem::take(&mut field));
-                let record = std::mem::take(&mut fields);
-                if record != [""] {
-                    records.push((begins_at, record));
-                }
-                begins_at = line;
-            }
-            (c, None) => field.push(c),
-        }
-    }
-    if let Some(opened_at) = opened_at {
-        return Err((opened_at, "a quoted field is never closed".into()));
-    }
-    fields.push(field);
-    if fields != [""] {
-        records.push((begins_at, fields));
-    }
-    Ok(records)
 }
 
 #[cfg(test)]
@@ -233,7 +148,7 @@ mod tests {
             ),
             ("d.jsonl", "[1]", "line 1: expected a JSON object"),
             ("d.jsonl", "{\"row\":1,", "line 1: not JSON"),
-            ("d.csv", "id,what\na,drop", "line 1: the columns are id, what"),
+            ("d.csv", "id,what\na,drop", "line 2: \"action\" is missing"),
             ("d.csv", "id,action\na,drop,x", "line 2: expected 2 fields"),
             ("d.csv", "id,action\na,\"drop", "line 2: a quoted field is never closed"),
         ] {

@@ -26,6 +26,7 @@ use thiserror::Error;
 use whence_shared::pair::Pair;
 
 use crate::attribute::RankError;
+use crate::data::lines::LinesError;
 use crate::data::pairs::PairFileError;
 use crate::files::{self, FileError};
 
@@ -108,6 +109,9 @@ pub enum EditError {
         /// The sources there are.
         known_names: Vec<String>,
     },
+    /// A file of decisions that cannot be read.
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line of decisions that cannot be carried out.
     #[error("{path} line {line}: {reason}", path = path.display())]
     Decision {
