@@ -2,7 +2,7 @@
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (behavior vectors) → [`attribute`] (the ranking) →
-//! [`train`] → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
+//! [`edit`] (which pairs to drop or switch) → [`train`] → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
 //! knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to,
 //! [`memory`] how much was needed, [`device`] alone names compute backends.
 //!
@@ -14,6 +14,7 @@ pub mod behavior;
 pub mod convert;
 pub mod data;
 pub mod device;
+pub mod edit;
 pub mod extract;
 pub mod files;
 pub mod hashes;

@@ -19,6 +19,7 @@
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
+//! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -148,9 +149,48 @@ impl Study {
         self.behavior(name).join(format!("layer-{layer}.safetensors"))
     }
 
+    /// `rankings/`.
+    pub fn rankings(&self) -> PathBuf {
+        self.root.join("rankings")
+    }
+
     /// `rankings/NAME/layer-L.parquet`.
     pub fn ranking(&self, behavior: &str, layer: usize) -> PathBuf {
-        self.root.join("rankings").join(behavior).join(format!("layer-{layer}.parquet"))
+        self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
+    }
+
+    /// `edits/`.
+    pub fn edits(&self) -> PathBuf {
+        self.root.join("edits")
+    }
+
+    /// `edits/NAME.parquet`, a [`crate::edit::EditSet`].
+    pub fn edit(&self, name: &str) -> PathBuf {
+        self.edits().join(format!("{name}.parquet"))
+    }
+
+    /// Names of the edit sets, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn edit_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.edits(), stem)
+    }
+
+    /// Stored rankings as `NAME/layer-L`, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When a folder exists and cannot be listed.
+    pub fn ranking_names(&self) -> Result<Vec<String>, FileError> {
+        let mut names = Vec::new();
+        for behavior in self.entries(&self.rankings(), |name| Some(name.to_owned()))? {
+            names.extend(self.entries(&self.rankings().join(&behavior), |name| {
+                stem(name).map(|stem| format!("{behavior}/{stem}"))
+            })?);
+        }
+        Ok(names)
     }
 
     /// Names of the behaviors, in alphabetical order.
@@ -196,6 +236,11 @@ impl Study {
         kept.sort();
         Ok(kept)
     }
+}
+
+/// Name of a whole Parquet file without its ending; files still being written begin with a dot.
+fn stem(name: &str) -> Option<String> {
+    name.strip_suffix(".parquet").filter(|stem| !stem.starts_with('.')).map(str::to_owned)
 }
 
 /// Hash of everything a result was made from: SHA-256 over the parts, each prefixed by its length.

@@ -21,8 +21,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -185,6 +185,70 @@ pub fn read(path: &Path) -> Result<Vec<RankedRow>, RankError> {
         }));
     }
     Ok(rows)
+}
+
+/// A stored ranking without its texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredOrder {
+    /// Name of the behavior; empty when the file does not say.
+    pub behavior: String,
+    /// Hash of what it was made from; empty when the file does not say.
+    pub inputs: String,
+    /// SHA-256 of pairs.parquet.
+    pub pairs_sha256: String,
+    /// Rows from the first to the last, each once.
+    pub order: Vec<u32>,
+    /// Their scores, in the same order.
+    pub scores: Vec<f32>,
+}
+
+/// Reads order and scores of a stored ranking and what it was made from. Any Parquet file will do that has `row` and
+/// `score`, top first, and names its pairs in the metadata key `whence.pairs_sha256`.
+///
+/// # Errors
+///
+/// When the file is missing, damaged or no ranking, or does not hold every row once.
+pub fn read_order(path: &Path) -> Result<StoredOrder, RankError> {
+    let malformed = |reason: String| RankError::Malformed {
+        path: path.to_owned(),
+        reason: format!("{reason}; run `whence rank` again"),
+    };
+    let file = File::open(path).at("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(error.to_string()))?;
+    for (name, data_type) in [("row", DataType::UInt32), ("score", DataType::Float32)] {
+        let got = builder.schema().field_with_name(name).ok().map(Field::data_type);
+        if got != Some(&data_type) {
+            return Err(malformed(format!("expected a column {name:?} of type {data_type}, got {got:?}")));
+        }
+    }
+    let metadata = builder.metadata().file_metadata();
+    let key = |name: &str| {
+        let mut pairs = metadata.key_value_metadata().into_iter().flatten();
+        pairs.find(|pair| pair.key == format!("whence.{name}")).and_then(|pair| pair.value.clone())
+    };
+    let pairs_sha256 =
+        key("pairs_sha256").ok_or_else(|| malformed("the metadata key whence.pairs_sha256 is missing".into()))?;
+    let (behavior, inputs) = (key("behavior").unwrap_or_default(), key("inputs").unwrap_or_default());
+    let columns = ProjectionMask::columns(metadata.schema_descr(), ["row", "score"]);
+    let reader = builder.with_projection(columns).build().map_err(|error| malformed(error.to_string()))?;
+    let (mut order, mut scores) = (Vec::new(), Vec::new());
+    for batch in reader {
+        let batch = batch.map_err(|error| malformed(error.to_string()))?;
+        if batch.columns().iter().any(|column| column.null_count() > 0) {
+            return Err(malformed("a value is null".into()));
+        }
+        let column = |name: &str| batch.column_by_name(name).expect("checked above");
+        order.extend_from_slice(column("row").as_primitive::<UInt32Type>().values());
+        scores.extend_from_slice(column("score").as_primitive::<Float32Type>().values());
+    }
+    let mut is_seen = vec![false; order.len()];
+    for &row in &order {
+        match is_seen.get_mut(row as usize) {
+            Some(is_seen) if !*is_seen => *is_seen = true,
+            _ => return Err(malformed(format!("row {row} is there twice, or out of 0..{}", order.len()))),
+        }
+    }
+    Ok(StoredOrder { behavior, inputs, pairs_sha256, order, scores })
 }
 
 fn schema() -> Schema {

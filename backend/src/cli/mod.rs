@@ -3,6 +3,8 @@
 mod bar;
 mod behavior;
 mod convert;
+mod edit;
+mod export;
 mod extract;
 mod import;
 mod index;
@@ -44,6 +46,10 @@ enum Verb {
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
     Query(query::Args),
+    /// Choose pairs to drop or to switch before training again, or compare such choices
+    Edit(edit::Args),
+    /// Write the pairs, edited, in the forms that other trainers read
+    Export(export::Args),
     /// Import vectors or a direction made elsewhere, or export a layer's vectors
     Convert(convert::Args),
     /// Serve a study and the app on this machine
@@ -70,6 +76,8 @@ impl Cli {
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
+            Verb::Edit(args) => args.run(),
+            Verb::Export(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Serve(args) => args.run(),
             Verb::Inspect(args) => args.run(),

@@ -23,6 +23,8 @@ use crate::files::{self, AtomicFile, Context, FileError};
 use crate::progress::{Report, Update};
 use crate::study::Study;
 
+/// The `format` in the manifest of an export, which lies beside the exported pairs.
+pub const EXPORT_FORMAT: &str = "whence.export/1";
 /// Columns that may hold a pair's id, the first that a row has counts.
 const ID_COLUMNS: [&str; 7] = ["id", "pair_id", "uid", "uuid", "example_id", "prompt_id", "custom_id"];
 /// Columns that may hold a pair's source, the first that a row has counts.
@@ -158,7 +160,7 @@ pub struct Reject {
 ///
 /// [`ImportError`]; refused rows are no error unless a file holds nothing else.
 pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<Imported, ImportError> {
-    let data_files = inputs::resolve(&options.inputs, &|path| is_own_file(study, path))?;
+    let data_files = inputs::resolve(&options.inputs, &|path| is_own_file(study, path) || is_beside_export(path))?;
     let described = describe(&data_files, report)?;
     let earlier = earlier_pairs(study, options, &described)?;
 
@@ -192,8 +194,19 @@ pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<
 fn is_own_file(study: &Study, path: &Path) -> bool {
     let (Ok(root), Ok(path)) = (study.root().canonicalize(), path.canonicalize()) else { return false };
     let Ok(inside) = path.strip_prefix(&root) else { return false };
-    let own = ["pairs.parquet", "rejects.jsonl", "vectors", "index", "behaviors", "rankings"];
+    let own = ["pairs.parquet", "rejects.jsonl", "vectors", "index", "behaviors", "rankings", "edits"];
     inside.components().next().is_some_and(|first| own.iter().any(|name| first.as_os_str() == *name))
+}
+
+/// Whether a file lies beside the pairs of an export without holding any, as when the export's folder is imported.
+fn is_beside_export(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some(stem) = ["patch.jsonl", "manifest.json"].iter().find_map(|ending| name.strip_suffix(ending)) else {
+        return false;
+    };
+    let manifest = files::read(&path.with_file_name(format!("{stem}manifest.json"))).unwrap_or_default();
+    let manifest = serde_json::from_slice::<Value>(&manifest).unwrap_or_default();
+    manifest.get("format").and_then(Value::as_str) == Some(EXPORT_FORMAT)
 }
 
 fn describe(data_files: &[DataFile], report: Report) -> Result<Vec<InputConfig>, FileError> {
@@ -414,10 +427,16 @@ fn take_text(columns: &mut Map<String, Value>, names: &[&str]) -> Option<(String
     }
 }
 
-/// The columns left over as one JSON object with sorted keys; nulls are left out.
-fn metadata(columns: Map<String, Value>) -> String {
-    let present = columns.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    sorted(Value::Object(present)).to_string()
+/// The columns left over as one JSON object with sorted keys; nulls are left out. Where all that is left is `metadata`
+/// and it holds such an object as text, the row is one that Whence wrote, and it is taken as it is.
+fn metadata(mut columns: Map<String, Value>) -> String {
+    columns.retain(|_, value| !value.is_null());
+    if let (1, Some(Value::String(text))) = (columns.len(), columns.get("metadata"))
+        && serde_json::from_str::<Map<String, Value>>(text).is_ok()
+    {
+        return text.clone();
+    }
+    sorted(Value::Object(columns)).to_string()
 }
 
 // serde_json's maps keep the order of insertion or sort, as the build's features have it. The bytes must not depend on

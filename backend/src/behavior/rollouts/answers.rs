@@ -86,9 +86,11 @@ impl ResponseCache {
     }
 
     /// An earlier answer. What is unreadable counts as absent, and is written anew.
-    pub(super) fn get(&self, key: &str) -> Option<Answer> {
-        let stored: Value = serde_json::from_slice(&fs::read(self.path(key)).ok()?).ok()?;
-        understand(stored.get("response")?).ok()
+    pub(super) fn get(&self, key: &str) -> Option<(Value, Answer)> {
+        let mut stored: Value = serde_json::from_slice(&fs::read(self.path(key)).ok()?).ok()?;
+        let response = stored.get_mut("response")?.take();
+        let answer = understand(&response).ok()?;
+        Some((response, answer))
     }
 
     /// Keeps an answer beside its request.

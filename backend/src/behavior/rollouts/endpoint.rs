@@ -1,5 +1,5 @@
-//! Rollouts from an OpenAI-compatible chat endpoint (vLLM, llama.cpp, Ollama…). One of the two sources of `whence
-//! rollouts`.
+//! An OpenAI-compatible chat endpoint (vLLM, llama.cpp, Ollama…): one of the two sources of `whence rollouts`, and what
+//! [`crate::judge`] asks.
 //!
 //! Several threads ask; one keeps what they got. Each request is repeated while there is hope, waiting longer each time,
 //! as long as the endpoint says where it says so. A request that cannot be answered does not stop the others; an endpoint
@@ -105,23 +105,82 @@ pub enum EndpointError {
     },
 }
 
-/// Why sampling stopped: on this side or on that.
-pub(super) enum Stopped {
-    Here(RolloutError),
+/// Why asking stopped: on this side or on that.
+pub(crate) enum Stopped<E> {
+    Here(E),
     There(EndpointError),
-}
-
-impl From<RolloutError> for Stopped {
-    fn from(error: RolloutError) -> Self {
-        Self::Here(error)
-    }
 }
 
 /// What was needed beside the answers.
 #[derive(Debug, Default)]
-pub(super) struct Stats {
+pub(crate) struct Stats {
     pub n_cached: usize,
     pub n_retries: usize,
+    /// Answers that were no answer to the question and were asked for again.
+    pub refused: Usage,
+}
+
+/// Tokens as the endpoint counted them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Answers.
+    pub n_answers: usize,
+    /// Of these, answers that came without a count.
+    pub n_uncounted: usize,
+    /// Tokens of the questions.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+}
+
+impl Usage {
+    /// What the body of one chat completion says.
+    fn of(body: &Value) -> Self {
+        let count = |name: &str| body.get("usage").and_then(|usage| usage.get(name)).and_then(Value::as_u64);
+        let (prompt, completion) = (count("prompt_tokens"), count("completion_tokens"));
+        Self {
+            n_answers: 1,
+            n_uncounted: usize::from(prompt.is_none() || completion.is_none()),
+            prompt_tokens: prompt.unwrap_or_default(),
+            completion_tokens: completion.unwrap_or_default(),
+        }
+    }
+
+    /// Adds the counts of other answers.
+    pub fn add(&mut self, other: Self) {
+        self.n_answers += other.n_answers;
+        self.n_uncounted += other.n_uncounted;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+    }
+}
+
+/// What to ask an endpoint, numbered from 0. All of it is called from several threads.
+pub(crate) struct Questions<'a> {
+    /// How many.
+    pub n: usize,
+    /// Decides how long is waited before repetitions, within their bounds.
+    pub seed: u64,
+    /// The body of a question, asked for the nth time because earlier answers were not accepted. Its bytes on the first
+    /// time decide which cached response answers it.
+    pub body: &'a (dyn Fn(usize, u32) -> String + Sync),
+    /// Which of several equal questions this is.
+    pub nth: &'a (dyn Fn(usize) -> usize + Sync),
+    /// Says what is wrong with an answer that must be asked for again.
+    pub accept: &'a (dyn Fn(&Answer) -> Result<(), String> + Sync),
+    /// What a question is called in errors.
+    pub name: &'a (dyn Fn(usize) -> String + Sync),
+}
+
+/// An answer that was accepted.
+pub(crate) struct Answered {
+    /// The question's number.
+    pub number: usize,
+    pub answer: Answer,
+    pub usage: Usage,
+    pub is_cached: bool,
+    /// What a progress bar may add.
+    pub detail: String,
 }
 
 /// How to ask an endpoint.
@@ -216,6 +275,16 @@ impl Endpoint {
             .into()
     }
 
+    /// Name of the model.
+    pub(crate) fn model(&self) -> &str {
+        &self.options.model
+    }
+
+    /// The address that requests go to.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Samples what the journal lacks, on several threads.
     pub(super) fn sample(
         &self,
@@ -223,18 +292,53 @@ impl Endpoint {
         sampling: &Sampling,
         journal: &mut Journal,
         show: &dyn Fn(usize, String),
-    ) -> Result<Stats, Stopped> {
+    ) -> Result<Stats, Stopped<RolloutError>> {
         let todo: Vec<(usize, usize)> =
             places(prompts, sampling).into_iter().filter(|&place| !journal.has(place)).collect();
+        let questions = Questions {
+            n: todo.len(),
+            seed: sampling.seed,
+            body: &|number, _| self.body(&prompts[todo[number].0], sampling, todo[number].1),
+            nth: &|number| todo[number].1,
+            accept: &|_| Ok(()),
+            name: &|number| format!("prompt {:?} sample {}", prompts[todo[number].0].id, todo[number].1),
+        };
+        self.ask_all(&questions, &mut |answered| {
+            let (prompt, sample) = todo[answered.number];
+            let rollout = sampling.rollout(&prompts[prompt], sample, &self.options.model, answered.answer);
+            journal.keep(vec![(prompt, rollout)])?;
+            show(journal.n_done(), answered.detail);
+            Ok(())
+        })
+    }
+
+    fn body(&self, prompt: &TestPrompt, sampling: &Sampling, sample: usize) -> String {
+        let request = Request {
+            model: &self.options.model,
+            messages: &prompt.messages,
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            max_tokens: sampling.max_new_tokens,
+            seed: request_seed(sampling.seed, sample),
+            stream: false,
+        };
+        serde_json::to_string(&request).expect("a request serializes")
+    }
+
+    /// Asks everything, on several threads; `keep` gets each answer as it comes, on this one.
+    pub(crate) fn ask_all<E: From<FileError>>(
+        &self,
+        questions: &Questions,
+        keep: &mut dyn FnMut(Answered) -> Result<(), E>,
+    ) -> Result<Stats, Stopped<E>> {
         let work = Work {
             endpoint: self,
-            prompts,
-            sampling,
-            todo,
+            questions,
             next: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
             n_retries: AtomicUsize::new(0),
             n_unanswered: AtomicUsize::new(0),
+            refused: Mutex::default(),
             not_before: Mutex::new(Instant::now()),
         };
         let mut stopped = None;
@@ -242,24 +346,24 @@ impl Endpoint {
         let mut stats = Stats::default();
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
-            for worker in 0..self.options.concurrency.max(1).min(work.todo.len()) {
+            for worker in 0..self.options.concurrency.max(1).min(questions.n) {
                 let (sender, work) = (sender.clone(), &work);
                 scope.spawn(move || work.run(worker, &sender));
             }
             drop(sender);
-            for ((prompt, sample), outcome) in receiver {
+            for (number, outcome) in receiver {
                 match outcome {
-                    Ok((answer, is_cached)) => {
+                    Ok((answer, usage, is_cached)) => {
                         stats.n_cached += usize::from(is_cached);
-                        let rollout = sampling.rollout(&prompts[prompt], sample, &self.options.model, answer);
+                        let detail = work.detail(&stats, unanswered.len());
                         // What is still under way when something fails is kept, too.
-                        if let Err(error) = journal.keep(vec![(prompt, rollout)]) {
+                        if let Err(error) = keep(Answered { number, answer, usage, is_cached, detail }) {
                             work.stop();
                             stopped.get_or_insert(Stopped::Here(error));
                         }
                     }
-                    Err(Unanswered::Prompt(reason)) => {
-                        unanswered.push(format!("prompt {:?} sample {sample}: {reason}", prompts[prompt].id));
+                    Err(Unanswered::Question(reason)) => {
+                        unanswered.push(format!("{}: {reason}", (questions.name)(number)));
                     }
                     Err(Unanswered::Endpoint(error)) => {
                         stopped.get_or_insert(Stopped::There(error));
@@ -268,10 +372,10 @@ impl Endpoint {
                         stopped.get_or_insert(Stopped::Here(error.into()));
                     }
                 }
-                show(journal.n_done(), work.detail(&stats, unanswered.len()));
             }
         });
         stats.n_retries = work.n_retries.into_inner();
+        stats.refused = work.refused.into_inner().expect("held for an addition only");
         match stopped {
             Some(stopped) => Err(stopped),
             None if unanswered.is_empty() => Ok(stats),
@@ -347,24 +451,24 @@ impl Endpoint {
 /// What the threads share.
 struct Work<'a> {
     endpoint: &'a Endpoint,
-    prompts: &'a [TestPrompt],
-    sampling: &'a Sampling,
-    todo: Vec<(usize, usize)>,
+    questions: &'a Questions<'a>,
     next: AtomicUsize,
     is_stopped: AtomicBool,
     n_retries: AtomicUsize,
     n_unanswered: AtomicUsize,
+    refused: Mutex<Usage>,
     // An endpoint that asks one thread to wait means all of them.
     not_before: Mutex<Instant>,
 }
 
 enum Unanswered {
-    Prompt(String),
+    Question(String),
     Endpoint(EndpointError),
     Disk(FileError),
 }
 
-type Outcome = ((usize, usize), Result<(Answer, bool), Unanswered>);
+/// An answer, what it took, and whether it came from the cache.
+type Outcome = Result<(Answer, Usage, bool), Unanswered>;
 
 impl Work<'_> {
     fn stop(&self) {
@@ -382,53 +486,63 @@ impl Work<'_> {
         parts.collect::<Vec<_>>().join(", ")
     }
 
-    /// One thread: takes the next rollout until there is none.
-    fn run(&self, worker: usize, sender: &Sender<Outcome>) {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.sampling.seed);
+    /// One thread: takes the next question until there is none.
+    fn run(&self, worker: usize, sender: &Sender<(usize, Outcome)>) {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.questions.seed);
         rng.set_stream(worker as u64);
         while !self.is_stopped() {
-            let Some(&place) = self.todo.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.questions.n {
+                return;
+            }
             // `None`: stopped while waiting.
-            let Some(outcome) = self.answer(place, &mut rng) else { return };
+            let Some(outcome) = self.answer(number, &mut rng) else { return };
             // Here, before the next one is taken: the thread that keeps the answers may be a few behind.
             let is_hopeless = match &outcome {
                 Ok(_) => false,
-                Err(Unanswered::Prompt(_)) => self.n_unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNANSWERED,
+                Err(Unanswered::Question(_)) => self.n_unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNANSWERED,
                 Err(Unanswered::Endpoint(_) | Unanswered::Disk(_)) => true,
             };
             if is_hopeless {
                 self.stop();
             }
-            if sender.send((place, outcome)).is_err() {
+            if sender.send((number, outcome)).is_err() {
                 return;
             }
         }
     }
 
-    fn answer(
-        &self,
-        (prompt, sample): (usize, usize),
-        rng: &mut ChaCha8Rng,
-    ) -> Option<Result<(Answer, bool), Unanswered>> {
+    fn answer(&self, number: usize, rng: &mut ChaCha8Rng) -> Option<Outcome> {
         let Endpoint { options, cache, url, .. } = self.endpoint;
-        let body = self.body(prompt, sample);
-        let key = ResponseCache::key(url, &body, sample);
-        if let Some(answer) = cache.get(&key) {
-            return Some(Ok((answer, true)));
+        let questions = self.questions;
+        let first_body = (questions.body)(number, 0);
+        let key = ResponseCache::key(url, &first_body, (questions.nth)(number));
+        if let Some((response, answer)) = cache.get(&key).filter(|(_, answer)| (questions.accept)(answer).is_ok()) {
+            return Some(Ok((answer, Usage::of(&response), true)));
         }
-        let mut attempt = 0;
+        let (mut attempt, mut n_refused) = (0, 0);
         loop {
             if !self.wait_for_turn() {
                 return None;
             }
-            let (reason, remedy, wait, is_endpoint) = match self.endpoint.ask(&body) {
-                Ok((response, answer)) => {
+            let body = if n_refused == 0 { first_body.clone() } else { (questions.body)(number, n_refused) };
+            let asked = self.endpoint.ask(&body).and_then(|(response, answer)| {
+                let usage = Usage::of(&response);
+                (questions.accept)(&answer).map_err(|reason| {
+                    n_refused += 1;
+                    self.refused.lock().expect("held for an addition only").add(usage);
+                    Failure::Again { reason, remedy: "", wait: None, is_endpoint: false }
+                })?;
+                Ok((response, answer, usage))
+            });
+            let (reason, remedy, wait, is_endpoint) = match asked {
+                Ok((response, answer, usage)) => {
                     return Some(match cache.put(&key, &body, &response) {
-                        Ok(()) => Ok((answer, false)),
+                        Ok(()) => Ok((answer, usage, false)),
                         Err(error) => Err(Unanswered::Disk(error)),
                     });
                 }
-                Err(Failure::Never(reason)) => return Some(Err(Unanswered::Prompt(reason))),
+                Err(Failure::Never(reason)) => return Some(Err(Unanswered::Question(reason))),
                 Err(Failure::All(error)) => return Some(Err(Unanswered::Endpoint(error))),
                 Err(Failure::Again { reason, remedy, wait, is_endpoint }) => (reason, remedy, wait, is_endpoint),
             };
@@ -441,7 +555,7 @@ impl Work<'_> {
                     let n_attempts = attempt + 1;
                     Unanswered::Endpoint(EndpointError::GaveUp { url: url.clone(), reason, n_attempts, remedy })
                 } else {
-                    Unanswered::Prompt(reason)
+                    Unanswered::Question(reason)
                 }));
             }
             self.n_retries.fetch_add(1, Ordering::Relaxed);
@@ -455,19 +569,6 @@ impl Work<'_> {
             }
             attempt += 1;
         }
-    }
-
-    fn body(&self, prompt: usize, sample: usize) -> String {
-        let request = Request {
-            model: &self.endpoint.options.model,
-            messages: &self.prompts[prompt].messages,
-            temperature: self.sampling.temperature,
-            top_p: self.sampling.top_p,
-            max_tokens: self.sampling.max_new_tokens,
-            seed: request_seed(self.sampling.seed, sample),
-            stream: false,
-        };
-        serde_json::to_string(&request).expect("a request serializes")
     }
 
     /// No thread sends anything for so long.
