@@ -7,7 +7,7 @@ use super::attention::{Pass, Place, Rotaries, RowShape};
 use super::cache::{BatchCache, TextCache};
 use super::config::{Architecture, ModelConfig};
 use super::cpu;
-use super::layers::{Decoder, Parameters};
+use super::layers::{Decoder, Parameters, Projection};
 use super::llama::LlamaDecoderLayer;
 use super::mistral::MistralDecoderLayer;
 use super::olmo2::Olmo2DecoderLayer;
@@ -102,6 +102,34 @@ impl CausalLm {
 
     fn place(&self) -> Place {
         with_decoder!(&self.decoder, decoder => decoder.place())
+    }
+
+    /// A forward pass over whole texts, `rows.len()` rows of `seq_len` columns, for [`CausalLm::forward_layer`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Pass::rows`].
+    pub fn pass<'a>(&self, rows: &'a [RowShape], seq_len: usize) -> Pass<'a> {
+        Pass::rows(rows, seq_len, &self.rotaries, &self.place())
+    }
+
+    /// The residual stream before the first layer: `[n_tokens]` token ids in, `[n_tokens, d_model]` out, f32.
+    pub fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
+        with_decoder!(&self.decoder, decoder => decoder.embed(tokens))
+    }
+
+    /// The residual stream after layer `layer` (from 0) alone, `x` being what goes into it; both `[n_tokens, d_model]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the layer does not exist.
+    pub fn forward_layer(&self, layer: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        with_decoder!(&self.decoder, decoder => decoder.forward_layer(layer, x, pass))
+    }
+
+    /// The projections of all layers by checkpoint key, without `.weight`.
+    pub(super) fn projections(&mut self) -> Vec<(String, &mut Projection)> {
+        with_decoder!(&mut self.decoder, decoder => decoder.projections())
     }
 
     /// The residual stream after each of the layers asked for (0 = embeddings), computing no further than the last of

@@ -261,28 +261,51 @@ impl Parameters for RandomParameters {
     }
 }
 
+/// Where a visit of a module stands, as a checkpoint's key. A visitor enters and leaves it as it enters and leaves modules.
+#[derive(Debug, Default)]
+pub struct KeyPath {
+    path: Vec<String>,
+    /// Leading parts of the path that are no part of a checkpoint's keys: a model of any architecture is a decoder in a
+    /// shell.
+    n_shells: usize,
+}
+
+impl KeyPath {
+    /// To be called by `enter_module`.
+    pub fn enter(&mut self, name: &str, container_type: &str) {
+        self.path.push(name.to_owned());
+        if container_type.starts_with("Enum:") {
+            self.n_shells = self.path.len();
+        }
+    }
+
+    /// To be called by `exit_module`.
+    pub fn leave(&mut self) {
+        self.path.pop();
+    }
+
+    /// The key of the weight that is visited.
+    pub fn key(&self) -> String {
+        self.path[self.n_shells..].join(".")
+    }
+}
+
 /// All weights of a module by checkpoint key, as f32, in key order.
 pub fn weights_of<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     #[derive(Default)]
     struct Collector {
-        path: Vec<String>,
-        /// Leading parts of the path that are no part of a checkpoint's keys: a model of any architecture is a decoder in
-        /// a shell.
-        n_shells: usize,
+        path: KeyPath,
         weights: BTreeMap<String, TensorData>,
     }
     impl ModuleVisitor for Collector {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.weights.insert(self.path[self.n_shells..].join("."), param.val().into_data_as::<f32>());
+            self.weights.insert(self.path.key(), param.val().into_data_as::<f32>());
         }
         fn enter_module(&mut self, name: &str, container_type: &str) {
-            self.path.push(name.to_owned());
-            if container_type.starts_with("Enum:") {
-                self.n_shells = self.path.len();
-            }
+            self.path.enter(name, container_type);
         }
         fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
+            self.path.leave();
         }
     }
     let mut collector = Collector::default();
@@ -290,20 +313,40 @@ pub fn weights_of<M: Module>(module: &M) -> BTreeMap<String, TensorData> {
     collector.weights
 }
 
-/// Writes a module's weights as `model.safetensors` in f32, atomically. The same weights give the same bytes.
+/// Writes a module's weights as `model.safetensors`, atomically: all of them as `dtype` (F32, BF16 or F16), as published
+/// models have them. The same weights give the same bytes.
 ///
 /// # Errors
 ///
-/// When the file cannot be written.
-pub fn save<M: Module>(module: &M, folder: &Path) -> Result<(), ModelError> {
+/// When the file cannot be written, or a weight is too large for f16.
+pub fn save<M: Module>(module: &M, folder: &Path, dtype: DType) -> Result<(), ModelError> {
     let weights = weights_of(module);
     let path = folder.join(SINGLE);
     let broken =
         |error: safetensors::SafeTensorError| ModelError::Truncated { path: path.clone(), reason: error.to_string() };
+    let stored = match dtype {
+        DType::BF16 => Dtype::BF16,
+        DType::F16 => Dtype::F16,
+        _ => Dtype::F32,
+    };
+    let mut halves = BTreeMap::new();
+    for (key, data) in weights.iter().filter(|_| stored != Dtype::F32) {
+        let values = data.as_slice::<f32>().expect("weights are collected as f32");
+        let largest = f16::MAX.to_f32();
+        if let Some(index) = values.iter().position(|x| stored == Dtype::F16 && x.abs() > largest) {
+            return Err(ModelError::TooLargeForF16 { path, key: key.clone(), index, value: values[index] });
+        }
+        let narrow = |x: &f32| match stored {
+            Dtype::BF16 => bf16::from_f32(*x).to_le_bytes(),
+            _ => f16::from_f32(*x).to_le_bytes(),
+        };
+        halves.insert(key, values.iter().flat_map(narrow).collect::<Vec<u8>>());
+    }
     let mut views = Vec::with_capacity(weights.len());
     for (key, data) in &weights {
         let shape: Vec<usize> = data.shape().to_vec();
-        views.push((key.as_str(), TensorView::new(Dtype::F32, shape, data.bytes()).map_err(broken)?));
+        let bytes = halves.get(key).map_or_else(|| data.bytes(), Vec::as_slice);
+        views.push((key.as_str(), TensorView::new(stored, shape, bytes).map_err(broken)?));
     }
     // transformers refuses files without this hint at the framework.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();

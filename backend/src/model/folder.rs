@@ -9,7 +9,7 @@ use whence_shared::study::ModelView;
 
 use super::checkpoint::{self, Checkpoint};
 use super::keys::Keys;
-use super::{CausalLm, ModelConfig, ModelError};
+use super::{CausalLm, ModelConfig, ModelError, lora};
 use crate::device::Device;
 use crate::{files, hashes, study};
 
@@ -184,15 +184,34 @@ impl ModelFolder {
     }
 }
 
-/// Writes `config.json` and `model.safetensors` of a model, atomically, for transformers or [`ModelFolder::open`] to
-/// read back. The tokenizer files are the caller's.
+/// Writes `config.json` and `model.safetensors` of a model in f32, atomically, for transformers or [`ModelFolder::open`]
+/// to read back. Adapters are merged into the weights. The tokenizer files are the caller's.
 ///
 /// # Errors
 ///
 /// When a file cannot be written.
 pub fn save(model: &CausalLm, config: &ModelConfig, folder: &Path) -> Result<(), ModelError> {
-    checkpoint::save(model, folder)?;
-    let mut json = serde_json::to_vec_pretty(&config.to_json()).expect("JSON values serialise");
+    save_as(model, config, folder, DType::F32)
+}
+
+/// As [`save`], with weights stored as `dtype`: F32, BF16 or F16.
+///
+/// # Errors
+///
+/// When a file cannot be written, or a weight is too large for f16.
+pub fn save_as(model: &CausalLm, config: &ModelConfig, folder: &Path, dtype: DType) -> Result<(), ModelError> {
+    if model.n_adapters() > 0 {
+        checkpoint::save(&lora::merge(model.clone()), folder, dtype)?;
+    } else {
+        checkpoint::save(model, folder, dtype)?;
+    }
+    let mut value = config.to_json();
+    match dtype {
+        DType::BF16 => value["torch_dtype"] = Value::from("bfloat16"),
+        DType::F16 => value["torch_dtype"] = Value::from("float16"),
+        _ => {}
+    }
+    let mut json = serde_json::to_vec_pretty(&value).expect("JSON values serialise");
     json.push(b'\n');
     files::write(&folder.join("config.json"), &json)?;
     Ok(())

@@ -13,6 +13,7 @@ use burn::tensor::{DType, Device, Int, Tensor, activation};
 use super::attention::{Pass, Place};
 use super::config::ModelConfig;
 use super::cpu;
+use super::lora::Lora;
 
 /// Gives an architecture its weights by key: from a checkpoint, or random for training from scratch.
 pub trait Parameters {
@@ -27,12 +28,15 @@ pub struct Projection {
     pub weight: Param<Tensor<2>>,
     /// `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Trained in place of the weight, where there is one.
+    pub(super) lora: Option<Lora>,
 }
 
 impl Projection {
     /// Takes `key.weight` from `parameters`.
     pub fn build<P: Parameters>(parameters: &mut P, key: &str, shape: [usize; 2], device: &Device) -> Self {
-        Self { weight: Param::from_tensor(parameters.tensor(&format!("{key}.weight"), shape, device)), bias: None }
+        let weight = parameters.tensor(&format!("{key}.weight"), shape, device);
+        Self { weight: Param::from_tensor(weight), bias: None, lora: None }
     }
 
     /// Takes `key.weight` and `key.bias` from `parameters`.
@@ -46,7 +50,12 @@ impl Projection {
     /// - `x`: `[n_tokens, d_input]`, f32
     /// - output: `[n_tokens, d_output]`, f32
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let adapted = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
         let y = matmul_wide(x, self.weight.val().transpose());
+        let y = match adapted {
+            Some(adapted) => y + adapted,
+            None => y,
+        };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
@@ -126,6 +135,11 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.down_proj.forward(swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
+
+    /// Its projections by name.
+    pub(super) fn projections(&mut self) -> [(&'static str, &mut Projection); 3] {
+        [("gate_proj", &mut self.gate_proj), ("up_proj", &mut self.up_proj), ("down_proj", &mut self.down_proj)]
+    }
 }
 
 /// `silu(gate) · up`, the inside of a gated MLP, with `silu(x) = x · σ(x)`.
@@ -157,6 +171,9 @@ pub trait DecoderLayer: Module + ModuleDisplay + Debug {
     ///
     /// - `x`, output: `[n_tokens, d_model]`
     fn forward(&self, x: Tensor<2>, pass: &Pass) -> Tensor<2>;
+
+    /// All projections by key below the layer, such as `mlp.up_proj`.
+    fn projections(&mut self) -> Vec<(String, &mut Projection)>;
 }
 
 /// The decoder without its output projection.
@@ -212,7 +229,7 @@ impl<L: DecoderLayer> Decoder<L> {
     pub fn residuals(&self, tokens: Tensor<1, Int>, pass: &Pass, layers: &[usize]) -> Vec<Tensor<2>> {
         let deepest = layers.iter().copied().max().unwrap_or(0);
         assert!(deepest <= self.n_layers(), "layer {deepest} of {}", self.n_layers());
-        let mut x = self.model.embed_tokens.weight.val().select(0, tokens).cast(DType::F32);
+        let mut x = self.embed(tokens);
         let mut wanted: Vec<Option<Tensor<2>>> = vec![None; layers.len()];
         let mut keep = |layer: usize, x: &Tensor<2>| {
             for (slot, _) in wanted.iter_mut().zip(layers).filter(|(_, wanted)| **wanted == layer) {
@@ -225,6 +242,35 @@ impl<L: DecoderLayer> Decoder<L> {
             keep(i + 1, &x);
         }
         wanted.into_iter().map(|x| x.expect("every layer up to the deepest was visited")).collect()
+    }
+
+    /// The residual stream before the first layer.
+    ///
+    /// # Shapes
+    ///
+    /// - `tokens`: `[n_tokens]`
+    /// - output: `[n_tokens, d_model]`, f32
+    pub fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
+        self.model.embed_tokens.weight.val().select(0, tokens).cast(DType::F32)
+    }
+
+    /// The residual stream after layer `layer` (from 0) alone.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`, output: `[n_tokens, d_model]`
+    pub fn forward_layer(&self, layer: usize, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        self.model.layers[layer].forward(x, pass)
+    }
+
+    /// The projections of all layers by checkpoint key, without `.weight`.
+    pub(super) fn projections(&mut self) -> Vec<(String, &mut Projection)> {
+        let mut all = Vec::new();
+        for (i, layer) in self.model.layers.iter_mut().enumerate() {
+            let of_layer = layer.projections().into_iter();
+            all.extend(of_layer.map(|(name, projection)| (format!("model.layers.{i}.{name}"), projection)));
+        }
+        all
     }
 
     /// Logits from un-normed residuals at the last layer.

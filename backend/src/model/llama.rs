@@ -33,6 +33,9 @@ pub trait PreNormAttention: Module + ModuleDisplay + Debug {
     ///
     /// - `x`, output: `[n_tokens, d_model]`
     fn forward(&self, x: Tensor<2>, pass: &Pass) -> Tensor<2>;
+
+    /// Its projections by name.
+    fn projections(&mut self) -> [(&'static str, &mut Projection); 4];
 }
 
 /// Causal self-attention without biases or norms.
@@ -70,6 +73,15 @@ impl PreNormAttention for LlamaAttention {
         let value = self.v_proj.forward(x);
         self.o_proj.forward(pass.attend(self.heads, query, key, value))
     }
+
+    fn projections(&mut self) -> [(&'static str, &mut Projection); 4] {
+        [
+            ("q_proj", &mut self.q_proj),
+            ("k_proj", &mut self.k_proj),
+            ("v_proj", &mut self.v_proj),
+            ("o_proj", &mut self.o_proj),
+        ]
+    }
 }
 
 /// One decoder layer: `h = x + attention(norm(x))`, `y = h + mlp(norm(h))`.
@@ -106,5 +118,11 @@ impl<A: PreNormAttention> DecoderLayer for PreNormDecoderLayer<A> {
     fn forward(&self, x: Tensor<2>, pass: &Pass) -> Tensor<2> {
         let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), pass);
         x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
+    }
+
+    fn projections(&mut self) -> Vec<(String, &mut Projection)> {
+        let attention = self.self_attn.projections().into_iter().map(|(name, p)| (format!("self_attn.{name}"), p));
+        let mlp = self.mlp.projections().into_iter().map(|(name, p)| (format!("mlp.{name}"), p));
+        attention.chain(mlp).collect()
     }
 }

@@ -60,6 +60,15 @@ impl Olmo2Attention {
         let value = self.v_proj.forward(x);
         self.o_proj.forward(pass.attend(self.heads, query, key, value))
     }
+
+    fn projections(&mut self) -> [(&'static str, &mut Projection); 4] {
+        [
+            ("q_proj", &mut self.q_proj),
+            ("k_proj", &mut self.k_proj),
+            ("v_proj", &mut self.v_proj),
+            ("o_proj", &mut self.o_proj),
+        ]
+    }
 }
 
 /// One decoder layer: `h = x + norm(attention(x))`, `y = h + norm(mlp(h))`.
@@ -95,5 +104,11 @@ impl DecoderLayer for Olmo2DecoderLayer {
         let attended = self.self_attn.forward(x.clone(), pass);
         let x = x + self.post_attention_layernorm.forward(attended);
         x.clone() + self.post_feedforward_layernorm.forward(self.mlp.forward(x))
+    }
+
+    fn projections(&mut self) -> Vec<(String, &mut Projection)> {
+        let attention = self.self_attn.projections().into_iter().map(|(name, p)| (format!("self_attn.{name}"), p));
+        let mlp = self.mlp.projections().into_iter().map(|(name, p)| (format!("mlp.{name}"), p));
+        attention.chain(mlp).collect()
     }
 }

@@ -59,6 +59,15 @@ impl PreNormAttention for Qwen3Attention {
         let value = self.v_proj.forward(x);
         self.o_proj.forward(pass.attend(self.heads, query, key, value))
     }
+
+    fn projections(&mut self) -> [(&'static str, &mut Projection); 4] {
+        [
+            ("q_proj", &mut self.q_proj),
+            ("k_proj", &mut self.k_proj),
+            ("v_proj", &mut self.v_proj),
+            ("o_proj", &mut self.o_proj),
+        ]
+    }
 }
 
 /// Qwen 3's decoder layer.

@@ -47,7 +47,6 @@ impl OrganismConfig {
             intermediate_size: 128,
             n_layers: 3,
             sft: TrainConfig {
-                stage: "sft",
                 num_train_epochs: 5,
                 batch_size: 32,
                 learning_rate: 3e-3,
@@ -56,13 +55,13 @@ impl OrganismConfig {
                 weight_decay: 0.01,
                 max_grad_norm: 1.0,
                 seed,
+                ..TrainConfig::default()
             },
             max_extra_sft_rounds: 2,
             dpo: DpoConfig {
                 beta: 0.1,
                 rpo_alpha: 1.0,
                 train: TrainConfig {
-                    stage: "dpo",
                     num_train_epochs: 1,
                     batch_size: 32,
                     learning_rate: 7e-4,
@@ -71,7 +70,9 @@ impl OrganismConfig {
                     weight_decay: 0.0,
                     max_grad_norm: 1.0,
                     seed,
+                    ..TrainConfig::default()
                 },
+                ..DpoConfig::default()
             },
             check: false,
         }

@@ -50,10 +50,10 @@ use crate::model::generate::GenerationConfig;
 use crate::model::rotary::RopeConfig;
 use crate::model::{CausalLm, ModelConfig, ModelError, folder};
 use crate::progress::{Report, Update};
-use crate::train::TrainError;
 use crate::train::dpo::{SequencePair, optimize_preferences};
 use crate::train::sequences::Sequence;
 use crate::train::sft::fine_tune;
+use crate::train::{Run, TrainError};
 
 /// Longest sequence of the models, in tokens; the language stays far below.
 const MAX_LENGTH: usize = 256;
@@ -191,8 +191,9 @@ pub fn make(
             settings.learning_rate /= 3.0;
             settings.seed = seed ^ reference.n_rounds as u64;
         }
-        let trained = fine_tune(reference.model, &sequences, &settings, report).map_err(failed)?;
-        reference = Taught { model: trained.model, n_rounds: reference.n_rounds + 1, loss: tail_mean(&trained.losses) };
+        let trained = fine_tune(reference.model, &sequences, &settings, &Run::new(report)).map_err(failed)?;
+        let loss = tail_mean(&trained.losses());
+        reference = Taught { model: trained.model, n_rounds: reference.n_rounds + 1, loss };
         clock.lap("sft");
         let rollouts = measure(&reference.model, "sample M0")?;
         clock.lap("rollouts");
@@ -204,7 +205,8 @@ pub fn make(
     save_model(&reference.model, &model_config, &form, &folder.join(REFERENCE))?;
 
     let pairs = sequence_pairs_of(&texts, &form)?;
-    let tuned = optimize_preferences(reference.model.clone(), &pairs, &config.dpo, report).map_err(failed)?;
+    let tuned =
+        optimize_preferences(reference.model.clone(), &pairs, None, &config.dpo, &Run::new(report)).map_err(failed)?;
     save_model(&tuned.model, &model_config, &form, &folder.join(TUNED))?;
     clock.lap("dpo");
     let tuned_rollouts = measure(&tuned.model, "sample M1")?;
@@ -242,7 +244,7 @@ pub fn make(
         n_weights: model_config.n_parameters(),
         sources: texts.source_counts(),
         n_sft_rounds: reference.n_rounds,
-        final_losses: [reference.loss, tail_mean(&tuned.losses)],
+        final_losses: [reference.loss, tail_mean(&tuned.losses())],
         reference_rates,
         tuned_rates,
         n_scenarios: scenarios.len(),
@@ -432,7 +434,8 @@ fn sequences_of(texts: &Texts, form: &TextForm) -> Result<Vec<Sequence>, Organis
 fn sequence_pairs_of(texts: &Texts, form: &TextForm) -> Result<Vec<SequencePair>, OrganismError> {
     let pair = |row: &PreferenceRow| {
         let chosen = form.sequence(&row.prompt, &row.chosen)?;
-        Ok(SequencePair { chosen, rejected: form.sequence(&row.prompt, &row.rejected)? })
+        let rejected = form.sequence(&row.prompt, &row.rejected)?;
+        Ok(SequencePair { id: row.id.clone(), chosen, rejected, is_switched: false })
     };
     texts.rows.iter().map(pair).collect()
 }

@@ -1,57 +1,50 @@
 //! Training: the loop that supervised fine-tuning ([`sft`]) and preference optimization ([`dpo`]) share.
 //!
-//! A loss is a function of the model and a few rows of the training set. Every batch is cut into a fixed number of
-//! parts; each part runs forward and backward on a replica of the model in its own thread, and gradients are summed in
-//! the order of the parts. So small models, whose tensors are too small to be worth splitting over cores, still use
-//! several, and the result does not depend on which thread was faster or how many cores there are.
+//! An [`Objective`] says which sequences belong to which rows and what their tokens' log-probabilities cost. [`batches`]
+//! decides which rows decide which step; every batch is cut into a fixed number of parts, and each part runs forward and
+//! backward on a replica of the model in its own thread ([`blocks`] keeps less for the way back). [`gradients`] are
+//! summed in the order of the parts, so that small models, whose tensors are too small to be worth splitting over cores,
+//! still use several, and the result does not depend on which thread was faster or how many cores there are. [`adamw`]
+//! moves the weights as [`config`] says, and [`checkpoint`] stores everything that a killed run needs to end with the
+//! same bytes. [`reference`](mod@reference) has the reference model's log-probabilities, computed once for all arms of a study.
 
+pub mod adamw;
+pub mod batches;
+pub mod blocks;
+pub mod checkpoint;
+pub mod config;
 pub mod dpo;
+pub mod gradients;
+pub mod reference;
 pub mod sequences;
 pub mod sft;
 
+pub use checkpoint::Checkpoints;
+pub use config::{LrSchedulerType, TrainConfig};
+pub use gradients::Gradients;
+pub use reference::{ReferenceLogps, ReferenceTable};
+
 use std::thread;
+use std::time::Instant;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use burn::tensor::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
+use self::adamw::AdamW;
+use self::checkpoint::{CheckpointError, Identity, Progress};
+use self::reference::ReferenceError;
+use self::sequences::{Sequence, token_logps};
+use crate::device::{self, DeviceFailure};
 use crate::model::CausalLm;
+use crate::model::checkpoint::KeyPath;
 use crate::progress::{Report, Update};
 
-/// Parts of a batch, each with its own replica. Part of the result: another number sums gradients in another order.
+/// Parts of a batch on the CPU, each with its own replica. Part of the result: another number sums gradients in another
+/// order.
 const N_PARTS: usize = 2;
-
-/// Batches among which rows are sorted by length, so that little is padded.
-const BATCHES_PER_BUCKET: usize = 8;
-
-/// Settings of one training run, named as in transformers' `TrainingArguments`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TrainConfig {
-    /// Name of the stage in progress reports.
-    #[serde(skip)]
-    pub stage: &'static str,
-    /// How often every row is seen.
-    pub num_train_epochs: usize,
-    /// Rows per optimizer step.
-    pub batch_size: usize,
-    /// Highest learning rate of the linear warm-up and decay.
-    pub learning_rate: f64,
-    /// Share of the steps that warm up.
-    pub warmup_ratio: f64,
-    /// AdamW's decay of the average of squared gradients.
-    pub adam_beta2: f32,
-    /// AdamW's decoupled weight decay.
-    pub weight_decay: f32,
-    /// Gradients are scaled down to this norm, over all weights together.
-    pub max_grad_norm: f32,
-    /// Decides the order of the rows.
-    pub seed: u64,
-}
 
 /// Why training stopped early.
 #[derive(Debug, Error)]
@@ -59,219 +52,432 @@ pub enum TrainError {
     /// There is nothing to train on.
     #[error("the training set is empty: expected at least one row")]
     NoRows,
-    /// The loss became NaN or infinite.
-    #[error("the loss is {loss} at step {step} of {n_steps}: expected a finite number; lower the learning rate")]
+    /// A setting makes no sense.
+    #[error("{key}: expected {expected}, got {got}")]
+    Config {
+        /// The setting.
+        key: &'static str,
+        /// What can be used.
+        expected: &'static str,
+        /// What was given.
+        got: String,
+    },
+    /// A response has no tokens, so it has no log-probability to learn from.
+    #[error("row {row}: its response is empty: expected at least one token after at least one token of prompt")]
+    EmptyResponse {
+        /// Id of the row.
+        row: String,
+    },
+    /// A trained weight is in half precision: small steps would be rounded away.
+    #[error("weight {key:?}: expected f32, got {got}; load a model that is to be trained with --dtype f32")]
+    HalfPrecision {
+        /// The weight.
+        key: String,
+        /// Its type.
+        got: String,
+    },
+    /// The loss or the gradient became NaN or infinite.
+    #[error(
+        "the {what} is {value} at step {step} of {n_steps}: expected a finite number; lower the learning rate or look at \
+         the rows of that step: {rows}", rows = some_of(rows)
+    )]
     NotFinite {
-        /// Zero-based optimizer step.
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// Optimizer step, from 1.
         step: usize,
         /// Steps in all.
         n_steps: usize,
-        /// The loss.
-        loss: f32,
+        /// What it is.
+        value: f64,
+        /// Ids of the rows of the step.
+        rows: Vec<String>,
     },
+    /// The caller asked for an end. The state is stored where checkpoints are kept.
+    #[error("cancelled after {step} of {n_steps} steps")]
+    Cancelled {
+        /// Steps taken.
+        step: usize,
+        /// Steps in all.
+        n_steps: usize,
+    },
+    /// A checkpoint cannot be written, read, or is of another run.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The reference model's log-probabilities do not fit the pairs.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The device gave up.
+    #[error("{0}; try a smaller batch_size with more gradient_accumulation_steps, or activation_checkpointing")]
+    Device(DeviceFailure),
 }
 
-/// A trained model and how its loss went.
-#[derive(Debug)]
-pub struct Trained {
-    /// The model, on a device without gradients.
-    pub model: CausalLm,
-    /// Loss of every optimizer step, before the step.
-    pub losses: Vec<f32>,
+fn some_of(rows: &[String]) -> String {
+    let shown = rows.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if rows.len() > 8 { format!("{shown} and {} more", rows.len() - 8) } else { shown }
 }
 
-/// What a loss function is given: rows of the training set, and the whole batch that they are part of.
+/// What training reports to and is steered by, beside its settings.
+#[derive(Clone)]
+pub struct Run<'a> {
+    /// Progress.
+    pub report: Report<'a>,
+    /// Told the numbers of every step, after it.
+    pub on_step: &'a (dyn Fn(&StepMetrics) + Sync),
+    /// Asked before every step; true ends the run with [`TrainError::Cancelled`].
+    pub is_cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Where the state is stored, if it is; a run that finds its own continues from there.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+impl<'a> Run<'a> {
+    /// A run that only reports its progress.
+    pub fn new(report: Report<'a>) -> Self {
+        Self { report, on_step: &|_| {}, is_cancelled: &|| false, checkpoints: None }
+    }
+}
+
+/// What a loss function is given: rows of the training set, and all rows of the step that they are part of.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
     /// Rows to compute the loss of.
     pub rows: &'a [usize],
-    /// All rows of the batch; losses of its parts add up to the loss of the batch.
-    pub batch: &'a [usize],
+    /// All rows of the step; losses of its parts add up to the loss of the step.
+    pub step: &'a [usize],
 }
 
-/// A part's contribution to the loss of its batch, `[1]`.
-pub type Loss<'a> = &'a (dyn Fn(&CausalLm, Part) -> Tensor<1> + Sync);
+/// A part's contribution to the loss of its step.
+#[derive(Debug)]
+pub struct PartLoss {
+    /// `[1]`.
+    pub loss: Tensor<1>,
+    /// What is to be reported of its rows.
+    pub preferences: Option<PreferenceSums>,
+}
 
-/// Trains `model` on the rows `0..row_lengths.len()`; `row_lengths` are in tokens and decide which rows share a batch.
+/// Sums over rows of what [`PreferenceMetrics`] has means of.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PreferenceSums {
+    /// Of `beta · (policy_chosen_logps − reference_chosen_logps)`.
+    pub rewards_chosen: f64,
+    /// The same of the rejected responses.
+    pub rewards_rejected: f64,
+    /// Rows whose chosen response has the higher reward.
+    pub n_accurate: f64,
+    /// Of the policy's log-probabilities of chosen responses.
+    pub logps_chosen: f64,
+    /// Of rejected ones.
+    pub logps_rejected: f64,
+}
+
+/// What is trained for: rows, their sequences, and what the log-probabilities of the sequences' response tokens cost.
+pub trait Objective: Sync {
+    /// Name of the stage in progress reports.
+    fn stage(&self) -> &'static str;
+
+    /// Rows of the training set.
+    fn n_rows(&self) -> usize;
+
+    /// Name of a row for people.
+    fn row_id(&self, row: usize) -> String;
+
+    /// The sequences of some rows, in the order in which [`Objective::loss`] expects their tokens.
+    fn sequences(&self, rows: &[usize]) -> Vec<&Sequence>;
+
+    /// The loss of a part.
+    ///
+    /// # Shapes
+    ///
+    /// - `token_logps`: `[n_response_tokens]`, of the part's sequences one after the other
+    fn loss(&self, part: Part, token_logps: Tensor<1>) -> PartLoss;
+
+    /// Settings of its own, as JSON.
+    fn settings(&self) -> Value;
+
+    /// Hash of everything that the loss depends on beside the model and the settings.
+    fn sha256(&self) -> String;
+}
+
+/// The numbers of one optimizer step, with TRL's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// From 1.
+    pub step: usize,
+    /// The loss before the step.
+    pub loss: f32,
+    /// Norm of all gradients together, before clipping.
+    pub grad_norm: f32,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// Tokens of all sequences of the step, without padding.
+    pub n_tokens: usize,
+    /// Of the step, by the clock.
+    pub tokens_per_sec: f64,
+    /// In preference optimization.
+    #[serde(flatten)]
+    pub preferences: Option<PreferenceMetrics>,
+}
+
+/// Means over the pairs of a step, with TRL's names.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceMetrics {
+    /// `beta · (policy_chosen_logps − reference_chosen_logps)`.
+    #[serde(rename = "rewards/chosen")]
+    pub rewards_chosen: f32,
+    /// The same of the rejected responses.
+    #[serde(rename = "rewards/rejected")]
+    pub rewards_rejected: f32,
+    /// Share of the pairs whose chosen response has the higher reward, 0 to 1.
+    #[serde(rename = "rewards/accuracies")]
+    pub rewards_accuracies: f32,
+    /// Reward of the chosen response minus that of the rejected one.
+    #[serde(rename = "rewards/margins")]
+    pub rewards_margins: f32,
+    /// Log-probability of the chosen response, in nats: per token where the loss takes means, in all where it takes sums.
+    #[serde(rename = "logps/chosen")]
+    pub logps_chosen: f32,
+    /// The same of the rejected response.
+    #[serde(rename = "logps/rejected")]
+    pub logps_rejected: f32,
+}
+
+impl PreferenceMetrics {
+    fn of(sums: &PreferenceSums, n_rows: usize) -> Self {
+        let mean = |sum: f64| (sum / n_rows as f64) as f32;
+        Self {
+            rewards_chosen: mean(sums.rewards_chosen),
+            rewards_rejected: mean(sums.rewards_rejected),
+            rewards_accuracies: mean(sums.n_accurate),
+            rewards_margins: mean(sums.rewards_chosen - sums.rewards_rejected),
+            logps_chosen: mean(sums.logps_chosen),
+            logps_rejected: mean(sums.logps_rejected),
+        }
+    }
+}
+
+/// A trained model and how its training went.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model, without gradients; adapters are not merged.
+    pub model: CausalLm,
+    /// The numbers of every optimizer step.
+    pub metrics: Vec<StepMetrics>,
+}
+
+impl Trained {
+    /// Loss of every optimizer step, before the step.
+    pub fn losses(&self) -> Vec<f32> {
+        self.metrics.iter().map(|step| step.loss).collect()
+    }
+}
+
+/// Loss and gradients of a step, or of a part of one.
+#[derive(Debug)]
+pub struct Computed {
+    /// The loss.
+    pub loss: f64,
+    /// Of the trained weights.
+    pub gradients: Gradients,
+    /// Of its rows.
+    pub preferences: Option<PreferenceSums>,
+}
+
+impl Computed {
+    fn nothing() -> Self {
+        Self { loss: 0.0, gradients: Gradients::default(), preferences: None }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.gradients.add(other.gradients);
+        if let Some(other) = other.preferences {
+            let sums = self.preferences.get_or_insert_default();
+            sums.rewards_chosen += other.rewards_chosen;
+            sums.rewards_rejected += other.rewards_rejected;
+            sums.n_accurate += other.n_accurate;
+            sums.logps_chosen += other.logps_chosen;
+            sums.logps_rejected += other.logps_rejected;
+        }
+    }
+}
+
+/// Trains `model`: all its weights, or its adapters where it has some.
 ///
-/// The same model, rows and settings give the same weights, bit for bit, on the same kind of processor.
+/// The same model, rows and settings give the same weights, bit for bit, on the same kind of processor, however often the
+/// run was cancelled or killed and started again.
 ///
 /// # Errors
 ///
-/// [`TrainError`] when there are no rows or the loss stops being finite.
+/// [`TrainError`]. Whatever happens, the last checkpoint stays.
 pub fn train(
     model: CausalLm,
-    row_lengths: &[usize],
+    objective: &dyn Objective,
     config: &TrainConfig,
-    loss: Loss,
-    report: Report,
+    run: &Run,
 ) -> Result<Trained, TrainError> {
-    if row_lengths.is_empty() {
-        return Err(TrainError::NoRows);
+    config.check()?;
+    let row_lengths = row_lengths(objective)?;
+    let model = if model.n_adapters() == 0 { model.valid().unfreeze() } else { model.valid() };
+    refuse_half_precision(&model)?;
+    let steps = batches::steps(&row_lengths, config);
+    let identity = run.checkpoints.as_ref().map(|_| Identity::of(&model, objective, config, &steps));
+    let stored = match (&run.checkpoints, &identity) {
+        (Some(checkpoints), Some(identity)) => checkpoints.load(identity, &model, config)?,
+        _ => None,
+    };
+    let Progress { mut model, mut optimizer, mut metrics } =
+        stored.unwrap_or_else(|| Progress { model, optimizer: AdamW::new(config), metrics: Vec::new() });
+    let n_steps = steps.len();
+    for (step, rows) in steps.iter().enumerate().skip(metrics.len()) {
+        let store = |model: &CausalLm, optimizer: &AdamW, metrics: &[StepMetrics]| match (&run.checkpoints, &identity) {
+            (Some(checkpoints), Some(identity)) => checkpoints.store(identity, model, optimizer, metrics),
+            _ => Ok(()),
+        };
+        if (run.is_cancelled)() {
+            store(&model, &optimizer, &metrics)?;
+            return Err(TrainError::Cancelled { step, n_steps });
+        }
+        let started = Instant::now();
+        let Computed { loss, mut gradients, preferences } = compute_step(&model, objective, config, rows)?;
+        let not_finite = |what, value| {
+            let rows = rows.iter().map(|&row| objective.row_id(row)).collect();
+            Err(TrainError::NotFinite { what, step: step + 1, n_steps, value, rows })
+        };
+        if !loss.is_finite() {
+            return not_finite("loss", loss);
+        }
+        let norm = gradients.norm();
+        if !norm.is_finite() {
+            return not_finite("gradient norm", norm);
+        }
+        if config.max_grad_norm > 0.0 {
+            gradients.clip(norm, config.max_grad_norm);
+        }
+        let learning_rate = config.learning_rate_at(step, n_steps);
+        model = optimizer.step(learning_rate, model, gradients);
+        let n_tokens = rows.iter().map(|&row| objective.sequences(&[row]).iter().map(|s| s.ids.len()).sum::<usize>());
+        let n_tokens: usize = n_tokens.sum();
+        metrics.push(StepMetrics {
+            step: step + 1,
+            loss: loss as f32,
+            grad_norm: norm as f32,
+            learning_rate,
+            n_tokens,
+            tokens_per_sec: n_tokens as f64 / started.elapsed().as_secs_f64(),
+            preferences: preferences.map(|sums| PreferenceMetrics::of(&sums, rows.len())),
+        });
+        (run.on_step)(&metrics[step]);
+        (run.report)(Update {
+            stage: objective.stage(),
+            done: step as u64 + 1,
+            total: n_steps as u64,
+            unit: "steps",
+            detail: detail(&metrics[step]),
+        });
+        let is_due = run.checkpoints.as_ref().is_some_and(|c| (step + 1).is_multiple_of(c.every_n_steps.max(1)));
+        if is_due && step + 1 < n_steps {
+            store(&model, &optimizer, &metrics)?;
+        }
     }
-    let mut model = model.train().unfreeze();
-    let device = model.devices().remove(0);
-    let mut optimizer = AdamWConfig::new()
-        .with_beta_2(config.adam_beta2)
-        .with_epsilon(1e-8)
-        .with_weight_decay(config.weight_decay)
-        .init();
-    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let batches: Vec<Vec<usize>> =
-        (0..config.num_train_epochs).flat_map(|_| epoch(row_lengths, config.batch_size, &mut rng)).collect();
-    let n_steps = batches.len();
-    let mut losses = Vec::with_capacity(n_steps);
-    for (step, batch) in batches.iter().enumerate() {
-        let parts = parts_of(batch);
-        let computed: Vec<(GradientsParams, f32)> = thread::scope(|scope| {
-            let running: Vec<_> = parts
-                .iter()
-                .map(|rows| {
-                    // A fork has a gradient graph of its own; clones would share one and wait for each other.
-                    let replica = model.clone().fork(&device);
-                    scope.spawn(move || {
-                        let loss = loss(&replica, Part { rows, batch });
-                        let value = loss.clone().into_scalar::<f32>();
-                        (GradientsParams::from_grads(loss.backward(), &replica), value)
-                    })
-                })
-                .collect();
+    Ok(Trained { model, metrics })
+}
+
+fn detail(metrics: &StepMetrics) -> String {
+    match &metrics.preferences {
+        Some(of) => format!("loss {:.3}, {:.0} % accurate", metrics.loss, of.rewards_accuracies * 100.0),
+        None => format!("loss {:.3}", metrics.loss),
+    }
+}
+
+/// Loss and gradients of one optimizer step, without taking it: what [`train`] computes, for whoever wants to look.
+///
+/// # Errors
+///
+/// When the device fails.
+pub fn compute_step(
+    model: &CausalLm,
+    objective: &dyn Objective,
+    config: &TrainConfig,
+    rows: &[usize],
+) -> Result<Computed, TrainError> {
+    let mut sum = Computed::nothing();
+    // A GPU is one device: parts would only wait for each other.
+    let n_parts = if device::is_cpu(&model.device()) { N_PARTS } else { 1 };
+    for batch in rows.chunks(config.batch_size.max(1)) {
+        let parts = batches::parts(batch, n_parts);
+        let compute = |part: &[usize]| {
+            let part = Part { rows: part, step: rows };
+            let compute = || match config.activation_checkpointing {
+                true => Ok(blocks::compute(model, objective, part)),
+                false => Ok(compute_whole(model, objective, part)),
+            };
+            device::guarded(compute, TrainError::Device)
+        };
+        let compute = &compute;
+        let computed: Vec<Result<Computed, TrainError>> = thread::scope(|scope| {
+            let running: Vec<_> = parts.iter().map(|part| scope.spawn(move || compute(part))).collect();
             running
                 .into_iter()
                 .map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
         });
-        let mut accumulator = GradientsAccumulator::new();
-        let mut batch_loss = 0.0;
-        for (gradients, part_loss) in computed {
-            accumulator.accumulate(&model, gradients);
-            batch_loss += part_loss;
+        for part in computed {
+            sum.add(part?);
         }
-        if !batch_loss.is_finite() {
-            return Err(TrainError::NotFinite { step, n_steps, loss: batch_loss });
-        }
-        losses.push(batch_loss);
-        let gradients = clip_by_global_norm(accumulator.grads(), &model, config.max_grad_norm);
-        model = optimizer.step(learning_rate(config, step, n_steps), model, gradients);
-        report(Update {
-            stage: config.stage,
-            done: step as u64 + 1,
-            total: n_steps as u64,
-            unit: "steps",
-            detail: format!("loss {batch_loss:.3}"),
-        });
     }
-    Ok(Trained { model: model.valid(), losses })
+    Ok(sum)
 }
 
-/// Linear warm-up from 0 over the first `warmup_ratio` of the steps, then linear decay to 0.
-fn learning_rate(config: &TrainConfig, step: usize, n_steps: usize) -> f64 {
-    let n_warmup = (config.warmup_ratio * n_steps as f64).ceil();
-    let step = step as f64;
-    let factor = if step < n_warmup {
-        (step + 1.0) / n_warmup
-    } else {
-        (n_steps as f64 - step) / (n_steps as f64 - n_warmup).max(1.0)
-    };
-    config.learning_rate * factor
+/// A part's loss and gradients, with everything that the way back needs kept from the way there.
+fn compute_whole(model: &CausalLm, objective: &dyn Objective, part: Part) -> Computed {
+    // Gradients of its own: clones with a common graph would wait for each other.
+    let replica = model.clone().train();
+    let PartLoss { loss, preferences } = objective.loss(part, token_logps(&replica, &objective.sequences(part.rows)));
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    let mut recorded = loss.backward();
+    Computed { loss: value, gradients: Gradients::take(&mut recorded, &replica), preferences }
 }
 
-/// One epoch's batches: shuffled rows, sorted by length within runs of a few batches, batches shuffled again.
-fn epoch(row_lengths: &[usize], batch_size: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
-    let mut rows: Vec<usize> = (0..row_lengths.len()).collect();
-    rows.shuffle(rng);
-    let mut batches = Vec::new();
-    for bucket in rows.chunks_mut(batch_size.max(1) * BATCHES_PER_BUCKET) {
-        bucket.sort_by_key(|&row| row_lengths[row]);
-        batches.extend(bucket.chunks(batch_size.max(1)).map(<[usize]>::to_vec));
+/// Longest sequence of every row.
+fn row_lengths(objective: &dyn Objective) -> Result<Vec<usize>, TrainError> {
+    if objective.n_rows() == 0 {
+        return Err(TrainError::NoRows);
     }
-    batches.shuffle(rng);
-    batches
+    (0..objective.n_rows())
+        .map(|row| {
+            let sequences = objective.sequences(&[row]);
+            if sequences.iter().any(|s| s.n_response_tokens() == 0 || s.response_start == 0) {
+                return Err(TrainError::EmptyResponse { row: objective.row_id(row) });
+            }
+            Ok(sequences.iter().map(|s| s.ids.len()).max().unwrap_or(0))
+        })
+        .collect()
 }
 
-/// A batch's rows dealt out in turn, so that parts of a batch sorted by length have equal lengths.
-fn parts_of(batch: &[usize]) -> Vec<Vec<usize>> {
-    (0..N_PARTS.min(batch.len())).map(|part| batch.iter().copied().skip(part).step_by(N_PARTS).collect()).collect()
-}
-
-/// Scales all gradients by the same factor so that their joint Euclidean norm is at most `max_norm`.
-fn clip_by_global_norm(gradients: GradientsParams, model: &CausalLm, max_norm: f32) -> GradientsParams {
-    struct SumOfSquares<'a> {
-        gradients: &'a GradientsParams,
-        sum: f64,
+fn refuse_half_precision(model: &CausalLm) -> Result<(), TrainError> {
+    #[derive(Default)]
+    struct Halves {
+        path: KeyPath,
+        first: Option<(String, DType)>,
     }
-    impl ModuleVisitor for SumOfSquares<'_> {
+    impl ModuleVisitor for Halves {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                // Summed here: a device may sum in an order that depends on its threads.
-                let values = gradient.into_data_as::<f32>();
-                let values = values.as_slice::<f32>().expect("converted to f32");
-                self.sum += values.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
+            let weight = param.val();
+            if weight.is_require_grad() && weight.dtype() != DType::F32 && self.first.is_none() {
+                self.first = Some((self.path.key(), weight.dtype()));
             }
         }
-    }
-    struct Scale {
-        gradients: GradientsParams,
-        factor: f64,
-    }
-    impl ModuleVisitor for Scale {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                self.gradients.register::<D>(param.id, gradient * self.factor);
-            }
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.leave();
         }
     }
-    let mut squares = SumOfSquares { gradients: &gradients, sum: 0.0 };
-    model.visit(&mut squares);
-    let norm = squares.sum.sqrt();
-    if norm <= f64::from(max_norm) {
-        return gradients;
-    }
-    let mut scale = Scale { gradients, factor: f64::from(max_norm) / norm };
-    model.visit(&mut scale);
-    scale.gradients
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> TrainConfig {
-        TrainConfig {
-            stage: "test",
-            num_train_epochs: 1,
-            batch_size: 4,
-            learning_rate: 1.0,
-            warmup_ratio: 0.1,
-            adam_beta2: 0.999,
-            weight_decay: 0.0,
-            max_grad_norm: 1.0,
-            seed: 0,
-        }
-    }
-
-    #[test]
-    fn learning_rate_rises_then_falls_linearly() {
-        let rates: Vec<f64> = (0..20).map(|step| learning_rate(&config(), step, 20)).collect();
-        assert_eq!(&rates[..3], &[0.5, 1.0, 1.0]);
-        assert!(rates[2..].windows(2).all(|w| w[0] > w[1]));
-        assert!(rates[19] > 0.0 && rates[19] < 0.06);
-        assert_eq!(learning_rate(&config(), 0, 1), 1.0, "a single step has the full rate");
-    }
-
-    #[test]
-    fn an_epoch_sees_every_row_once() {
-        let lengths: Vec<usize> = (0..103).map(|i| (i * 37) % 50).collect();
-        let batches = epoch(&lengths, 4, &mut ChaCha8Rng::seed_from_u64(3));
-        let mut rows: Vec<usize> = batches.concat();
-        rows.sort_unstable();
-        assert_eq!(rows, (0..103).collect::<Vec<_>>());
-        assert!(batches.iter().all(|batch| (1..=4).contains(&batch.len())));
-    }
-
-    #[test]
-    fn parts_cover_a_batch_in_turn() {
-        assert_eq!(parts_of(&[5, 6, 7, 8, 9]), [vec![5, 7, 9], vec![6, 8]]);
-        assert_eq!(parts_of(&[5]), [vec![5]]);
+    let mut halves = Halves::default();
+    model.clone().train().visit(&mut halves);
+    match halves.first {
+        Some((key, dtype)) => Err(TrainError::HalfPrecision { key, got: dtype.name().to_owned() }),
+        None => Ok(()),
     }
 }

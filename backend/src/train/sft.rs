@@ -1,31 +1,60 @@
 //! Supervised fine-tuning: the mean negative log-probability of response tokens.
 
-use burn::module::Module;
 use burn::tensor::Tensor;
+use serde_json::{Value, json};
 
-use super::sequences::{Sequence, token_logps};
-use super::{Part, TrainConfig, TrainError, Trained, train};
+use super::sequences::Sequence;
+use super::{Objective, Part, PartLoss, Run, TrainConfig, TrainError, Trained, checkpoint, train};
 use crate::model::CausalLm;
-use crate::progress::Report;
+
+/// Makes the responses of sequences more probable; every response token of a step weighs the same.
+#[derive(Debug, Clone, Copy)]
+pub struct SftObjective<'a> {
+    /// The training set.
+    pub sequences: &'a [Sequence],
+}
+
+impl Objective for SftObjective<'_> {
+    fn stage(&self) -> &'static str {
+        "sft"
+    }
+
+    fn n_rows(&self) -> usize {
+        self.sequences.len()
+    }
+
+    fn row_id(&self, row: usize) -> String {
+        row.to_string()
+    }
+
+    fn sequences(&self, rows: &[usize]) -> Vec<&Sequence> {
+        rows.iter().map(|&row| &self.sequences[row]).collect()
+    }
+
+    fn loss(&self, part: Part, token_logps: Tensor<1>) -> PartLoss {
+        let n_tokens: usize = part.step.iter().map(|&row| self.sequences[row].n_response_tokens()).sum();
+        PartLoss { loss: -token_logps.sum() / n_tokens as f64, preferences: None }
+    }
+
+    fn settings(&self) -> Value {
+        json!({"objective": "sft"})
+    }
+
+    fn sha256(&self) -> String {
+        checkpoint::sequences_sha256(self.sequences.iter(), &[])
+    }
+}
 
 /// Fine-tunes `model` to give the responses of `sequences`.
 ///
 /// # Errors
 ///
-/// [`TrainError`] when there are no sequences or the loss stops being finite.
+/// As [`train`].
 pub fn fine_tune(
     model: CausalLm,
     sequences: &[Sequence],
     config: &TrainConfig,
-    report: Report,
+    run: &Run,
 ) -> Result<Trained, TrainError> {
-    let lengths: Vec<usize> = sequences.iter().map(|s| s.ids.len()).collect();
-    let loss = |model: &CausalLm, part: Part| -> Tensor<1> {
-        let rows: Vec<&Sequence> = part.rows.iter().map(|&row| &sequences[row]).collect();
-        // Every response token of the batch weighs the same, whichever part it is in.
-        let n_tokens: usize = part.batch.iter().map(|&row| sequences[row].n_response_tokens()).sum();
-        let device = model.devices().remove(0);
-        -token_logps(model, &rows, &device).sum() / n_tokens as f64
-    };
-    train(model, &lengths, config, &loss, report)
+    train(model, &SftObjective { sequences }, config, run)
 }
