@@ -159,6 +159,16 @@ impl Study {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
     }
 
+    /// `arms/`.
+    pub fn arms(&self) -> PathBuf {
+        self.root.join("arms")
+    }
+
+    /// `report.json`.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.json")
+    }
+
     /// `edits/`.
     pub fn edits(&self) -> PathBuf {
         self.root.join("edits")

@@ -1,0 +1,100 @@
+//! `whence validate`: compares all retrained models of a study, and says what follows.
+
+use std::path::PathBuf;
+
+use whence_backend::study::Study;
+use whence_backend::validate::ValidationReport;
+use whence_backend::validate::outcome::validate;
+use whence_shared::statistics::compare::CompareOptions;
+use whence_shared::statistics::interval::Measured;
+
+/// Arguments of `whence validate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Study folder
+    #[arg(long)]
+    study: PathBuf,
+    /// Level of the intervals; tests are at 1 − level
+    #[arg(long, default_value_t = 0.95, value_parser = share)]
+    level: f64,
+    /// Chance to see an effect, for the smallest one that could have been seen
+    #[arg(long, default_value_t = 0.8, value_parser = share)]
+    power: f64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.5..1.0).contains(share));
+    share.ok_or_else(|| format!("expected a number from 0.5 to less than 1, got {text:?}"))
+}
+
+impl Args {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        let study = Study::at(self.study);
+        if self.power <= 1.0 - self.level {
+            anyhow::bail!("--power {} is not above 1 − --level {}: nothing would be required", self.power, self.level);
+        }
+        let options = CompareOptions { level: self.level, power: self.power, ..CompareOptions::default() };
+        let report = validate(&study, &options)?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        print_report(&report);
+        println!("written: {}", study.report().display());
+        Ok(())
+    }
+}
+
+/// The report as a table and a paragraph.
+pub fn print_report(report: &ValidationReport) {
+    let comparison = &report.comparison;
+    let level = comparison.options.level * 100.0;
+    println!("rate of {:?}, with {level:.0} % intervals over training seeds, prompts and rollouts", report.behavior);
+    println!("{:<16} {:>6} {:>6}  {:<22} each seed", "arm", "k", "seeds", "rate");
+    for arm in &comparison.arms {
+        let seeds: Vec<String> = arm.seed_rates.iter().map(|rate| format!("{:.1}", rate * 100.0)).collect();
+        println!("{:<16} {:>6} {:>6}  {:<22} {}", arm.arm, arm.k, arm.n_seeds, percent(&arm.rate), seeds.join("  "));
+    }
+    println!();
+    println!("{:<16} {:>6}  {:<24} {:>8}  {:<24} {:>8}", "change against", "k", "the baseline", "p", "random", "p");
+    let p = |p: Option<f64>| p.map_or("–".to_owned(), |p| if p < 0.001 { "< .001".to_owned() } else { format!("{p:.3}") });
+    for effects in &comparison.effects {
+        let base = &effects.versus_baseline;
+        let (random, random_p) = match &effects.versus_random {
+            Some(random) => (percent(&random.difference), p(random.p_holm.or(random.p))),
+            None => ("–".to_owned(), "–".to_owned()),
+        };
+        println!(
+            "{:<16} {:>6}  {:<24} {:>8}  {:<24} {:>8}",
+            effects.arm,
+            effects.k,
+            percent(&base.difference),
+            p(base.p_holm.or(base.p)),
+            random,
+            random_p
+        );
+        for change in &effects.side_changes {
+            let interval = change.interval.map_or_else(String::new, |i| {
+                format!(" [{:+.1}, {:+.1}]", i.low * 100.0, i.high * 100.0)
+            });
+            println!("    {}: {:+.1}{interval}", change.measure, change.difference * 100.0);
+        }
+    }
+    if let Some(detectable) = &comparison.detectable {
+        println!(
+            "\nThis experiment would have seen a change of {:.1} points with {:.0} % chance.",
+            detectable.absolute * 100.0,
+            detectable.aim.power * 100.0
+        );
+    }
+    println!("\n{}", comparison.conclusion.text);
+}
+
+fn percent(measured: &Measured) -> String {
+    let interval = &measured.interval;
+    format!("{:.1} [{:.1}, {:.1}]", measured.value * 100.0, interval.low * 100.0, interval.high * 100.0)
+}

@@ -1,0 +1,234 @@
+//! What a run measured, and what all runs say together. Last in the flow of `whence retrain`; `whence validate` alone
+//! does it again from the records.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use whence_shared::statistics::compare::{CompareOptions, Comparison, compare};
+use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes, RunOutcomes};
+
+use super::ValidateError;
+use crate::files::{self, Context};
+use crate::judge::Verdict;
+use crate::study::Study;
+
+/// The value of [`RunRecord::format`].
+pub const RUN_FORMAT: &str = "whence.run/1";
+/// The value of [`ValidationReport::format`].
+pub const REPORT_FORMAT: &str = "whence.report/1";
+
+/// One trained model and what was measured of it: `run.json`. Holds no time, so that the same run gives the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`RUN_FORMAT`].
+    pub format: String,
+    /// Name of the arm.
+    pub arm: String,
+    /// Pairs edited.
+    pub k: u64,
+    /// Training seed.
+    pub seed: u64,
+    /// Everything that decided the result, by name: hashes and settings.
+    pub inputs: BTreeMap<String, String>,
+    /// Pairs trained on.
+    pub n_pairs: usize,
+    /// Optimizer steps.
+    pub n_steps: usize,
+    /// Mean loss of the last tenth of the steps.
+    pub final_loss: f32,
+    /// Mean share of pairs with the chosen response preferred, over the last tenth of the steps.
+    pub final_accuracy: f32,
+    /// SHA-256 of the trained model's weights and configuration.
+    pub model_sha256: String,
+    /// What was measured, in the plan's order; the first is the behavior.
+    pub measures: Vec<Measured>,
+}
+
+/// One measure of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its name in the plan.
+    pub name: String,
+    /// Counts by prompt, in the order of the prompts.
+    pub prompts: Vec<PromptOutcomes>,
+}
+
+impl Measured {
+    /// Counts verdicts by prompt.
+    pub fn of(name: &str, verdicts: &[Verdict]) -> Self {
+        let mut prompts: Vec<PromptOutcomes> = Vec::new();
+        for verdict in verdicts {
+            if prompts.last().is_none_or(|last| last.prompt != verdict.prompt_id) {
+                prompts.push(PromptOutcomes { prompt: verdict.prompt_id.clone(), n_rollouts: 0, shown: 0.0 });
+            }
+            let prompt = prompts.last_mut().expect("just pushed");
+            prompt.n_rollouts += 1;
+            prompt.shown += f64::from(u8::from(verdict.shows));
+        }
+        Self { name: name.to_owned(), prompts }
+    }
+
+    /// Share of rollouts that show what is measured, in [0, 1]; 0 without rollouts.
+    pub fn rate(&self) -> f64 {
+        let n: f64 = self.prompts.iter().map(|prompt| f64::from(prompt.n_rollouts)).sum();
+        let shown: f64 = self.prompts.iter().map(|prompt| prompt.shown).sum();
+        if n > 0.0 { shown / n } else { 0.0 }
+    }
+}
+
+/// What all runs of a study say: `report.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidationReport {
+    /// [`REPORT_FORMAT`].
+    pub format: String,
+    /// Name of the measure that is the behavior.
+    pub behavior: String,
+    /// Rates, effects, tests, doses and the verdict.
+    pub comparison: Comparison,
+    /// The runs it was made from.
+    pub runs: Vec<RunView>,
+}
+
+/// A run, as the report lists it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Name of the arm.
+    pub arm: String,
+    /// Pairs edited.
+    pub k: u64,
+    /// Training seed.
+    pub seed: u64,
+    /// Pairs trained on.
+    pub n_pairs: usize,
+    /// Mean loss of the last tenth of the steps.
+    pub final_loss: f32,
+    /// Share of rollouts that show it, by measure.
+    pub rates: BTreeMap<String, f64>,
+}
+
+/// Folder of an arm: its name and how many pairs it edits.
+pub fn arm_folder(name: &str, k: u64) -> String {
+    if k == 0 { name.to_owned() } else { format!("{name}-{k}") }
+}
+
+/// Reads a run's record; `None` when the run is not complete.
+///
+/// # Errors
+///
+/// When it is there and cannot be read.
+pub fn read_record(path: &Path) -> Result<Option<RunRecord>, ValidateError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let wrong = |reason: String| ValidateError::Record { path: path.to_owned(), reason };
+    let record: RunRecord = serde_json::from_slice(&files::read(path)?).map_err(|error| wrong(error.to_string()))?;
+    if record.format != RUN_FORMAT {
+        return Err(wrong(format!("expected format {RUN_FORMAT:?}, got {:?}", record.format)));
+    }
+    Ok(Some(record))
+}
+
+/// Every complete run of a study, by arm and seed.
+///
+/// # Errors
+///
+/// When a folder cannot be listed or a record cannot be read.
+pub fn records(study: &Study) -> Result<Vec<RunRecord>, ValidateError> {
+    let mut records = Vec::new();
+    for arm in folders(&study.arms())? {
+        for seed in folders(&arm)? {
+            records.extend(read_record(&seed.join("run.json"))?);
+        }
+    }
+    records.sort_by(|a, b| (&a.arm, a.k, a.seed).cmp(&(&b.arm, b.k, b.seed)));
+    Ok(records)
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, ValidateError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        let path = entry.at("list", folder)?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+/// The outcomes of the behavior; other measures go beside it.
+pub fn outcomes(records: &[RunRecord]) -> Outcomes {
+    let mut arms: BTreeMap<(&str, u64), Vec<RunOutcomes>> = BTreeMap::new();
+    for record in records {
+        let Some((behavior, others)) = record.measures.split_first() else { continue };
+        let side_measures = others.iter().map(|measure| (measure.name.clone(), measure.rate())).collect();
+        let run = RunOutcomes { seed: record.seed, prompts: behavior.prompts.clone(), side_measures };
+        arms.entry((&record.arm, record.k)).or_default().push(run);
+    }
+    let arm = |((name, k), runs): ((&str, u64), Vec<RunOutcomes>)| ArmOutcomes { name: name.to_owned(), k, runs };
+    Outcomes { arms: arms.into_iter().map(arm).collect() }
+}
+
+/// Compares all complete runs of a study and writes `report.json`.
+///
+/// # Errors
+///
+/// When there is no complete run, none of the baseline, or a file cannot be read or written.
+pub fn validate(study: &Study, options: &CompareOptions) -> Result<ValidationReport, ValidateError> {
+    let records = records(study)?;
+    let Some(first) = records.first() else {
+        return Err(ValidateError::NoRuns { study: study.root().to_owned() });
+    };
+    let report = ValidationReport {
+        format: REPORT_FORMAT.to_owned(),
+        behavior: first.measures.first().map_or_else(String::new, |measure| measure.name.clone()),
+        comparison: compare(&outcomes(&records), options)?,
+        runs: records.iter().map(view).collect(),
+    };
+    let mut json = serde_json::to_vec_pretty(&report).expect("a report serializes");
+    json.push(b'\n');
+    files::write(&study.report(), &json)?;
+    Ok(report)
+}
+
+fn view(record: &RunRecord) -> RunView {
+    RunView {
+        arm: record.arm.clone(),
+        k: record.k,
+        seed: record.seed,
+        n_pairs: record.n_pairs,
+        final_loss: record.final_loss,
+        rates: record.measures.iter().map(|measure| (measure.name.clone(), measure.rate())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_counted_by_prompt() {
+        let verdict = |prompt: &str, sample, shows| Verdict {
+            prompt_id: prompt.into(),
+            scenario: String::new(),
+            sample,
+            model: String::new(),
+            score: if shows { 100.0 } else { 0.0 },
+            shows,
+            judge: "j".into(),
+            reason: String::new(),
+            rollout_sha256: String::new(),
+        };
+        let verdicts = [verdict("a", 0, true), verdict("a", 1, false), verdict("b", 0, true)];
+        let measured = Measured::of("behavior", &verdicts);
+        let counts: Vec<_> = measured.prompts.iter().map(|p| (p.prompt.as_str(), p.n_rollouts, p.shown)).collect();
+        assert_eq!(counts, [("a", 2, 1.0), ("b", 1, 1.0)]);
+        assert_eq!(measured.rate(), 2.0 / 3.0);
+        assert_eq!(Measured::of("none", &[]).rate(), 0.0);
+    }
+}

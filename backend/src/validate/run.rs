@@ -1,0 +1,521 @@
+//! The queue: every arm with every training seed, one after the other, each from edited pairs to counted verdicts. Second
+//! in the flow of `whence retrain`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use burn::tensor::DType;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use whence_shared::pair::Message;
+use whence_shared::statistics::compare::CompareOptions;
+use whence_shared::statistics::outcomes::BASELINE;
+
+use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
+use super::plan::{ArmPlan, MeasurePlan, Plan};
+use super::ValidateError;
+use crate::behavior::rollouts::local::LocalModel;
+use crate::behavior::rollouts::prompts::{self, TestPrompt};
+use crate::behavior::rollouts::{RolloutOptions, Sampling, Source, roll_out};
+use crate::data::pairs::PairFile;
+use crate::data::template::TemplateChoice;
+use crate::data::tokens::TextEncoder;
+use crate::device::Device;
+use crate::edit::{self, Decision, draw};
+use crate::files::{self, Context};
+use crate::judge::rules::Rules;
+use crate::judge::{Judge, JudgeOptions, judge};
+use crate::model::{DtypeChoice, ModelFolder, folder};
+use crate::progress::{Report, Update};
+use crate::study::{Study, inputs_hash};
+use crate::train::dpo::{DpoConfig, SequencePair, optimize_preferences};
+use crate::train::sequences::Sequence;
+use crate::train::{Checkpoints, ReferenceLogps, ReferenceTable, Run, StepMetrics, Trained};
+
+/// Pairs that the speed of this machine is measured on.
+const N_PROBED: usize = 64;
+/// What a step costs, in passes through the model without gradients: there, and twice that back.
+const PASSES_PER_STEP: f64 = 3.0;
+/// Files beside the weights that make a model folder whole.
+const TEXT_FILES: [&str; 10] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+];
+
+/// How a plan is carried out.
+pub struct RetrainOptions<'a> {
+    /// Where.
+    pub device: &'a Device,
+    /// Train runs again that were made from something else.
+    pub replace: bool,
+    /// Only say what is ahead.
+    pub dry_run: bool,
+    /// Told what is ahead, before it begins.
+    pub on_estimate: &'a (dyn Fn(&Estimate) + Sync),
+    /// Told each run that is complete, those of earlier calls included.
+    pub on_run: &'a (dyn Fn(&RunRecord, bool) + Sync),
+    /// Asked before every optimizer step; true ends the queue, which can be taken up again.
+    pub is_cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Progress.
+    pub report: Report<'a>,
+}
+
+/// What is ahead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Models to train in all.
+    pub n_runs: usize,
+    /// Of these, complete already.
+    pub n_done: usize,
+    /// Pairs that can be trained on.
+    pub n_pairs: usize,
+    /// Pairs of which a side does not fit into the model, and which no arm trains on.
+    pub n_left_out: usize,
+    /// Tokens that the baseline trains on, all epochs.
+    pub n_tokens: usize,
+    /// Training of all runs that are not complete, from the speed of a pass over a few pairs; without the rollouts.
+    pub training: Duration,
+}
+
+/// What a call did.
+#[derive(Debug)]
+pub struct Retrained {
+    /// Every run of the plan, by seed and then in the order of the arms.
+    pub runs: Vec<RunRecord>,
+    /// The comparison of all complete runs of the study, also in `report.json`.
+    pub report: ValidationReport,
+    /// What a reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// Carries out a plan; `None` when only asked what is ahead.
+///
+/// # Errors
+///
+/// [`ValidateError`]; what is complete by then is kept, and the same call continues from it.
+pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<Option<Retrained>, ValidateError> {
+    let queue = Queue::open(study, plan, options)?;
+    let mut warnings = Vec::new();
+    let mut arms: Vec<Vec<Arm>> = Vec::new();
+    for &seed in &plan.seeds {
+        arms.push(plan.arms.iter().map(|arm| queue.arm(arm, seed)).collect::<Result<_, _>>()?);
+    }
+    let all = || arms.iter().flatten();
+    let mut n_done = 0;
+    for arm in all() {
+        n_done += usize::from(queue.is_complete(arm)?);
+    }
+    (options.on_estimate)(&queue.estimate(plan.n_runs(), n_done)?);
+    if options.dry_run {
+        return Ok(None);
+    }
+
+    let mut runs = Vec::new();
+    for arm in all() {
+        let (record, is_new) = queue.run(arm, &mut warnings)?;
+        (options.on_run)(&record, is_new);
+        runs.push(record);
+        // What is known so far can be looked at while the rest is trained.
+        if is_new && outcome::records(study)?.iter().any(|record| record.arm == BASELINE) {
+            outcome::validate(study, &CompareOptions::default())?;
+        }
+    }
+    warnings.sort();
+    warnings.dedup();
+    Ok(Some(Retrained { runs, report: outcome::validate(study, &CompareOptions::default())?, warnings }))
+}
+
+/// Everything that all runs share.
+struct Queue<'a> {
+    study: &'a Study,
+    plan: &'a Plan,
+    options: &'a RetrainOptions<'a>,
+    folder: ModelFolder,
+    /// By row of the study; none where a side does not fit.
+    pairs: Vec<Option<SequencePair>>,
+    reference: ReferenceTable,
+    /// What decides every run.
+    inputs: BTreeMap<String, String>,
+    measures: Vec<Measure<'a>>,
+}
+
+/// A measure with its files read.
+struct Measure<'a> {
+    plan: &'a MeasurePlan,
+    prompts: Vec<TestPrompt>,
+    judge: Judge,
+}
+
+/// An arm with one training seed.
+struct Arm {
+    name: String,
+    k: u64,
+    seed: u64,
+    decisions: Vec<Decision>,
+    root: PathBuf,
+}
+
+impl Arm {
+    /// Of the arm, for people.
+    fn folder(&self) -> String {
+        arm_folder(&self.name, self.k)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// What training left, before anything is measured: `trained.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct TrainedRecord {
+    inputs: BTreeMap<String, String>,
+    n_pairs: usize,
+    n_steps: usize,
+    final_loss: f32,
+    final_accuracy: f32,
+    model_sha256: String,
+}
+
+impl<'a> Queue<'a> {
+    fn open(study: &'a Study, plan: &'a Plan, options: &'a RetrainOptions) -> Result<Self, ValidateError> {
+        let folder = ModelFolder::open(&plan.model)?;
+        let encoder = TextEncoder::new(&folder, &TemplateChoice::default(), folder.config.max_position_embeddings)?;
+        let file = PairFile::open(&study.pairs())?;
+        let mut pairs = Vec::with_capacity(file.len());
+        for pair in file.iter() {
+            let pair = pair?;
+            let side = |response: &[Message]| sequence(&encoder, &pair.prompt, response);
+            let sides = side(&pair.chosen).zip(side(&pair.rejected));
+            pairs.push(sides.map(|(chosen, rejected)| SequencePair {
+                id: pair.id.clone(),
+                chosen,
+                rejected,
+                is_switched: false,
+            }));
+            if pairs.len() % 1000 == 0 || pairs.len() == file.len() {
+                let (done, total) = (pairs.len() as u64, file.len() as u64);
+                (options.report)(Update { stage: "tokens", done, total, unit: "pairs", detail: String::new() });
+            }
+        }
+        let inputs: BTreeMap<String, String> = [
+            ("pairs", file.sha256()?),
+            ("model", folder.sha256()?),
+            ("template", encoder.template_sha256()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let mut measures = Vec::new();
+        for measure in &plan.measures {
+            let judge = Judge::Rules(Rules::read(&measure.judge)?);
+            measures.push(Measure { plan: measure, prompts: prompts::read(&measure.prompts)?, judge });
+        }
+        let mut queue =
+            Self { study, plan, options, folder, pairs, reference: ReferenceTable::default(), inputs, measures };
+        queue.reference = queue.reference_logps()?;
+        Ok(queue)
+    }
+
+    /// The reference model's log-probabilities, computed once for all arms.
+    fn reference_logps(&self) -> Result<ReferenceTable, ValidateError> {
+        let hash = inputs_hash(&self.inputs.values().map(String::as_str).collect::<Vec<_>>());
+        let path = self.study.arms().join(format!("reference-logps-{}.parquet", &hash[..12]));
+        if path.is_file() {
+            return Ok(ReferenceTable::read(&path)?);
+        }
+        let pairs: Vec<SequencePair> = self.pairs.iter().flatten().cloned().collect();
+        let model = self.folder.load_as(self.options.device, DType::F32)?;
+        let logps = ReferenceLogps::compute(&model, &pairs, self.options.report).map_err(ValidateError::ReferencePass)?;
+        let table = ReferenceTable::of(&pairs, &logps);
+        table.write(&path, &hash)?;
+        Ok(table)
+    }
+
+    fn estimate(&self, n_runs: usize, n_done: usize) -> Result<Estimate, ValidateError> {
+        let there: Vec<&SequencePair> = self.pairs.iter().flatten().collect();
+        let n_tokens = |pairs: &[&SequencePair]| -> usize {
+            pairs.iter().map(|pair| pair.chosen.ids.len() + pair.rejected.ids.len()).sum()
+        };
+        let n_epochs = self.plan.dpo.train.num_train_epochs;
+        let mut training = Duration::ZERO;
+        if n_done < n_runs && !there.is_empty() {
+            // Spread over the data, so that lengths are typical.
+            let step = there.len().div_ceil(N_PROBED);
+            let probed: Vec<&SequencePair> = there.iter().copied().step_by(step).collect();
+            let model = self.folder.load_as(self.options.device, DType::F32)?;
+            let pairs: Vec<SequencePair> = probed.iter().map(|pair| (*pair).clone()).collect();
+            let start = Instant::now();
+            ReferenceLogps::compute(&model, &pairs, &crate::progress::silent).map_err(ValidateError::ReferencePass)?;
+            let secs_per_token = start.elapsed().as_secs_f64() / n_tokens(&probed).max(1) as f64;
+            let passes = PASSES_PER_STEP + f64::from(u8::from(self.plan.dpo.train.activation_checkpointing));
+            let n_passes = passes * (n_epochs * (n_runs - n_done)) as f64;
+            training = Duration::from_secs_f64(secs_per_token * n_tokens(&there) as f64 * n_passes);
+        }
+        Ok(Estimate {
+            n_runs,
+            n_done,
+            n_pairs: there.len(),
+            n_left_out: self.pairs.len() - there.len(),
+            n_tokens: n_tokens(&there) * n_epochs,
+            training,
+        })
+    }
+
+    fn arm(&self, plan: &ArmPlan, seed: u64) -> Result<Arm, ValidateError> {
+        let n_pairs = self.pairs.len();
+        let decisions = match (&plan.edit, &plan.random_like) {
+            (Some(name), _) => edit::load(self.study, name)?.apply(n_pairs)?,
+            (None, Some(like)) => {
+                let like = edit::load(self.study, like)?;
+                like.apply(n_pairs)?;
+                let mut decisions = vec![Decision::Keep; n_pairs];
+                for (row, edit) in draw::random(n_pairs, like.edits.len(), seed).into_iter().zip(&like.edits) {
+                    decisions[row as usize] = edit.action;
+                }
+                decisions
+            }
+            (None, None) => vec![Decision::Keep; n_pairs],
+        };
+        let k = decisions.iter().filter(|decision| **decision != Decision::Keep).count() as u64;
+        let root = self.study.arms().join(arm_folder(&plan.name, k)).join(format!("seed-{seed}"));
+        Ok(Arm { name: plan.name.clone(), k, seed, decisions, root })
+    }
+
+    /// Everything that decides the trained model of an arm.
+    fn inputs_of(&self, arm: &Arm) -> BTreeMap<String, String> {
+        let mut inputs = self.inputs.clone();
+        let actions: Vec<&str> = arm.decisions.iter().map(|decision| decision.name()).collect();
+        inputs.insert("edit".into(), files::sha256(actions.join("\n").as_bytes()));
+        let settings = serde_json::to_string(&self.config(arm.seed)).expect("settings serialize");
+        inputs.insert("settings".into(), settings);
+        inputs
+    }
+
+    fn config(&self, seed: u64) -> DpoConfig {
+        let mut config = self.plan.dpo.clone();
+        config.train.seed = seed;
+        config
+    }
+
+    fn is_complete(&self, arm: &Arm) -> Result<bool, ValidateError> {
+        let record = read_record(&arm.path("run.json"))?;
+        Ok(record.is_some_and(|record| record.inputs == self.inputs_of(arm)))
+    }
+
+    /// One run, or its record when it is complete. Rollouts and verdicts are looked at again even then: they know by
+    /// themselves whether they are there.
+    fn run(&self, arm: &Arm, warnings: &mut Vec<String>) -> Result<(RunRecord, bool), ValidateError> {
+        let path = arm.path("run.json");
+        let before = read_record(&path)?;
+        let trained = self.trained(arm)?;
+        let mut measures = Vec::new();
+        for measure in &self.measures {
+            measures.push(self.measure(arm, measure, warnings)?);
+        }
+        let TrainedRecord { inputs, n_pairs, n_steps, final_loss, final_accuracy, model_sha256 } = trained;
+        let record = RunRecord {
+            format: RUN_FORMAT.to_owned(),
+            arm: arm.name.clone(),
+            k: arm.k,
+            seed: arm.seed,
+            inputs,
+            n_pairs,
+            n_steps,
+            final_loss,
+            final_accuracy,
+            model_sha256,
+            measures,
+        };
+        let is_new = before.as_ref() != Some(&record);
+        if is_new {
+            write_json(&path, &record)?;
+        }
+        Ok((record, is_new))
+    }
+
+    /// Trains the arm's model, unless it is there.
+    fn trained(&self, arm: &Arm) -> Result<TrainedRecord, ValidateError> {
+        let inputs = self.inputs_of(arm);
+        let path = arm.path("trained.json");
+        if path.is_file() {
+            let there: TrainedRecord = serde_json::from_slice(&files::read(&path)?)
+                .map_err(|error| ValidateError::Record { path: path.clone(), reason: error.to_string() })?;
+            match inputs.iter().find(|(name, value)| there.inputs.get(*name) != Some(*value)) {
+                None => return Ok(there),
+                Some((what, _)) if !self.options.replace => {
+                    return Err(ValidateError::OtherRun { path, what: what.clone() });
+                }
+                Some(_) => fs::remove_dir_all(&arm.root).at("remove", &arm.root)?,
+            }
+        }
+        let pairs: Vec<SequencePair> = self
+            .pairs
+            .iter()
+            .zip(&arm.decisions)
+            .filter_map(|(pair, decision)| match decision {
+                Decision::Keep => pair.clone(),
+                Decision::Switch => pair.clone().map(SequencePair::switched),
+                Decision::Drop => None,
+            })
+            .collect();
+        if pairs.is_empty() {
+            return Err(ValidateError::NothingLeft { arm: arm.folder() });
+        }
+        let reference = self.reference.logps_of(&pairs)?;
+        let config = self.config(arm.seed);
+        let model = self.folder.load_as(self.options.device, DType::F32)?;
+        fs::create_dir_all(&arm.root).at("create folder", &arm.root)?;
+        let checkpoints =
+            Checkpoints { folder: arm.path("checkpoint"), every_n_steps: self.plan.checkpoint_steps };
+        let metrics = MetricsFile::open(arm.path("metrics.jsonl"));
+        let report = |mut update: Update| {
+            update.detail = format!("{} seed {}: {}", arm.folder(), arm.seed, update.detail);
+            (self.options.report)(update);
+        };
+        let on_step = |step: &StepMetrics| metrics.push(step);
+        let run = Run {
+            report: &report,
+            on_step: &on_step,
+            is_cancelled: self.options.is_cancelled,
+            checkpoints: Some(checkpoints.clone()),
+        };
+        let failed = |source| ValidateError::Train { arm: arm.folder(), seed: arm.seed, source };
+        let trained = optimize_preferences(model, &pairs, Some(&reference), &config, &run).map_err(failed)?;
+        metrics.finish(&trained.metrics)?;
+        let record = self.save(arm, &trained, inputs, pairs.len())?;
+        write_json(&path, &record)?;
+        checkpoints.remove()?;
+        let empty = arm.path("checkpoint");
+        // Only if nothing else lies in it.
+        let _ = fs::remove_dir(&empty);
+        Ok(record)
+    }
+
+    /// Saves a model folder that transformers loads.
+    fn save(
+        &self,
+        arm: &Arm,
+        trained: &Trained,
+        inputs: BTreeMap<String, String>,
+        n_pairs: usize,
+    ) -> Result<TrainedRecord, ValidateError> {
+        let folder = arm.path("model");
+        folder::save(&trained.model, &self.folder.config, &folder)?;
+        for name in TEXT_FILES {
+            let from = self.folder.path().join(name);
+            if from.is_file() {
+                files::write(&folder.join(name), &files::read(&from)?)?;
+            }
+        }
+        let steps = &trained.metrics;
+        let tail = &steps[steps.len() - steps.len().div_ceil(10)..];
+        let mean = |of: fn(&StepMetrics) -> f32| tail.iter().map(of).sum::<f32>() / tail.len().max(1) as f32;
+        Ok(TrainedRecord {
+            inputs,
+            n_pairs,
+            n_steps: steps.len(),
+            final_loss: mean(|step| step.loss),
+            final_accuracy: mean(|step| step.preferences.map_or(0.0, |of| of.rewards_accuracies)),
+            model_sha256: ModelFolder::open(&folder)?.sha256()?,
+        })
+    }
+
+    /// Rollouts and verdicts of one measure.
+    fn measure(&self, arm: &Arm, measure: &Measure, warnings: &mut Vec<String>) -> Result<Measured, ValidateError> {
+        let MeasurePlan { name, n_samples, temperature, top_p, max_new_tokens, .. } = measure.plan;
+        let rollouts = arm.path(&format!("{name}.rollouts.jsonl"));
+        let folder = ModelFolder::open(&arm.path("model"))?;
+        let source = Source::Model(LocalModel {
+            folder: &folder,
+            device: self.options.device,
+            template: &TemplateChoice::default(),
+            dtype: DtypeChoice::default(),
+        });
+        let sampling = Sampling {
+            n_samples: *n_samples,
+            temperature: *temperature,
+            top_p: *top_p,
+            max_new_tokens: *max_new_tokens,
+            seed: arm.seed,
+        };
+        // A changed measure is measured again: it costs little beside the training, and nothing else depends on it.
+        let options = RolloutOptions { out: rollouts.clone(), sampling, replace: true };
+        let report = |mut update: Update| {
+            update.detail = format!("{} seed {}, {name}", arm.folder(), arm.seed);
+            (self.options.report)(update);
+        };
+        roll_out(&measure.prompts, &source, &options, &report)?;
+        let out = arm.path(&format!("{name}.verdicts.jsonl"));
+        let judged = judge(&measure.judge, &JudgeOptions { rollouts, out, replace: true }, &report)?;
+        // A model that never shows the behavior is a result, not a fault; a judge that does so for all models is looked
+        // at by whoever reads the baseline's rate.
+        if arm.name == BASELINE {
+            warnings.extend(judged.warnings.iter().map(|warning| format!("measure {name:?}, baseline: {warning}")));
+        }
+        Ok(Measured::of(name, &judged.verdicts))
+    }
+}
+
+/// A conversation with its response as training sees it; `None` when the response does not fit into the model.
+fn sequence(encoder: &TextEncoder, prompt: &[Message], response: &[Message]) -> Option<Sequence> {
+    let conversation: Vec<Message> = prompt.iter().chain(response).cloned().collect();
+    let tokens = encoder.encode(&conversation).ok()?;
+    let response_start = tokens.response.start.max(1);
+    let mut ids = tokens.ids;
+    ids.truncate(tokens.turn_end);
+    (ids.len() > response_start).then_some(Sequence { ids, response_start })
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), ValidateError> {
+    let mut json = serde_json::to_vec_pretty(value).expect("plain data serializes");
+    json.push(b'\n');
+    Ok(files::write(path, &json)?)
+}
+
+/// `metrics.jsonl`, growing while a run trains, so that it can be watched. Losing it costs nothing: the checkpoint has
+/// the numbers too, and the whole file is written again at the end.
+struct MetricsFile {
+    path: PathBuf,
+    file: Mutex<Option<File>>,
+}
+
+impl MetricsFile {
+    fn open(path: PathBuf) -> Self {
+        Self { path, file: Mutex::new(None) }
+    }
+
+    fn push(&self, step: &StepMetrics) {
+        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if file.is_none() {
+            // Steps after the last checkpoint are taken again: their earlier lines go.
+            let text = fs::read_to_string(&self.path).unwrap_or_default();
+            let of_step = |line: &&str| serde_json::from_str::<StepMetrics>(line).is_ok_and(|m| m.step < step.step);
+            let kept: String = text.lines().take_while(of_step).flat_map(|line| [line, "\n"]).collect();
+            *file = File::create(&self.path).ok();
+            if let Some(file) = file.as_mut() {
+                let _ = file.write_all(kept.as_bytes());
+            }
+        }
+        if let Some(file) = file.as_mut() {
+            let _ = writeln!(file, "{}", json!(step));
+        }
+    }
+
+    fn finish(&self, metrics: &[StepMetrics]) -> Result<(), files::FileError> {
+        *self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        let lines: String = metrics.iter().map(|step| format!("{}\n", json!(step))).collect();
+        files::write(&self.path, lines.as_bytes())
+    }
+}
