@@ -88,7 +88,7 @@ pub(super) fn t_above(tail: f64, df: f64) -> f64 {
         return t;
     }
     // Its logarithm is concave in ln t, and almost straight in heavy tails: steps come from the right.
-    let mut log_t = libm::log(-normal_quantile(tail));
+    let mut log_t = 0.5 * libm::log(-2.0 * libm::log(tail));
     for _ in 0..60 {
         let t = libm::exp(log_t);
         let area = t_tail(t, df);

@@ -16,15 +16,17 @@
 //! variances, the mean of their quantiles, weighted by the variances (Cochran & Cox, *Experimental Designs*, 1957, §4.14).
 //!
 //! Why not something simpler, all measured with 3 seeds, seed SD 0.12, 40 prompts × 8 rollouts, nominal 95 %:
-//! percentiles of the [hierarchical bootstrap](super::bootstrap) cover 79–86 %, because three seeds drawn from
-//! three are too alike, and there are only ten ways to draw them. Satterthwaite's degrees of freedom for all of V cover
-//! 92 % of rates: when the seeds happen to agree, V is too small *and* its degrees of freedom are too many. Adding
-//! squares of t·√V (modified large samples) covers 96–97.7 %. Cochran's t* covers 95–97 % here; the tests below state
-//! what it covers elsewhere. It errs to the wide side.
+//! percentiles of the [hierarchical bootstrap](super::bootstrap) cover 90 % of rates and 84 % of differences, because
+//! three seeds drawn from three are too alike, and there are only ten ways to draw them. Satterthwaite's degrees of
+//! freedom for all of V cover 92 % of rates: when the seeds happen to agree, V is too small *and* its degrees of freedom
+//! are too many. Adding squares of t·√V (modified large samples) covers 96–97.7 %. Cochran's t* covers 94–97 % of rates,
+//! differences and relative reductions with 3, 5 and 8 seeds; the tests below measure it there and in harder
+//! conditions, where it covers 93–98 % and errs to the wide side.
 //!
 //! Two limits. Seeds are assumed to scatter about like a normal distribution: if training is a coin toss that either
-//! learns the behavior or does not, three seeds often agree by chance, and nothing computed from them can know. And rates
-//! whose prompts are very unequal, with nearly all of the behavior in a few, are covered a point or two less.
+//! learns the behavior or does not, three seeds often agree by chance, and nothing computed from them can know: then 74 %
+//! of rates are covered with 3 seeds, 95 % with 8. And rates near 0 whose prompts are very unequal, with nearly all of the
+//! behavior in a few, are covered a point or so less.
 
 use serde::{Deserialize, Serialize};
 
@@ -243,7 +245,7 @@ pub fn relative_reduction(arm: &Grid, reference: &Grid, level: f64) -> Option<Me
     let ratio = arm.rate() / reference.rate();
     let edge = |inside: f64, outside: f64| {
         let (mut inside, mut outside) = (inside, outside);
-        for _ in 0..40 {
+        for _ in 0..32 {
             let middle = 0.5 * (inside + outside);
             if possible(middle) { inside = middle } else { outside = middle }
         }
@@ -328,7 +330,7 @@ mod tests {
                 ("noisier seeds", Experiment { seed_sds: [0.8, 0.8], ..base }),
                 ("many prompts", Experiment { n_prompts: 120, prompt_sd: 1.5, ..reduced }),
             ] {
-                let shares = coverage(&experiment, 2400);
+                let shares = coverage(&experiment, 2500);
                 println!("{n_seeds} seeds, {name}: rate, difference, reduction {shares:.3?}");
                 all.extend(shares);
             }
@@ -352,7 +354,7 @@ mod tests {
                 ("low rates", Experiment { n_prompts: 100, rates: [0.05, 0.02], seed_sds: [0.5, 0.5], ..reduced }),
                 ("one rollout", Experiment { n_rollouts: 1, ..base }),
             ] {
-                let shares = coverage(&experiment, 1200);
+                let shares = coverage(&experiment, 1000);
                 println!("{n_seeds} seeds, {name}: rate, difference, reduction {shares:.3?}");
                 all.extend(shares);
             }
@@ -402,8 +404,9 @@ mod tests {
                 let (baseline, arm) = reduced(n_seeds).simulate(&mut random);
                 let estimate = Estimate { range: (-9.0, 9.0), ..Estimate::of_difference(&arm, &baseline) };
                 let p = estimate.p_value();
-                let ends = estimate.interval(1.0 - p);
-                assert!(ends.low.abs().min(ends.high.abs()) < 1e-6, "{p} {ends:?}");
+                // Below, 1 − p has no digits left.
+                let ends = estimate.interval(1.0 - p.max(1e-9));
+                assert!(p < 1e-9 || ends.low.abs().min(ends.high.abs()) < 1e-6, "{p} {ends:?}");
                 assert_eq!(p <= 0.05, !estimate.interval(0.95).contains(0.0));
             }
         }
@@ -424,7 +427,7 @@ mod tests {
         // scipy.stats.t.interval(0.95, 3, loc=0.5, scale=scipy.stats.sem([0.2, 0.4, 0.6, 0.8])).
         let grid = Grid::new(4, vec![0.2, 0.4, 0.6, 0.8], vec![10; 4]);
         let interval = Estimate::of_rate(&grid).interval(0.95);
-        assert!((interval.low - 0.089_130_254_8).abs() < 1e-8 && (interval.high - 0.910_869_745_2).abs() < 1e-8);
+        assert!((interval.low - 0.089_147_948_6).abs() < 1e-8 && (interval.high - 0.910_852_051_4).abs() < 1e-8);
         assert_eq!(interval.covers, Covers::PromptsRollouts);
     }
 
