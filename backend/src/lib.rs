@@ -1,7 +1,7 @@
 //! The native half of Whence: models, extraction, training, files and HTTP.
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
-//! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (behavior vectors) → [`attribute`] (the ranking) →
+//! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors, which [`judge`] tells apart) → [`attribute`] (the ranking) →
 //! [`edit`] (which pairs to drop or switch) → [`train`] → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
 //! knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to,
 //! [`memory`] how much was needed, [`device`] alone names compute backends.
@@ -20,6 +20,7 @@ pub mod files;
 pub mod hashes;
 pub mod index;
 pub mod inspect;
+pub mod judge;
 pub mod memory;
 pub mod model;
 pub mod organism;

@@ -9,6 +9,7 @@ mod extract;
 mod import;
 mod index;
 mod inspect;
+mod judge;
 mod merge;
 mod model;
 mod organism;
@@ -40,6 +41,8 @@ enum Verb {
     Merge(merge::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
     Rollouts(rollouts::Args),
+    /// Say which rollouts show the behavior, by rules or by asking a model, and how far that agrees with labels
+    Judge(judge::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
@@ -73,6 +76,7 @@ impl Cli {
             Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
+            Verb::Judge(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),

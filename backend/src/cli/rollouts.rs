@@ -84,7 +84,7 @@ pub struct Args {
     cache: Option<PathBuf>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let secs = text.parse::<f64>().ok().filter(|secs| (0.001..=86_400.0).contains(secs));
     secs.map(Duration::from_secs_f64).ok_or_else(|| format!("expected seconds from 0.001 to 86400, got {text:?}"))
 }

@@ -2,13 +2,14 @@
 //!
 //! [`import`] is the verb: [`inputs`] finds files, [`rows`] reads their rows (with [`columns`] for Parquet), [`forms`]
 //! understands a row (with [`transcript`] for Human/Assistant text), [`pairs`] is the file that everything after it
-//! reads, [`config`] records what was imported. [`template`] and [`tokens`] turn pairs into tokens.
+//! reads, [`config`] records what was imported. [`template`] and [`tokens`] turn pairs into tokens. [`lines`] reads small tables.
 
 pub mod columns;
 pub mod config;
 pub mod forms;
 pub mod import;
 pub mod inputs;
+pub mod lines;
 pub mod pairs;
 pub mod rows;
 pub mod template;

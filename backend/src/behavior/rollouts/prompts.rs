@@ -120,7 +120,7 @@ pub(super) fn lines(path: &Path) -> Result<Vec<Line>, RolloutError> {
 }
 
 /// The first 200 characters, for messages.
-pub(super) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     let mut chars = text.chars();
     let mut short: String = chars.by_ref().take(200).collect();
     if chars.next().is_some() {

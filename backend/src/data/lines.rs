@@ -1,0 +1,163 @@
+//! Small tables that people write about pairs or rollouts, a JSON object per line or CSV, by the file's ending. Read whole:
+//! decisions for [`crate::edit`], labels for [`crate::judge`].
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::files::{self, FileError};
+
+/// What is wrong with such a file.
+#[derive(Debug, Error)]
+pub enum LinesError {
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A line that cannot be read.
+    #[error("{path} line {line}: {reason}", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// An object after the number of the line that it begins in, from 1. Fields of CSV are text, absent ones empty.
+pub type Line = (usize, Map<String, Value>);
+
+type Wrong = (usize, String);
+
+/// Reads a file: CSV (RFC 4180, names in the first line) where it ends in `.csv`, else JSONL. Blank lines are skipped.
+///
+/// # Errors
+///
+/// [`LinesError`] naming the first line that cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Line>, LinesError> {
+    let bytes = files::read(path)?;
+    let wrong = |(line, reason)| LinesError::Line { path: path.to_owned(), line, reason };
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        wrong((line, "not UTF-8".into()))
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if is_csv { csv(text) } else { jsonl(text) }.map_err(wrong)
+}
+
+/// A value as text: text itself, or a number or truth value as JSON writes it; `None` when absent, null or empty.
+///
+/// # Errors
+///
+/// When it is a list or an object.
+pub fn text(columns: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match columns.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
+        Some(other) => Err(format!("{name:?} is neither text nor a number but {other}")),
+    }
+}
+
+fn jsonl(text: &str) -> Result<Vec<Line>, Wrong> {
+    let mut lines = Vec::new();
+    for (line, number) in text.split('\n').zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+        match serde_json::from_str(line) {
+            Ok(Value::Object(columns)) => lines.push((number, columns)),
+            Ok(other) => return Err((number, format!("expected a JSON object, got {other}"))),
+            Err(error) => return Err((number, format!("not JSON at column {}", error.column()))),
+        }
+    }
+    Ok(lines)
+}
+
+/// Records of a CSV file (RFC 4180) under the names of its first line, each with the line that it begins in.
+fn csv(text: &str) -> Result<Vec<Line>, Wrong> {
+    let mut records = csv_records(text)?.into_iter();
+    let Some((_, names)) = records.next() else { return Ok(Vec::new()) };
+    let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+    let mut lines = Vec::new();
+    for (line, fields) in records {
+        if fields.len() != names.len() {
+            return Err((line, format!("expected {} fields as in line 1, got {}", names.len(), fields.len())));
+        }
+        lines.push((line, names.iter().cloned().zip(fields.into_iter().map(Value::String)).collect()));
+    }
+    Ok(lines)
+}
+
+fn csv_records(text: &str) -> Result<Vec<(usize, Vec<String>)>, Wrong> {
+    let mut records = Vec::new();
+    let (mut line, mut begins_at) = (1, 1);
+    let (mut fields, mut field) = (Vec::new(), String::new());
+    let mut chars = text.chars().peekable();
+    let mut opened_at = None;
+    while let Some(c) = chars.next() {
+        line += usize::from(c == '\n');
+        match (c, opened_at) {
+            ('"', Some(_)) if chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            ('"', Some(_)) => opened_at = None,
+            (c, Some(_)) => field.push(c),
+            ('"', None) if field.is_empty() => opened_at = Some(line),
+            (',', None) => fields.push(std::mem::take(&mut field)),
+            ('\r', None) if chars.peek() == Some(&'\n') => {}
+            ('\n', None) => {
+                fields.push(std::mem::take(&mut field));
+                let record = std::mem::take(&mut fields);
+                if record != [""] {
+                    records.push((begins_at, record));
+                }
+                begins_at = line;
+            }
+            (c, None) => field.push(c),
+        }
+    }
+    if let Some(opened_at) = opened_at {
+        return Err((opened_at, "a quoted field is never closed".into()));
+    }
+    fields.push(field);
+    if fields != [""] {
+        records.push((begins_at, fields));
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(name: &str, text: &str) -> Result<Vec<Line>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn csv_fields_may_hold_commas_quotes_and_line_ends() {
+        let lines = read_text("t.csv", "\u{feff}a, b\r\n\"x,\"\"y\"\"\n\",2\r\n\r\n,3").unwrap();
+        assert_eq!(lines.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!((&lines[0].1["a"], &lines[0].1["b"]), (&Value::from("x,\"y\"\n"), &Value::from("2")));
+        assert_eq!(text(&lines[1].1, "a").unwrap(), None);
+        assert_eq!(read_text("t.csv", "").unwrap(), []);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_named() {
+        for (name, text, expected) in [
+            ("t.csv", "a,b\n1", "line 2: expected 2 fields as in line 1, got 1"),
+            ("t.csv", "a\n\"x", "line 2: a quoted field is never closed"),
+            ("t.jsonl", "{}\n\n[1]", "line 3: expected a JSON object"),
+            ("t.jsonl", "{\"a\":", "line 1: not JSON"),
+        ] {
+            let error = read_text(name, text).unwrap_err();
+            assert!(error.contains(expected) && error.contains(name), "{error}");
+        }
+    }
+}
