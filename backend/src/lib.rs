@@ -2,7 +2,7 @@
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors, which [`judge`] tells apart) → [`attribute`] (the ranking) →
-//! [`edit`] (which pairs to drop or switch) → [`train`] → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
+//! [`edit`] (which pairs to drop or switch) → [`train`] → [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
 //! knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to,
 //! [`memory`] how much was needed, [`device`] alone names compute backends.
 //!
@@ -28,3 +28,4 @@ pub mod progress;
 pub mod server;
 pub mod study;
 pub mod train;
+pub mod validate;

@@ -16,8 +16,10 @@ mod organism;
 mod query;
 mod rank;
 mod reading;
+mod retrain;
 mod rollouts;
 mod serve;
+mod validate;
 
 use clap::{Parser, Subcommand};
 
@@ -51,6 +53,10 @@ enum Verb {
     Query(query::Args),
     /// Choose pairs to drop or to switch before training again, or compare such choices
     Edit(edit::Args),
+    /// Train again on edited pairs, as a plan says, and measure what changed
+    Retrain(retrain::Args),
+    /// Compare all retrained models of a study and say what follows
+    Validate(validate::Args),
     /// Write the pairs, edited, in the forms that other trainers read
     Export(export::Args),
     /// Import vectors or a direction made elsewhere, or export a layer's vectors
@@ -81,6 +87,8 @@ impl Cli {
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
             Verb::Edit(args) => args.run(),
+            Verb::Retrain(args) => args.run(),
+            Verb::Validate(args) => args.run(),
             Verb::Export(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Serve(args) => args.run(),

@@ -83,7 +83,8 @@ fn print_estimate(estimate: &Estimate, price_per_hour: Option<f64>) {
     if n_left_out > 0 {
         println!("{n_left_out} pairs are left out of every arm: a response does not fit into the model");
     }
-    let money = price_per_hour.map_or_else(String::new, |price| format!(", {:.2} in money", price * training.as_secs_f64() / 3600.0));
+    let money = price_per_hour
+        .map_or_else(String::new, |price| format!(", {:.2} in money", price * training.as_secs_f64() / 3600.0));
     println!(
         "{} of {n_runs} runs to train, about {}{money}, by the speed of a pass over a few pairs; rollouts come on top",
         n_runs - n_done,

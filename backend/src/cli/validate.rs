@@ -61,7 +61,8 @@ pub fn print_report(report: &ValidationReport) {
     }
     println!();
     println!("{:<16} {:>6}  {:<24} {:>8}  {:<24} {:>8}", "change against", "k", "the baseline", "p", "random", "p");
-    let p = |p: Option<f64>| p.map_or("–".to_owned(), |p| if p < 0.001 { "< .001".to_owned() } else { format!("{p:.3}") });
+    let p =
+        |p: Option<f64>| p.map_or("–".to_owned(), |p| if p < 0.001 { "< .001".to_owned() } else { format!("{p:.3}") });
     for effects in &comparison.effects {
         let base = &effects.versus_baseline;
         let (random, random_p) = match &effects.versus_random {
@@ -78,9 +79,9 @@ pub fn print_report(report: &ValidationReport) {
             random_p
         );
         for change in &effects.side_changes {
-            let interval = change.interval.map_or_else(String::new, |i| {
-                format!(" [{:+.1}, {:+.1}]", i.low * 100.0, i.high * 100.0)
-            });
+            let interval = change
+                .interval
+                .map_or_else(String::new, |i| format!(" [{:+.1}, {:+.1}]", i.low * 100.0, i.high * 100.0));
             println!("    {}: {:+.1}{interval}", change.measure, change.difference * 100.0);
         }
     }

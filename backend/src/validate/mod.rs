@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub use self::outcome::{RunRecord, ValidationReport};
 pub use self::plan::Plan;
-pub use self::run::{Retrained, RetrainOptions, retrain};
+pub use self::run::{RetrainOptions, Retrained, retrain};
 use crate::behavior::rollouts::RolloutError;
 use crate::data::pairs::PairFileError;
 use crate::data::tokens::EncoderError;

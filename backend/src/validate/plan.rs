@@ -148,7 +148,8 @@ impl Plan {
         if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return Err(format!("seeds: expected one or more different numbers, got {:?}", self.seeds));
         }
-        let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let is_name =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         for arm in &self.arms {
             let ArmPlan { name, edit, random_like } = arm;
             if !is_name(name) {
@@ -156,7 +157,9 @@ impl Plan {
             }
             match (name == BASELINE, edit, random_like) {
                 (true, None, None) | (false, Some(_), None) | (false, None, Some(_)) => {}
-                (true, ..) => return Err(format!("arm {name:?} is trained on the pairs as they are: it takes no edit")),
+                (true, ..) => {
+                    return Err(format!("arm {name:?} is trained on the pairs as they are: it takes no edit"));
+                }
                 (false, ..) => return Err(format!("arm {name:?}: expected either `edit` or `random_like`")),
             }
         }
@@ -169,7 +172,10 @@ impl Plan {
         let mut names = BTreeSet::new();
         for measure in &self.measures {
             if !is_name(&measure.name) || !names.insert(&measure.name) {
-                return Err(format!("measure {:?}: expected a name of its own, of letters, digits, - and _", measure.name));
+                return Err(format!(
+                    "measure {:?}: expected a name of its own, of letters, digits, - and _",
+                    measure.name
+                ));
             }
             if measure.n_samples == 0 || measure.max_new_tokens == 0 {
                 return Err(format!("measure {:?}: n_samples and max_new_tokens are at least 1", measure.name));

@@ -15,9 +15,9 @@ use whence_shared::pair::Message;
 use whence_shared::statistics::compare::CompareOptions;
 use whence_shared::statistics::outcomes::BASELINE;
 
+use super::ValidateError;
 use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
 use super::plan::{ArmPlan, MeasurePlan, Plan};
-use super::ValidateError;
 use crate::behavior::rollouts::local::LocalModel;
 use crate::behavior::rollouts::prompts::{self, TestPrompt};
 use crate::behavior::rollouts::{RolloutOptions, Sampling, Source, roll_out};
@@ -210,13 +210,10 @@ impl<'a> Queue<'a> {
                 (options.report)(Update { stage: "tokens", done, total, unit: "pairs", detail: String::new() });
             }
         }
-        let inputs: BTreeMap<String, String> = [
-            ("pairs", file.sha256()?),
-            ("model", folder.sha256()?),
-            ("template", encoder.template_sha256()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
+        let inputs: BTreeMap<String, String> =
+            [("pairs", file.sha256()?), ("model", folder.sha256()?), ("template", encoder.template_sha256())]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into();
         let mut measures = Vec::new();
         for measure in &plan.measures {
             let judge = Judge::Rules(Rules::read(&measure.judge)?);
@@ -237,7 +234,8 @@ impl<'a> Queue<'a> {
         }
         let pairs: Vec<SequencePair> = self.pairs.iter().flatten().cloned().collect();
         let model = self.folder.load_as(self.options.device, DType::F32)?;
-        let logps = ReferenceLogps::compute(&model, &pairs, self.options.report).map_err(ValidateError::ReferencePass)?;
+        let logps =
+            ReferenceLogps::compute(&model, &pairs, self.options.report).map_err(ValidateError::ReferencePass)?;
         let table = ReferenceTable::of(&pairs, &logps);
         table.write(&path, &hash)?;
         Ok(table)
@@ -377,8 +375,7 @@ impl<'a> Queue<'a> {
         let config = self.config(arm.seed);
         let model = self.folder.load_as(self.options.device, DType::F32)?;
         fs::create_dir_all(&arm.root).at("create folder", &arm.root)?;
-        let checkpoints =
-            Checkpoints { folder: arm.path("checkpoint"), every_n_steps: self.plan.checkpoint_steps };
+        let checkpoints = Checkpoints { folder: arm.path("checkpoint"), every_n_steps: self.plan.checkpoint_steps };
         let metrics = MetricsFile::open(arm.path("metrics.jsonl"));
         let report = |mut update: Update| {
             update.detail = format!("{} seed {}: {}", arm.folder(), arm.seed, update.detail);
