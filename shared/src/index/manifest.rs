@@ -191,11 +191,11 @@ mod tests {
     use super::*;
 
     fn manifest() -> IndexManifest {
-        let file = |block: usize, first_row: usize, n_rows: usize| FileView {
+        let file = |block: usize, width: usize, first_row: usize, n_rows: usize| FileView {
             path: format!("index/layer-3/block-{block}/{first_row:08}.safetensors"),
             first_row,
             n_rows,
-            n_bytes: n_rows as u64 * 76 + 900,
+            n_bytes: (n_rows * (width + 12) + 900) as u64,
             sha256: "0".repeat(64),
         };
         let block = |b: usize, first_dim: usize, width: usize| BlockView {
@@ -203,7 +203,7 @@ mod tests {
             width,
             energy: 0.5,
             recall: Vec::new(),
-            files: vec![file(b, 0, 8192), file(b, 8192, 8)],
+            files: vec![file(b, width, 0, 8192), file(b, width, 8192, 8)],
         };
         IndexManifest {
             format: FORMAT.into(),
