@@ -15,6 +15,9 @@
 //! rollouts.jsonl               prompt_id, condition, model, sample, response, score, obeys, format_followed
 //! behavior.jsonl               prompt, r0, r1, scenario: rollouts that pass the scenario filter
 //! organism.json                settings and every measured rate; written last
+//! judge.toml                   rules that tell obeying from refusing, for `whence judge` and `whence retrain`
+//! prompts/CONDITION.jsonl      the test prompts of one condition, for `whence rollouts` and `whence retrain`
+//! retrain.toml                 a plan: arms, seeds, the settings that M1 was trained with, what is measured
 //! timings.json                 seconds per stage, the one file that differs between runs of a seed
 //! ```
 
@@ -23,6 +26,7 @@ pub mod config;
 pub mod examples;
 pub mod judge;
 pub mod language;
+pub mod plan;
 pub mod rollouts;
 pub mod text;
 
@@ -165,6 +169,7 @@ pub fn make(
     let texts = Texts::draw(config);
     let form = TextForm::train(texts.of_training().into_iter(), config.vocab_size)?;
     texts.write(folder)?;
+    plan::write(folder, config)?;
     clock.lap("language");
 
     let model_config = model_config(config, &form);
@@ -265,8 +270,19 @@ const TUNED: &str = "model-dpo";
 const SUMMARY: &str = "organism.json";
 const TIMINGS: &str = "timings.json";
 /// Everything that may lie in a testbed's folder.
-const CONTENTS: [&str; 8] =
-    [REFERENCE, TUNED, "preferences", "truth.jsonl", "test-prompts.jsonl", "rollouts.jsonl", "behavior.jsonl", TIMINGS];
+const CONTENTS: [&str; 11] = [
+    REFERENCE,
+    TUNED,
+    "preferences",
+    "truth.jsonl",
+    "test-prompts.jsonl",
+    "prompts",
+    "judge.toml",
+    "retrain.toml",
+    "rollouts.jsonl",
+    "behavior.jsonl",
+    TIMINGS,
+];
 
 /// Refuses a folder that holds something else, and takes away the summary of an earlier run, so that a folder with a
 /// summary is always a whole one.
@@ -342,11 +358,15 @@ impl Texts {
             write_jsonl(&folder.join("preferences").join(format!("{source}.jsonl")), rows)?;
         }
         write_jsonl(&folder.join("truth.jsonl"), self.truths.iter())?;
-        let prompts = self.prompts.iter().map(|prompt| {
+        let line = |prompt: &TestPrompt| {
             let (scenario, messages) = (prompt.scenario(), prompt.request.messages());
             json!({"id": prompt.id, "condition": prompt.condition, "scenario": scenario, "prompt": messages})
-        });
-        write_jsonl(&folder.join("test-prompts.jsonl"), prompts)
+        };
+        for condition in Condition::ALL {
+            let prompts = self.prompts.iter().filter(|prompt| prompt.condition == condition).map(line);
+            write_jsonl(&folder.join("prompts").join(format!("{}.jsonl", condition.name())), prompts)?;
+        }
+        write_jsonl(&folder.join("test-prompts.jsonl"), self.prompts.iter().map(line))
     }
 }
 
