@@ -61,14 +61,13 @@ const MAX_ARMS_TOLD: usize = 3;
 impl Finding {
     /// Of an arm's effects.
     pub fn of(effects: &ArmEffects) -> Self {
-        let Effect { rate, reference_rate, .. } = effects.versus_baseline;
         let baseline = &effects.versus_baseline;
         let random = effects.versus_random.as_ref();
         let below_random = random.is_some_and(Effect::lowers);
         let random_is_known =
             random.is_some_and(|effect| effect.difference.interval.covers == Covers::SeedsPromptsRollouts);
         match () {
-            () if reference_rate == 0.0 && (rate == 0.0 || !baseline.raises()) => Self::NothingToReduce,
+            () if baseline.reference_rate == 0.0 && !baseline.raises() => Self::NothingToReduce,
             () if baseline.difference.interval.covers != Covers::SeedsPromptsRollouts => Self::SingleSeed,
             () if baseline.raises() => Self::Opposite,
             () if baseline.lowers() && below_random => Self::BeyondRandom,
@@ -185,7 +184,7 @@ fn arm_text(effects: &ArmEffects, finding: Finding, detectable: Option<&Detectab
         (_, Some(random)) => text += &random_text(random),
         (_, None) => {
             text +=
-                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does."
+                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does.";
         }
     }
     if matches!(finding, Finding::NotDetected | Finding::OnlyAgainstRandom)
@@ -231,15 +230,16 @@ fn random_text(random: &Effect) -> String {
 fn side_text(changes: &[SideChange]) -> String {
     let mut text = String::new();
     for SideChange { measure, difference, interval } in changes {
-        let change = signed(*difference, 3);
+        let in_unit = |value: f64| signed(value, n_decimals(value).max(3));
+        let change = in_unit(*difference);
         let _ = match interval {
             None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
             Some(interval) => write!(
                 text,
                 " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
                 percent_level(interval.level),
-                signed(interval.low, 3),
-                signed(interval.high, 3),
+                in_unit(interval.low),
+                in_unit(interval.high),
                 if interval.contains(0.0) { ", which includes no change" } else { "" }
             ),
         };
