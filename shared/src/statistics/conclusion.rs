@@ -139,7 +139,7 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
             " With {} seeds per arm, a change of {} points would have been seen with a probability of {}{}.",
             detectable.design.n_seeds,
             decimals(100.0 * detectable.absolute),
-            percent(detectable.aim.power),
+            percent_level(detectable.aim.power),
             if detectable.relative > 1.0 { ", which is more than the baseline's rate" } else { "" }
         );
     }
@@ -216,8 +216,8 @@ fn random_text(random: &Effect) -> String {
                 seeds_text(random)
             )
         }
-        () if random.lowers() => format!(" That is lower than with as many random pairs edited, by {change}."),
-        () if random.raises() => format!(" That is higher than with as many random pairs edited, by {change}."),
+        () if random.lowers() => format!(" That is lower than with as many random pairs edited: {change}."),
+        () if random.raises() => format!(" That is higher than with as many random pairs edited: {change}."),
         () if random.difference.interval.contains(0.0) => {
             format!(" It cannot be told from as many random pairs edited: {change}, which includes no difference.")
         }
