@@ -258,7 +258,6 @@ mod tests {
                 counts.kappa(0.95).is_some_and(|kappa| kappa.low <= truth && truth <= kappa.high)
             });
             let share = covered.count() as f64 / f64::from(n);
-            println!("kappa {truth:.2}, {n_rollouts} rollouts: {share:.3}");
             assert!((0.93..=0.98).contains(&share), "kappa {truth}, {n_rollouts} rollouts: {share}");
         }
     }

@@ -68,7 +68,8 @@ pub struct Comparison {
     pub arms: Vec<ArmRate>,
     /// Of every arm but the baseline, by name and size.
     pub effects: Vec<ArmEffects>,
-    /// What this experiment could have seen, from its own noise; none with single seeds or a baseline at 0.
+    /// What this experiment could have seen against the baseline, from its own noise, at a level adjusted for the number of
+    /// edits tried (Bonferroni); none with single seeds or a baseline at 0.
     pub detectable: Option<Detectable>,
     /// Of every edit tried with two sizes or more.
     pub doses: Vec<DoseResponse>,
@@ -104,6 +105,8 @@ pub fn compare(outcomes: &Outcomes, options: &CompareOptions) -> Result<Comparis
     adjust(&mut effects, |effects| Some(&mut effects.versus_baseline));
     adjust(&mut effects, |effects| effects.versus_random.as_mut());
 
+    let n_tests = effects.iter().filter(|effects| effects.versus_baseline.p_holm.is_some()).count().max(1);
+    let aim = Aim { alpha: aim.alpha / n_tests as f64, ..aim };
     let detectable = design(&arms, baseline)?.and_then(|design| power::detectable(&design, aim).ok());
     let trend = TrendOptions { n_draws: options.n_draws, seed: options.seed };
     let mut doses = Vec::new();

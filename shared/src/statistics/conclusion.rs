@@ -61,14 +61,13 @@ const MAX_ARMS_TOLD: usize = 3;
 impl Finding {
     /// Of an arm's effects.
     pub fn of(effects: &ArmEffects) -> Self {
-        let Effect { rate, reference_rate, .. } = effects.versus_baseline;
         let baseline = &effects.versus_baseline;
         let random = effects.versus_random.as_ref();
         let below_random = random.is_some_and(Effect::lowers);
         let random_is_known =
             random.is_some_and(|effect| effect.difference.interval.covers == Covers::SeedsPromptsRollouts);
         match () {
-            () if reference_rate == 0.0 && (rate == 0.0 || !baseline.raises()) => Self::NothingToReduce,
+            () if baseline.reference_rate == 0.0 && !baseline.raises() => Self::NothingToReduce,
             () if baseline.difference.interval.covers != Covers::SeedsPromptsRollouts => Self::SingleSeed,
             () if baseline.raises() => Self::Opposite,
             () if baseline.lowers() && below_random => Self::BeyondRandom,
@@ -140,7 +139,7 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
             " With {} seeds per arm, a change of {} points would have been seen with a probability of {}{}.",
             detectable.design.n_seeds,
             decimals(100.0 * detectable.absolute),
-            percent(detectable.aim.power),
+            percent_level(detectable.aim.power),
             if detectable.relative > 1.0 { ", which is more than the baseline's rate" } else { "" }
         );
     }
@@ -185,7 +184,7 @@ fn arm_text(effects: &ArmEffects, finding: Finding, detectable: Option<&Detectab
         (_, Some(random)) => text += &random_text(random),
         (_, None) => {
             text +=
-                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does."
+                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does.";
         }
     }
     if matches!(finding, Finding::NotDetected | Finding::OnlyAgainstRandom)
@@ -217,8 +216,8 @@ fn random_text(random: &Effect) -> String {
                 seeds_text(random)
             )
         }
-        () if random.lowers() => format!(" That is lower than with as many random pairs edited, by {change}."),
-        () if random.raises() => format!(" That is higher than with as many random pairs edited, by {change}."),
+        () if random.lowers() => format!(" That is lower than with as many random pairs edited: {change}."),
+        () if random.raises() => format!(" That is higher than with as many random pairs edited: {change}."),
         () if random.difference.interval.contains(0.0) => {
             format!(" It cannot be told from as many random pairs edited: {change}, which includes no difference.")
         }
@@ -231,15 +230,16 @@ fn random_text(random: &Effect) -> String {
 fn side_text(changes: &[SideChange]) -> String {
     let mut text = String::new();
     for SideChange { measure, difference, interval } in changes {
-        let change = signed(*difference, 3);
+        let in_unit = |value: f64| signed(value, n_decimals(value).max(3));
+        let change = in_unit(*difference);
         let _ = match interval {
             None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
             Some(interval) => write!(
                 text,
                 " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
                 percent_level(interval.level),
-                signed(interval.low, 3),
-                signed(interval.high, 3),
+                in_unit(interval.low),
+                in_unit(interval.high),
                 if interval.contains(0.0) { ", which includes no change" } else { "" }
             ),
         };

@@ -287,7 +287,6 @@ mod tests {
                 Estimate::of_difference(&arm, &baseline).interval(0.95).high < 0.0
             });
             let share = n_seen.count() as f64 / f64::from(n);
-            println!("{n_seeds} seeds: {detectable:.3} seen in {share:.3}");
             assert!((share - 0.8).abs() < 0.06, "{n_seeds} seeds: {detectable} seen in {share}");
         }
     }
