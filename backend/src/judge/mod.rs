@@ -103,7 +103,7 @@ pub enum JudgeError {
         judge: String,
         /// How it failed.
         #[source]
-        reason: EndpointError,
+        reason: Box<EndpointError>,
         /// Rollouts with an answer.
         n_done: usize,
         /// Rollouts to judge.
@@ -158,7 +158,7 @@ pub enum Judge {
     /// Patterns.
     Rules(Rules),
     /// A model at an endpoint.
-    Endpoint(EndpointJudge),
+    Endpoint(Box<EndpointJudge>),
 }
 
 impl Judge {
