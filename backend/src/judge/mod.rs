@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A verdict is a score from 0 to 100; the behavior is shown at 50 or more. [`judge`] writes the verdicts of a file of
-//! rollouts, in their order; [`agreement`] compares them with what people said ([`labels`]).
+//! rollouts, in their order; [`agreement`] compares them with what people said ([`labels`]), [`selection`] makes a
+//! behavior's response pairs of them.
 
 pub mod agreement;
 pub mod endpoint;
@@ -15,6 +16,7 @@ pub mod labels;
 mod refusals;
 pub mod rules;
 pub mod score;
+pub mod selection;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
