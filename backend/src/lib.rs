@@ -1,10 +1,11 @@
 //! The native half of Whence: models, extraction, training, files and HTTP.
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
-//! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors, which [`judge`] tells apart) → [`attribute`] (the ranking) →
-//! [`edit`] (which pairs to drop or switch) → [`train`] → [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`]
-//! knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to,
-//! [`memory`] how much was needed, [`device`] alone names compute backends.
+//! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors) → [`judge`] (which
+//! rollouts show it) → [`attribute`] (the ranking) → [`edit`] (which pairs to drop or switch) → [`train`] →
+//! [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`] knows where everything
+//! lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to, [`memory`] how much was
+//! needed, [`device`] alone names compute backends.
 //!
 //! A verb never prints and never imports [`server`]: it reports through [`progress::Report`] and returns data, so the
 //! command line, the HTTP API and the tests call the same function.

@@ -16,6 +16,7 @@
 //! index/layer-20/block-0/00000000.safetensors  a block of dimensions of a fixed row range, named by first row
 //! index/layer-20/behaviors/NAME.safetensors    behavior vectors and direction in that basis
 //! behaviors/NAME/pairs.jsonl                   prompt, r0, r1, scenario as given
+//! behaviors/NAME/selected.jsonl                the response pairs selected from judged rollouts, where they were
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet

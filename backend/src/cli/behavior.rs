@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use whence_backend::behavior::{BehaviorOptions, define};
+use clap::ArgGroup;
+use whence_backend::behavior::{BehaviorOptions, check_name, define};
+use whence_backend::judge::selection::{self, JudgedFiles};
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
 
@@ -14,6 +16,7 @@ use super::reading::Reading;
 
 /// Arguments of `whence behavior`.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("responses").required(true).args(["pairs", "rollouts"])))]
 pub struct Args {
     /// Study folder with extracted pair vectors
     #[arg(long)]
@@ -23,7 +26,22 @@ pub struct Args {
     name: String,
     /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
-    pairs: PathBuf,
+    pairs: Option<PathBuf>,
+    /// Instead of --pairs: rollouts of the tuned model, as `whence rollouts` writes them
+    #[arg(long, value_name = "FILE", requires_all = ["verdicts", "reference_rollouts", "reference_verdicts"])]
+    rollouts: Option<PathBuf>,
+    /// Verdicts on --rollouts, as `whence judge` writes them
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    verdicts: Option<PathBuf>,
+    /// Rollouts of the reference model to the same prompts; prompts on which it never shows the behavior are kept
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    reference_rollouts: Option<PathBuf>,
+    /// Verdicts on --reference-rollouts
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    reference_verdicts: Option<PathBuf>,
+    /// Most response pairs that one prompt gives
+    #[arg(long, value_name = "N", requires = "rollouts", value_parser = clap::value_parser!(u32).range(1..))]
+    max_per_prompt: Option<u32>,
     /// The model the study's vectors were extracted with: a folder, or org/name or org/name@revision
     #[arg(long)]
     model: PathBuf,
@@ -50,8 +68,9 @@ fn method(text: &str) -> Result<DirectionMethod, String> {
 
 impl Args {
     /// Runs the verb.
-    pub fn run(self) -> anyhow::Result<()> {
-        let study = Study::at(self.study);
+    pub fn run(mut self) -> anyhow::Result<()> {
+        let study = Study::at(&self.study);
+        let pairs = self.pairs(&study)?;
         let bars = Bars::default();
         let model = model::open(&self.model, &bars)?;
         let tuned = self.tuned.map(|tuned| model::open(&tuned, &bars).context("--tuned")).transpose()?;
@@ -60,7 +79,7 @@ impl Args {
         let device = &opened.first().context("--device: expected a device")?.device;
         let options = BehaviorOptions {
             name: self.name,
-            pairs: self.pairs,
+            pairs,
             method: self.method,
             layers: self.layers.0,
             template: self.reading.template,
@@ -85,6 +104,28 @@ impl Args {
             println!("  layer {layer:>2}: ‖direction‖ = {norm:.4}");
         }
         Ok(())
+    }
+}
+
+impl Args {
+    /// The file of response pairs: as given, or selected from judged rollouts and kept in the study.
+    fn pairs(&mut self, study: &Study) -> anyhow::Result<PathBuf> {
+        if let Some(pairs) = self.pairs.take() {
+            return Ok(pairs);
+        }
+        check_name(&self.name)?;
+        let judged = |rollouts: &mut Option<PathBuf>, verdicts: &mut Option<PathBuf>| JudgedFiles {
+            rollouts: rollouts.take().unwrap_or_default(),
+            verdicts: verdicts.take().unwrap_or_default(),
+        };
+        let tuned = judged(&mut self.rollouts, &mut self.verdicts);
+        let reference = judged(&mut self.reference_rollouts, &mut self.reference_verdicts);
+        let max_per_prompt = self.max_per_prompt.map_or(usize::MAX, |n| n as usize);
+        let (pairs, counts) = selection::select(&tuned, &reference, max_per_prompt)?;
+        println!("{counts}");
+        let path = study.behavior(&self.name).join("selected.jsonl");
+        selection::write(&path, &pairs)?;
+        Ok(path)
     }
 }
 

@@ -117,7 +117,7 @@ impl Args {
             name.push(".cache");
             name.into()
         });
-        Ok(Judge::Endpoint(EndpointJudge::new(EndpointJudgeOptions {
+        let judge = EndpointJudge::new(EndpointJudgeOptions {
             name: self.name.take(),
             endpoint: EndpointOptions {
                 url: self.endpoint.take().unwrap_or_default(),
@@ -132,7 +132,8 @@ impl Args {
             prompt: self.prompt.take().unwrap_or_default(),
             max_tokens: self.max_new_tokens,
             temperature: self.temperature,
-        })?))
+        })?;
+        Ok(Judge::Endpoint(Box::new(judge)))
     }
 
     fn print_cost(&self, judged: &Judged) {

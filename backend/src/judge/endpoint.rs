@@ -123,6 +123,7 @@ impl EndpointJudge {
             Ok(stats) => asked.add(stats.refused),
             Err(Stopped::Here(error)) => return Err(error),
             Err(Stopped::There(reason)) => {
+                let reason = Box::new(reason);
                 let (judge, cache) = (self.name.clone(), self.cache.clone());
                 return Err(JudgeError::Endpoint { judge, reason, n_done, n_total, cache });
             }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A verdict is a score from 0 to 100; the behavior is shown at 50 or more. [`judge`] writes the verdicts of a file of
-//! rollouts, in their order; [`agreement`] compares them with what people said ([`labels`]).
+//! rollouts, in their order; [`agreement`] compares them with what people said ([`labels`]), [`selection`] makes a
+//! behavior's response pairs of them.
 
 pub mod agreement;
 pub mod endpoint;
@@ -15,6 +16,7 @@ pub mod labels;
 mod refusals;
 pub mod rules;
 pub mod score;
+pub mod selection;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -103,7 +105,7 @@ pub enum JudgeError {
         judge: String,
         /// How it failed.
         #[source]
-        reason: EndpointError,
+        reason: Box<EndpointError>,
         /// Rollouts with an answer.
         n_done: usize,
         /// Rollouts to judge.
@@ -158,7 +160,7 @@ pub enum Judge {
     /// Patterns.
     Rules(Rules),
     /// A model at an endpoint.
-    Endpoint(EndpointJudge),
+    Endpoint(Box<EndpointJudge>),
 }
 
 impl Judge {
