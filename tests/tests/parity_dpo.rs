@@ -103,7 +103,7 @@ fn log_probabilities_equal_those_of_pytorch() {
         let first = &recorded.pairs[0];
         let tokens = token_logps(&recorded.model(), &[&first.chosen, &first.rejected]).into_data();
         let of_tokens = relative_difference(tokens.as_slice::<f32>().unwrap(), &numbers(&policy["tokens"]));
-        println!("{}: sums {differences:.1e?}, tokens {of_tokens:.1e}", recorded.name);
+        println!("{}: sums {differences:?}, tokens {of_tokens:.1e}", recorded.name);
         assert!(differences.iter().chain([&of_tokens]).all(|d| *d <= TOLERANCE));
     }
 }
