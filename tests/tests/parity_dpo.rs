@@ -132,7 +132,9 @@ fn losses_rewards_and_gradients_equal_those_of_pytorch() {
             let (_, expected_norms) = recorded.tensors.f32(&format!("norms.{name}"));
             worst_norm = worst_norm.max(relative_difference(&norms, &expected_norms));
             let whole = expected["grad_norm"].as_f64().unwrap();
-            assert!((computed.gradients.norm() - whole).abs() < 1e-5 * whole, "{name}");
+            let norm = computed.gradients.norm();
+            println!("{} {name}: loss {} for {loss}, gradient's norm {norm} for {whole}", recorded.name, computed.loss);
+            worst_loss = worst_loss.max((norm - whole).abs() / whole);
             for key in keys {
                 let stored = format!("gradient.{name}.{key}");
                 if recorded.tensors.names().contains(&stored) {
