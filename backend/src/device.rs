@@ -412,6 +412,21 @@ fn cuda(place: DevicePlace) -> Result<OpenDevice, DeviceError> {
     Err(DeviceError::NotBuilt { choice: place.choice })
 }
 
+/// What it takes to give an operation on the CPU a derivative of its own: parts of the backend's gradient graph.
+pub mod graph {
+    pub use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    pub use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+    pub use burn::backend::autodiff::grads::Gradients;
+    pub use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+
+    /// The CPU without gradients.
+    pub type Plain = burn::backend::Flex;
+    /// The CPU with gradients.
+    pub type Recording = burn::backend::Autodiff<Plain>;
+    /// A tensor of [`Plain`].
+    pub type Primitive = burn::backend::tensor::FloatTensor<Plain>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

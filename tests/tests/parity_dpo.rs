@@ -103,7 +103,7 @@ fn log_probabilities_equal_those_of_pytorch() {
         let first = &recorded.pairs[0];
         let tokens = token_logps(&recorded.model(), &[&first.chosen, &first.rejected]).into_data();
         let of_tokens = relative_difference(tokens.as_slice::<f32>().unwrap(), &numbers(&policy["tokens"]));
-        println!("{}: sums {differences:.1e?}, tokens {of_tokens:.1e}", recorded.name);
+        println!("{}: sums {differences:?}, tokens {of_tokens:.1e}", recorded.name);
         assert!(differences.iter().chain([&of_tokens]).all(|d| *d <= TOLERANCE));
     }
 }
@@ -132,7 +132,9 @@ fn losses_rewards_and_gradients_equal_those_of_pytorch() {
             let (_, expected_norms) = recorded.tensors.f32(&format!("norms.{name}"));
             worst_norm = worst_norm.max(relative_difference(&norms, &expected_norms));
             let whole = expected["grad_norm"].as_f64().unwrap();
-            assert!((computed.gradients.norm() - whole).abs() < 1e-5 * whole, "{name}");
+            let norm = computed.gradients.norm();
+            println!("{} {name}: loss {} for {loss}, gradient's norm {norm} for {whole}", recorded.name, computed.loss);
+            worst_loss = worst_loss.max((norm - whole).abs() / whole);
             for key in keys {
                 let stored = format!("gradient.{name}.{key}");
                 if recorded.tensors.names().contains(&stored) {

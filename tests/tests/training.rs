@@ -33,10 +33,10 @@ fn model() -> CausalLm {
     model_at(&fixture::model("gqa-head-dim"))
 }
 
-/// Pairs of tokens below 60, of many lengths.
+/// Pairs of tokens below 50, of many lengths.
 fn pairs(n: usize) -> Vec<SequencePair> {
     let sequence = |seed: usize, n_prompt: usize, n_response: usize| Sequence {
-        ids: (0..n_prompt + n_response).map(|t| ((seed * 31 + t * t * 7 + t * 13) % 60) as u32).collect(),
+        ids: (0..n_prompt + n_response).map(|t| ((seed * 31 + t * t * 7 + t * 13) % 50) as u32).collect(),
         response_start: n_prompt,
     };
     let pair = |i: usize| SequencePair {

@@ -12,8 +12,8 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData, activation};
 
 use super::cache::{BatchCache, TextCache};
 use super::config::ModelConfig;
-use super::cpu;
 use super::rotary::{Rotary, Rotation};
+use super::{cpu, cpu_gradients};
 
 /// Queries attended at once on a GPU: bounds the memory of the scores, and keys beyond the block's last are never touched.
 const QUERY_BLOCK: usize = 512;
@@ -203,6 +203,11 @@ impl<'a> Pass<'a> {
         match &self.mode {
             Mode::Rows { rows, seq_len } if cpu::applies(&self.place.device) => {
                 cpu::attend_rows(heads, [query, key, value], rows, *seq_len)
+            }
+            Mode::Rows { rows, seq_len }
+                if cpu_gradients::applies(&self.place.device) && rows.iter().all(|row| row.is_text()) =>
+            {
+                cpu_gradients::attend_rows(heads, [query, key, value], rows.len(), *seq_len)
             }
             Mode::Rows { rows, seq_len } => {
                 let split = |x: Tensor<2>, n_heads: usize| {

@@ -16,13 +16,13 @@ const LANES: usize = 16;
 
 /// Which keys the queries of a block see.
 #[derive(Debug, Clone, Copy)]
-struct Sees {
-    n_queries: usize,
-    n_keys: usize,
+pub(super) struct Sees {
+    pub(super) n_queries: usize,
+    pub(super) n_keys: usize,
     /// The key that belongs to the first query.
-    first_query: usize,
+    pub(super) first_query: usize,
     /// How many keys, its own included, a query sees at most.
-    window: usize,
+    pub(super) window: usize,
 }
 
 /// Queries attended at once: keys beyond the block's last query are never touched, which halves the work of long texts
@@ -95,6 +95,76 @@ fn rms_norm_slices(x: &mut [f32], weight: &[f32], epsilon: f32) {
         for (value, w) in row.iter_mut().zip(weight) {
             *value = *value * scale * *w;
         }
+    }
+}
+
+/// The way back of [`swiglu_slices`]: `gate` and `up` become the slopes in them, `slope` being that in the output.
+#[inline(always)]
+fn swiglu_back_slices(gate: &mut [f32], up: &mut [f32], slope: &[f32]) {
+    for ((g, u), slope) in gate.iter_mut().zip(up).zip(slope) {
+        let sigmoid = 1.0 / (1.0 + exp(-*g));
+        let silu = *g * sigmoid;
+        *g = *slope * *u * (sigmoid + silu * (1.0 - sigmoid));
+        *u = *slope * silu;
+    }
+}
+
+/// The way back of [`rms_norm_slices`]: `slope`, that in the output, becomes that in `x`; that in the weight is added to
+/// `slope_of_weight`.
+#[inline(always)]
+fn rms_norm_back_slices(slope: &mut [f32], slope_of_weight: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32) {
+    let d = weight.len();
+    for (slope, x) in slope.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+        let (mut squares, mut products) = ([0f32; LANES], [0f32; LANES]);
+        let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+        let (s_chunks, s_rest) = slope.as_chunks::<LANES>();
+        let (w_chunks, w_rest) = weight.as_chunks::<LANES>();
+        for ((x, s), w) in x_chunks.iter().zip(s_chunks).zip(w_chunks) {
+            for lane in 0..LANES {
+                squares[lane] += x[lane] * x[lane];
+                products[lane] += x[lane] * s[lane] * w[lane];
+            }
+        }
+        for (i, ((x, s), w)) in x_rest.iter().zip(s_rest).zip(w_rest).enumerate() {
+            squares[i] += x * x;
+            products[i] += x * s * w;
+        }
+        let scale = 1.0 / (fold(squares, |a, b| a + b) / d as f32 + epsilon).sqrt();
+        let along = fold(products, |a, b| a + b) * scale * scale * scale / d as f32;
+        for (((slope, of_weight), x), w) in slope.iter_mut().zip(slope_of_weight.iter_mut()).zip(x).zip(weight) {
+            *of_weight += *slope * *x * scale;
+            *slope = *slope * *w * scale - *x * along;
+        }
+    }
+}
+
+/// The way back of a softmax over rows of `n_keys`: `slope`, that in the weights, becomes that in the unscaled scores.
+#[inline(always)]
+fn softmax_back_slices(slope: &mut [f32], weights: &[f32], n_keys: usize, scale: f32) {
+    for (slope, weights) in slope.chunks_exact_mut(n_keys).zip(weights.chunks_exact(n_keys)) {
+        let mut sums = [0f32; LANES];
+        let (s_chunks, s_rest) = slope.as_chunks::<LANES>();
+        let (w_chunks, w_rest) = weights.as_chunks::<LANES>();
+        for (s, w) in s_chunks.iter().zip(w_chunks) {
+            for lane in 0..LANES {
+                sums[lane] += s[lane] * w[lane];
+            }
+        }
+        for (sum, (s, w)) in sums.iter_mut().zip(s_rest.iter().zip(w_rest)) {
+            *sum += s * w;
+        }
+        let mean = fold(sums, |a, b| a + b);
+        for (slope, weight) in slope.iter_mut().zip(weights) {
+            *slope = (*slope - mean) * *weight * scale;
+        }
+    }
+}
+
+/// `x ← x · factor`.
+#[inline(always)]
+fn scale_slices(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
     }
 }
 
@@ -231,18 +301,27 @@ vectorised!(rms_norm_in_place, rms_norm_slices, (x: &mut [f32], weight: &[f32], 
 vectorised!(causal_softmax_in_place, causal_softmax_slices, (scores: &mut [f32], sees: Sees, scale: f32));
 vectorised!(rotate_in_place, rotate_slices, (x: &mut [f32], positions: &[u32], half: usize, cos: &[f32], sin: &[f32]));
 vectorised!(exp_shifted_in_place, exp_shifted_slices, (x: &mut [f32], shift: f32));
+vectorised!(swiglu_back, swiglu_back_slices, (gate: &mut [f32], up: &mut [f32], slope: &[f32]));
+vectorised!(rms_norm_back, rms_norm_back_slices,
+    (slope: &mut [f32], slope_of_weight: &mut [f32], x: &[f32], weight: &[f32], epsilon: f32));
+vectorised!(softmax_back_in_place, softmax_back_slices, (slope: &mut [f32], weights: &[f32], n_keys: usize, scale: f32));
+vectorised!(scale_in_place, scale_slices, (x: &mut [f32], factor: f32));
 vectorised!(attend_one_in_place, attend_one_slices,
     (out: &mut [f32], query: &[f32], keys: &[f32], values: &[f32], heads: Heads));
 
-fn floats(data: &TensorData) -> &[f32] {
+pub(super) fn floats(data: &TensorData) -> &[f32] {
     data.as_slice::<f32>().expect("tensors on the CPU are f32")
+}
+
+pub(super) fn floats_mut(data: &mut TensorData) -> &mut [f32] {
+    data.as_mut_slice::<f32>().expect("tensors on the CPU are f32")
 }
 
 /// Changes a tensor in place when nobody else holds it, a copy otherwise.
 fn change<const D: usize>(x: Tensor<D>, change: impl FnOnce(&mut [f32])) -> Tensor<D> {
     let device = x.device();
     let mut data = x.into_data();
-    change(data.as_mut_slice::<f32>().expect("tensors on the CPU are f32"));
+    change(floats_mut(&mut data));
     Tensor::from_data(data, &device)
 }
 
@@ -276,6 +355,44 @@ pub fn logps(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
         })
         .collect();
     Tensor::from_data(TensorData::new(logps, [targets.len()]), &device)
+}
+
+/// The way back of [`swiglu`]: `gate` and `up` become the slopes in them.
+pub(super) fn swiglu_back_in_place(gate: &mut [f32], up: &mut [f32], slope: &[f32]) {
+    swiglu_back(gate, up, slope);
+}
+
+/// The way back of [`rms_norm`]: `slope` becomes that in `x`; that in the weight is added to `slope_of_weight`.
+pub(super) fn rms_norm_back_in_place(
+    slope: &mut [f32],
+    slope_of_weight: &mut [f32],
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+) {
+    rms_norm_back(slope, slope_of_weight, x, weight, epsilon);
+}
+
+/// Softmax over the keys that each query sees; `scores` is `[…, n_groups · n_queries, n_keys]`.
+pub(super) fn causal_softmax(scores: Tensor<4>, sees: Sees, scale: f32) -> Tensor<4> {
+    change(scores, |scores| causal_softmax_in_place(scores, sees, scale))
+}
+
+/// The way back of [`causal_softmax`], from the slope in the weights to that in the scores.
+pub(super) fn softmax_back(slope: Tensor<4>, weights: Tensor<4>, scale: f32) -> Tensor<4> {
+    let n_keys = weights.dims()[3];
+    let weights = weights.into_data();
+    change(slope, |slope| softmax_back_in_place(slope, floats(&weights), n_keys, scale))
+}
+
+/// One row of logits becomes probabilities; returns the log-probability of `target`.
+pub(super) fn normalise_logits(row: &mut [f32], target: usize) -> f32 {
+    let logit = row[target];
+    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    exp_shifted_in_place(row, highest);
+    let total: f64 = row.iter().map(|x| f64::from(*x)).sum();
+    scale_in_place(row, (1.0 / total) as f32);
+    (f64::from(logit) - f64::from(highest) - total.ln()) as f32
 }
 
 /// Rotary embedding in place: `x` is `[n_tokens, n_heads · head_dim]`, `positions` `[n_tokens]`, `cos` and `sin` are

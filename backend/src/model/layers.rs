@@ -12,8 +12,8 @@ use burn::tensor::{DType, Device, Int, Tensor, activation};
 
 use super::attention::{Pass, Place};
 use super::config::ModelConfig;
-use super::cpu;
 use super::lora::Lora;
+use super::{cpu, cpu_gradients};
 
 /// Gives an architecture its weights by key: from a checkpoint, or random for training from scratch.
 pub trait Parameters {
@@ -94,6 +94,9 @@ impl RmsNorm {
         if cpu::applies(&x.device()) {
             return cpu::rms_norm(x, weight, self.epsilon);
         }
+        if cpu_gradients::applies(&x.device()) {
+            return cpu_gradients::rms_norm(x, weight, self.epsilon);
+        }
         let mean_square = x.clone().square().mean_dim(1);
         x / (mean_square + self.epsilon).sqrt() * weight.unsqueeze()
     }
@@ -150,6 +153,9 @@ impl Mlp {
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     if cpu::applies(&gate.device()) {
         return cpu::swiglu(gate, up);
+    }
+    if cpu_gradients::applies(&gate.device()) {
+        return cpu_gradients::swiglu(gate, up);
     }
     activation::silu(gate) * up
 }

@@ -2,7 +2,8 @@
 //!
 //! [`config`] reads `config.json` and refuses what it does not know; [`checkpoint`] reads and writes safetensors
 //! weights; [`olmo2`], [`olmo3`], [`llama`], [`mistral`], [`qwen2`] and [`qwen3`] are the architectures; [`layers`],
-//! [`attention`], [`cache`] and [`rotary`] are what they share, [`cpu`] its fast path, [`lora`] what can be trained
+//! [`attention`], [`cache`] and [`rotary`] are what they share, [`cpu`] its fast path and [`cpu_gradients`]
+//! the way back of that, [`lora`] what can be trained
 //! in its place; [`causal_lm`] is what the rest of
 //! the backend computes with, [`generate`] samples from it; [`hub`] finds a model by its name on the hub and
 //! [`folder`] ties a Hugging Face model folder together. Models carry no backend type: tensors know their
@@ -14,6 +15,7 @@ pub mod causal_lm;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
+pub mod cpu_gradients;
 mod download;
 pub mod dtype;
 pub mod folder;

@@ -9,8 +9,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 
 use super::ModelError;
-use super::cpu;
+use super::cpu_gradients::Turn;
 use super::keys::Keys;
+use super::{cpu, cpu_gradients};
 
 /// The base and the stretching of a rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
@@ -227,8 +228,8 @@ impl RopeConfig {
 /// Cosines and sines of positions `0..n`, `[n, head_dim / 2]` row-major.
 #[derive(Debug, Default)]
 struct Table {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    cos: Arc<[f32]>,
+    sin: Arc<[f32]>,
 }
 
 /// The rotary embedding of a model: knows the frequencies and keeps the longest table it has needed.
@@ -246,7 +247,7 @@ pub struct Rotation {
     /// Position of every token, `[n_tokens]`.
     positions: Arc<Vec<u32>>,
     half: usize,
-    /// `[n_tokens, 1, half]` each, where the fast path does not apply.
+    /// `[n_tokens, 1, half]` each, where no fast path applies.
     tensors: Option<(Tensor<3>, Tensor<3>)>,
 }
 
@@ -268,7 +269,7 @@ impl Rotary {
             }
             longest.clone()
         };
-        let tensors = (!cpu::applies(device)).then(|| {
+        let tensors = (!cpu::applies(device) && !cpu_gradients::applies(device)).then(|| {
             let tensor = |values: &[f32]| {
                 let rows = positions.iter().flat_map(|&p| &values[p as usize * half..(p as usize + 1) * half]);
                 let data = TensorData::new(rows.copied().collect::<Vec<_>>(), [positions.len(), 1, half]);
@@ -297,6 +298,10 @@ impl Rotation {
     pub fn apply(&self, x: Tensor<2>) -> Tensor<2> {
         let half = self.half;
         let Some((cos, sin)) = &self.tensors else {
+            if x.device().is_autodiff() {
+                let (cos, sin) = (self.table.cos.clone(), self.table.sin.clone());
+                return cpu_gradients::rotate(x, Turn { positions: self.positions.clone(), half, cos, sin });
+            }
             return cpu::rotate(x, &self.positions, half, [&self.table.cos, &self.table.sin]);
         };
         let [n_tokens, d_token] = x.dims();

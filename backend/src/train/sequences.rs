@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rayon::prelude::*;
 
 use crate::device;
-use crate::model::{CausalLm, RowShape};
+use crate::model::{CausalLm, RowShape, cpu_gradients};
 
 /// Most tokens of a batch when no gradients are needed, padding included.
 const BATCH_TOKENS: usize = 4096;
@@ -74,6 +74,9 @@ impl Padded {
 /// `[n_targets]` out, with gradients.
 pub(super) fn target_logps(model: &CausalLm, hidden: Tensor<2>, targets: &[u32]) -> Tensor<1> {
     let n_targets = targets.len();
+    if cpu_gradients::applies(&hidden.device()) {
+        return cpu_gradients::logps(model.logits_of(hidden), targets).reshape([n_targets]);
+    }
     let ids: Vec<i32> = targets.iter().map(|id| *id as i32).collect();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [n_targets, 1]), &hidden.device());
     activation::log_softmax(model.logits_of(hidden), 1).gather(1, ids).reshape([n_targets])
