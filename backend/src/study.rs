@@ -165,6 +165,11 @@ impl Study {
         self.root.join("arms")
     }
 
+    /// `arms/queue.json`, a [`crate::validate::progress::QueueFile`].
+    pub fn queue(&self) -> PathBuf {
+        self.arms().join("queue.json")
+    }
+
     /// `report.json`.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.json")

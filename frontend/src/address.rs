@@ -8,6 +8,8 @@ use crate::protocol::{End, IndexUse};
 /// What the query string says. `None` means "not stated": the app then chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
+    /// `view=validate`: the page; the ranking unless stated.
+    pub page: Page,
     /// `behavior`: a behavior's name.
     pub behavior: Option<String>,
     /// `layer`: a decoder layer.
@@ -23,6 +25,16 @@ pub struct Address {
     pub without: Option<String>,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
+}
+
+/// The app's pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Page {
+    /// Pairs by score.
+    #[default]
+    Ranking,
+    /// What retraining on edited pairs did.
+    Validate,
 }
 
 /// How a change enters the browser's history.
@@ -42,6 +54,7 @@ impl Address {
         let number = |key: &str| params.get(key).and_then(|value| value.parse::<usize>().ok());
         let name = |key: &str| params.get(key).filter(|name| !name.is_empty());
         Self {
+            page: if name("view").as_deref() == Some("validate") { Page::Validate } else { Page::Ranking },
             behavior: name("behavior"),
             layer: number("layer"),
             k: number("k").filter(|&k| k > 0),
@@ -52,13 +65,12 @@ impl Address {
         }
     }
 
-    /// Writes the address bar, leaving parameters that are not ours as they are.
-    pub fn write(&self, step: Step) {
-        let Some(window) = web_sys::window() else { return };
-        let (Ok(href), Ok(history)) = (window.location().href(), window.history()) else { return };
-        let Ok(url) = Url::new(&href) else { return };
+    /// The whole address, with parameters that are not ours as they are in the address bar.
+    pub fn href(&self) -> Option<String> {
+        let url = Url::new(&web_sys::window()?.location().href().ok()?).ok()?;
         let params = url.search_params();
         let values = [
+            ("view", (self.page == Page::Validate).then(|| "validate".to_owned())),
             ("behavior", self.behavior.clone()),
             ("layer", self.layer.map(|n| n.to_string())),
             ("k", self.k.map(|n| n.to_string())),
@@ -73,10 +85,16 @@ impl Address {
                 None => params.delete(key),
             }
         }
-        if url.href() == href {
+        Some(url.href())
+    }
+
+    /// Writes the address bar.
+    pub fn write(&self, step: Step) {
+        let Some(window) = web_sys::window() else { return };
+        let (Some(address), Ok(history)) = (self.href(), window.history()) else { return };
+        if window.location().href().is_ok_and(|href| href == address) {
             return;
         }
-        let address = url.href();
         // A browser may refuse (too many changes a second): the view stays right, the address catches up next time.
         let _ = match step {
             Step::Push => history.push_state_with_url(&JsValue::NULL, "", Some(&address)),

@@ -6,7 +6,8 @@
 //! the document's base, so any static host at any sub-path will do.
 //!
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
-//! the page knows) → [`app`] (what the page shows).
+//! the page knows) → [`app`] (what the page shows). What retraining found comes by a shorter way: [`fetch`] →
+//! [`validation`] → [`app`].
 
 pub mod address;
 pub mod app;
@@ -17,3 +18,4 @@ pub mod protocol;
 pub mod ranker;
 pub mod ranker_client;
 pub mod state;
+pub mod validation;

@@ -19,7 +19,7 @@ use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
 };
 
-use crate::address::{Address, Step, Trial};
+use crate::address::{Address, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
@@ -225,6 +225,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
 /// All of the above; cheap to copy.
 #[derive(Clone, Copy)]
 pub struct State {
+    /// Which page is shown.
+    pub page: Memo<Page>,
     /// The study.
     pub study: RwSignal<StudyStatus>,
     /// Behavior and layer.
@@ -279,6 +281,7 @@ impl State {
             Some(Wanted { query: Query { of, without }, layer: layer.layer, k: k.get(), end: address.end })
         });
         let state = Self {
+            page: Memo::new(move |_| address.with(|address| address.page)),
             study,
             view,
             k,
@@ -313,6 +316,21 @@ impl State {
     /// The state of this page.
     pub fn here() -> Self {
         expect_context()
+    }
+
+    /// Absolute address of the folder that holds the study, with a final slash.
+    pub fn data_folder(self) -> String {
+        self.data.get_value()
+    }
+
+    /// Shows another page.
+    pub fn open_page(self, page: Page) {
+        self.change(Step::Push, |address| address.page = page);
+    }
+
+    /// The address of another page with everything else as chosen. Tracked.
+    pub fn link_to(self, page: Page) -> Option<String> {
+        Address { page, ..self.address.get() }.href()
     }
 
     /// Ranks by another behavior.
@@ -463,6 +481,9 @@ impl State {
     fn complete_address(self) {
         let (View::Ready { behavior, layer, study }, k) = (self.view.get(), self.k.get()) else { return };
         let stated = self.address.get();
+        if stated.page != Page::Ranking {
+            return;
+        }
         let mut remarks = Vec::new();
         if let Some(name) = stated.behavior.as_ref().filter(|name| **name != behavior.name) {
             remarks.push(format!("This study has no behavior “{name}”: showing “{}”.", behavior.name));
@@ -473,6 +494,7 @@ impl State {
             remarks.push(format!("This study has no row {row}: it has {} pairs.", study.n_pairs));
         }
         let complete = Address {
+            page: stated.page,
             behavior: Some(behavior.name),
             layer: Some(layer.layer),
             k: Some(k),
@@ -491,6 +513,10 @@ impl State {
     }
 
     fn rank(self) {
+        // Whoever reads the other page downloads no vectors.
+        if self.page.get() != Page::Ranking {
+            return;
+        }
         let wanted = self.wanted.get();
         let (_, asked) = self.request.get_value();
         if wanted.is_some() && wanted != asked {

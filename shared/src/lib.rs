@@ -13,6 +13,7 @@
 //! - [`rank`]: cosine scores, the ranking, its histogram;
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
+//! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
@@ -27,3 +28,4 @@ pub mod shard;
 pub mod statistics;
 pub mod study;
 mod tensors;
+pub mod validation;

@@ -6,6 +6,8 @@
 //! /data/rows/N.json, /data/texts/N.json       chunks of pairs (chunks)
 //! /data/vectors/…, /data/index/…,             files as they lie, with ranges and ETags (data_files)
 //! /data/behaviors/…
+//! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
+//! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
 //! everything else                             the app's folder (app)
 //! ```
@@ -20,6 +22,7 @@ pub mod error;
 pub mod gather;
 pub mod guard;
 pub mod pairs;
+pub mod validation;
 pub mod view;
 
 use std::io;
@@ -186,6 +189,9 @@ fn router(state: State, is_loopback: bool) -> Router {
         .route("/data/study.json", get(view::study))
         .route("/data/rows/{chunk}", get(chunks::rows))
         .route("/data/texts/{chunk}", get(chunks::texts))
+        .route("/data/report.json", get(validation::report))
+        .route("/data/runs.json", get(validation::runs))
+        .route("/data/arms/{arm}/{run}/metrics.jsonl", get(validation::metrics))
         .route("/", get(app::index))
         .route("/index.html", get(app::index))
         .fallback(app::file)

@@ -13,6 +13,7 @@
 //! arms/ARM-K/seed-N/model/                 the trained model, a Hugging Face folder
 //! arms/ARM-K/seed-N/MEASURE.rollouts.jsonl and MEASURE.verdicts.jsonl
 //! arms/ARM-K/seed-N/run.json               what was measured; written last, so a run with it is a whole one
+//! arms/queue.json                          the runs of the plan, for whoever watches ([`progress`])
 //! report.json                              the comparison of all whole runs
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 pub mod outcome;
 pub mod plan;
+pub mod progress;
 pub mod run;
 
 use std::path::PathBuf;

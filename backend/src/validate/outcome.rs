@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use whence_shared::statistics::compare::{CompareOptions, Comparison, compare};
+use whence_shared::statistics::compare::{CompareOptions, compare};
 use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes, RunOutcomes};
+pub use whence_shared::validation::{REPORT_FORMAT, RunView, ValidationReport, arm_folder};
 
 use super::ValidateError;
 use crate::files::{self, Context};
@@ -16,8 +17,6 @@ use crate::study::Study;
 
 /// The value of [`RunRecord::format`].
 pub const RUN_FORMAT: &str = "whence.run/1";
-/// The value of [`ValidationReport::format`].
-pub const REPORT_FORMAT: &str = "whence.report/1";
 
 /// One trained model and what was measured of it: `run.json`. Holds no time, so that the same run gives the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,41 +77,6 @@ impl Measured {
     }
 }
 
-/// What all runs of a study say: `report.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ValidationReport {
-    /// [`REPORT_FORMAT`].
-    pub format: String,
-    /// Name of the measure that is the behavior.
-    pub behavior: String,
-    /// Rates, effects, tests, doses and the verdict.
-    pub comparison: Comparison,
-    /// The runs it was made from.
-    pub runs: Vec<RunView>,
-}
-
-/// A run, as the report lists it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunView {
-    /// Name of the arm.
-    pub arm: String,
-    /// Pairs edited.
-    pub k: u64,
-    /// Training seed.
-    pub seed: u64,
-    /// Pairs trained on.
-    pub n_pairs: usize,
-    /// Mean loss of the last tenth of the steps.
-    pub final_loss: f32,
-    /// Share of rollouts that show it, by measure.
-    pub rates: BTreeMap<String, f64>,
-}
-
-/// Folder of an arm: its name and how many pairs it edits.
-pub fn arm_folder(name: &str, k: u64) -> String {
-    if k == 0 { name.to_owned() } else { format!("{name}-{k}") }
-}
-
 /// Reads a run's record; `None` when the run is not complete.
 ///
 /// # Errors
@@ -146,7 +110,7 @@ pub fn records(study: &Study) -> Result<Vec<RunRecord>, ValidateError> {
     Ok(records)
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, ValidateError> {
+pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, ValidateError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

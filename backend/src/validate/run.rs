@@ -18,6 +18,7 @@ use whence_shared::statistics::outcomes::BASELINE;
 use super::ValidateError;
 use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
 use super::plan::{ArmPlan, MeasurePlan, Plan};
+use super::progress::QueueFile;
 use crate::behavior::rollouts::local::LocalModel;
 use crate::behavior::rollouts::prompts::{self, TestPrompt};
 use crate::behavior::rollouts::{RolloutOptions, Sampling, Source, roll_out};
@@ -122,6 +123,8 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
         return Ok(None);
     }
 
+    let planned = all().map(|arm| (arm.folder(), arm.seed)).collect();
+    QueueFile { runs: planned }.write(study)?;
     let mut runs = Vec::new();
     for arm in all() {
         let (record, is_new) = queue.run(arm, &mut warnings)?;

@@ -10,7 +10,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{HtmlInputElement, HtmlSelectElement, KeyboardEvent, ResizeObserver};
 
-use crate::address::Step;
+use crate::address::{Page, Step};
 use crate::number::{self, count, score};
 use crate::protocol::End;
 use crate::state::{State, StudyStatus, Wanted};
@@ -112,6 +112,9 @@ pub fn RankedTable() -> impl IntoView {
         }
     };
     window_event_listener(leptos::ev::keydown, move |event| {
+        if state.page.get_untracked() != Page::Ranking {
+            return;
+        }
         if let Some(target) = moved(state, &event, height_px) {
             event.prevent_default();
             state.select_place(target, Step::Replace);

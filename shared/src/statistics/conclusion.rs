@@ -79,7 +79,7 @@ impl Finding {
     }
 
     /// What is said of a list of arms.
-    fn heading(self) -> &'static str {
+    pub fn heading(self) -> &'static str {
         match self {
             Self::BeyondRandom => "Lower than the baseline and than random edits of the same size",
             Self::NotBeyondRandom => {
@@ -272,16 +272,18 @@ fn seeds_text(effect: &Effect) -> String {
     format!("{} and {} seeds", effect.n_seeds, effect.n_reference_seeds).replace("1 and 1 seeds", "one seed each")
 }
 
-fn percent_level(level: f64) -> String {
+/// `95 %`.
+pub fn percent_level(level: f64) -> String {
     format!("{} %", (1000.0 * level).round() / 10.0)
 }
 
-fn percent(rate: f64) -> String {
+/// A rate, with one decimal or more: `84.2 %`.
+pub fn percent(rate: f64) -> String {
     format!("{} %", decimals(100.0 * rate))
 }
 
-/// A difference of rates in percentage points, with its sign.
-fn points(difference: f64) -> String {
+/// A difference of rates in percentage points, with its sign: `−31.0`.
+pub fn points(difference: f64) -> String {
     let points = 100.0 * difference;
     signed(points, n_decimals(points))
 }
@@ -303,7 +305,8 @@ fn signed(value: f64, n_decimals: usize) -> String {
     text.replace('-', "−")
 }
 
-fn p_text(p: f64) -> String {
+/// `p = 0.003`, `p < 0.001`.
+pub fn p_text(p: f64) -> String {
     if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", p_number(p)) }
 }
 
