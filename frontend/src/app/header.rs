@@ -3,7 +3,9 @@
 use leptos::prelude::*;
 use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
+use super::navigation::Navigation;
 use super::ranking_csv::DownloadRanking;
+use crate::address::Page;
 use crate::number::{count, counted};
 use crate::protocol::{End, Of, Query};
 use crate::state::{State, StudyStatus, View, shared_layers};
@@ -18,17 +20,21 @@ pub fn Header() -> impl IntoView {
     };
     Effect::new(move || {
         if let Some(study) = study() {
-            document().set_title(&format!("{} · Whence", study.name));
+            let page = if state.page.get() == Page::Validate { "Validate · " } else { "" };
+            document().set_title(&format!("{page}{} · Whence", study.name));
         }
     });
+    let has_pickers =
+        Memo::new(move |_| state.page.get() == Page::Ranking && matches!(state.view.get(), View::Ready { .. }));
     view! {
         <header class="header">
             <h1>
                 <span class="wordmark">"Whence"</span>
                 {move || study().map(|study| view! { <span class="study-name">{study.name.clone()}</span> })}
             </h1>
+            <Navigation />
             {move || study().map(|study| facts(&study))}
-            <Show when=move || matches!(state.view.get(), View::Ready { .. })>
+            <Show when=move || has_pickers.get()>
                 <Pickers />
             </Show>
         </header>

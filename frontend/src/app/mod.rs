@@ -4,6 +4,7 @@
 
 mod header;
 mod histogram;
+mod navigation;
 mod notice;
 mod ranking_csv;
 mod reading;
@@ -11,17 +12,25 @@ mod sources;
 mod status_line;
 mod table;
 mod turns;
+mod validate;
 
 use leptos::prelude::*;
 
+use crate::address::Page;
 use crate::state::{RankStatus, State, StudyStatus, View};
+use crate::validation::{ReportStatus, Validation};
 
 /// The whole app.
 #[component]
 pub fn App() -> impl IntoView {
     let state = State::start();
     provide_context(state);
-    Effect::new(move || mark_body(state));
+    let validation = Validation::start(state);
+    provide_context(validation);
+    Effect::new(move || mark_body(state, validation));
+    let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
+    // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
+    let was_ranking = Memo::new(move |before: Option<&bool>| before == Some(&true) || is_ranking.get());
     let is_ready = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
     // A page that was never ranked has nothing to show beside an error. While the first ranking is under way the panes
     // stand empty, so that nothing moves when it comes.
@@ -37,10 +46,18 @@ pub fn App() -> impl IntoView {
     });
     view! {
         <header::Header />
-        <status_line::StatusLine />
-        <notice::Notices />
-        <Show when=move || is_ready.get()>
-            <main class="panes" class:outdated=move || is_outdated.get() hidden=move || is_hidden.get()>
+        <Show when=move || was_ranking.get()>
+            <div class="status-and-notices" hidden=move || !is_ranking.get()>
+                <status_line::StatusLine />
+                <notice::Notices />
+            </div>
+        </Show>
+        <Show when=move || was_ranking.get() && is_ready.get()>
+            <main
+                class="panes"
+                class:outdated=move || is_outdated.get()
+                hidden=move || is_hidden.get() || !is_ranking.get()
+            >
                 <section class="ranking" aria-label="Ranking">
                     <div class="overview">
                         <histogram::ScoreHistogram />
@@ -51,12 +68,16 @@ pub fn App() -> impl IntoView {
                 <reading::ReadingPane />
             </main>
         </Show>
+        <Show when=move || !is_ranking.get()>
+            <validate::ValidatePage />
+        </Show>
     }
 }
 
 /// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
-fn mark_body(state: State) {
-    let stage = match (state.study.get(), state.view.get(), state.status.get()) {
+fn mark_body(state: State, validation: Validation) {
+    let page = state.page.get();
+    let of_ranking = match (state.study.get(), state.view.get(), state.status.get()) {
         (StudyStatus::Loading, ..) => "loading",
         (StudyStatus::Failed(_), ..) => "failed",
         (_, View::Ready { .. }, status) => match status {
@@ -68,6 +89,13 @@ fn mark_body(state: State) {
         },
         _ => "empty",
     };
+    let stage = match (page, validation.report.get()) {
+        (Page::Ranking, _) => of_ranking,
+        (_, ReportStatus::Loading) => "loading",
+        (_, ReportStatus::Absent) => "empty",
+        (_, ReportStatus::Ready(_)) => "validated",
+        (_, ReportStatus::Failed(_)) => "failed",
+    };
     let (ranked, certainty) = state.ranking.with(|ranking| {
         ranking.as_ref().map_or_else(Default::default, |ranking| {
             let what = format!("{}/layer-{}", ranking.behavior, ranking.wanted.layer);
@@ -77,6 +105,7 @@ fn mark_body(state: State) {
     let Some(body) = document().body() else { return };
     let marks = body.dataset();
     // Setting a data attribute cannot fail for these names.
+    let _ = marks.set("page", if page == Page::Ranking { "ranking" } else { "validate" });
     let _ = marks.set("state", stage);
     let _ = marks.set("ranked", &ranked);
     let _ = marks.set("certainty", certainty);

@@ -1,0 +1,149 @@
+//! The table of arms: rates with intervals, each seed's own rate as a dot, and what else changed.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use whence_shared::statistics::compare::ArmRate;
+use whence_shared::statistics::conclusion::{percent, percent_level, points};
+use whence_shared::statistics::effect::{ArmEffects, SideChange};
+use whence_shared::statistics::interval::Covers;
+use whence_shared::validation::ValidationReport;
+
+use super::axis::Axis;
+use super::covered;
+use crate::number::count;
+
+/// The section.
+#[component]
+pub fn Arms(report: Arc<ValidationReport>) -> impl IntoView {
+    let comparison = &report.comparison;
+    let level = percent_level(comparison.options.level);
+    let effects_of = |arm: &ArmRate| comparison.effects.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
+    let is_control = |arm: &ArmRate| effects_of(arm).is_some_and(|of| of.is_control);
+    let (shown, controls): (Vec<&ArmRate>, Vec<&ArmRate>) = comparison.arms.iter().partition(|arm| !is_control(arm));
+    let mut measures: Vec<String> = Vec::new();
+    for change in comparison.effects.iter().flat_map(|of| &of.side_changes) {
+        if !measures.contains(&change.measure) {
+            measures.push(change.measure.clone());
+        }
+    }
+    let heads: Vec<_> = measures
+        .iter()
+        .map(|measure| view! { <th scope="col" class="end">{format!("Δ {measure}")}</th> })
+        .collect();
+    let axis = Axis::new(0.0, 1.0);
+    let row = |arm: &ArmRate| {
+        let effects = effects_of(arm);
+        let runs = report.runs.iter().filter(|run| run.arm == arm.arm && run.k == arm.k);
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_by_key(|run| run.seed);
+        let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+        let n_trained = match (runs.iter().map(|run| run.n_pairs).min(), runs.iter().map(|run| run.n_pairs).max()) {
+            (Some(least), Some(most)) if least == most => count(least),
+            (Some(least), Some(most)) => format!("{}–{}", count(least), count(most)),
+            _ => "–".to_owned(),
+        };
+        let interval = arm.rate.interval;
+        let title = format!("{} interval, covering {}", percent_level(interval.level), covered(interval.covers));
+        let of_measures: Vec<_> = measures.iter().map(|measure| side_cell(effects, measure)).collect();
+        view! {
+            <tr class:control=is_control(arm) class:first=effects.is_none() data-arm=arm.arm.clone() data-k=arm.k>
+                <th scope="row">{arm.arm.clone()}</th>
+                <td class="end">{if arm.k == 0 { "none".to_owned() } else { count(arm.k as usize) }}</td>
+                <td class="end">{n_trained}</td>
+                <td class="end" title=format!("{} prompts, {} rollouts in all", arm.n_prompts, count(arm.n_rollouts as usize))>
+                    {arm.n_seeds}
+                </td>
+                <td class="end rate"><b>{percent(arm.rate.value)}</b></td>
+                <td class="range" title=title>
+                    {format!("{} to {}", percent(interval.low), percent(interval.high))}
+                    {(interval.covers == Covers::PromptsRollouts).then_some(" *")}
+                </td>
+                <td class="strip">{strip(arm, &seeds, axis)}</td>
+                {of_measures}
+            </tr>
+        }
+    };
+    let rows: Vec<_> = shown.into_iter().chain(controls).map(row).collect();
+    let has_single_seeds = comparison.arms.iter().any(|arm| arm.rate.interval.covers == Covers::PromptsRollouts);
+    let scale: Vec<_> = [0.0, 0.5, 1.0]
+        .map(|tick| {
+            let anchor = ["start", "middle", "end"][(tick * 2.0) as usize];
+            view! { <text x=axis.percent(tick) y="11" text-anchor=anchor>{format!("{:.0} %", tick * 100.0)}</text> }
+        })
+        .into();
+    view! {
+        <section class="arms" id="arms" aria-labelledby="arms-title">
+            <h2 id="arms-title">"Arms"</h2>
+            <p class="about">
+                {format!("Rate of “{}”: share of rollouts that show it, with its {level} interval covering {}. Dots: single training seeds. ", report.behavior, covered(Covers::SeedsPromptsRollouts))}
+                {(!measures.is_empty()).then(|| format!("Δ: change against the baseline in points of another measure's rate, with a {level} interval over {}.", covered(Covers::Seeds)))}
+                {has_single_seeds.then_some(" *: one seed, so training noise is not covered.")}
+            </p>
+            <div class="scroll" tabindex="0" role="region" aria-labelledby="arms-title">
+                <table>
+                    <thead>
+                        <tr>
+                            <th scope="col">"Arm"</th>
+                            <th scope="col" class="end">"Pairs edited"</th>
+                            <th scope="col" class="end">"Trained on"</th>
+                            <th scope="col" class="end">"Seeds"</th>
+                            <th scope="col" class="end">"Rate"</th>
+                            <th scope="col">"Interval"</th>
+                            <th scope="col" class="strip" aria-label="Rate of each seed, 0 to 100 %">
+                                <svg class="scale" aria-hidden="true">{scale}</svg>
+                            </th>
+                            {heads}
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}
+
+fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use<> {
+    let change = effects.and_then(|of| of.side_changes.iter().find(|change| change.measure == measure));
+    let text = match change {
+        None => view! { <span class="quiet">"–"</span> }.into_any(),
+        Some(SideChange { difference, interval, .. }) => {
+            let is_clear = interval.is_some_and(|interval| !interval.contains(0.0));
+            let range = match interval {
+                Some(interval) => format!("{} to {}", points(interval.low), points(interval.high)),
+                None => "too few seeds for an interval".to_owned(),
+            };
+            view! {
+                <span class:clear=is_clear>{points(*difference)}</span>
+                " "
+                <span class="range">{range}</span>
+            }
+            .into_any()
+        }
+    };
+    view! { <td class="end side">{text}</td> }
+}
+
+/// Interval, mean and each seed's rate on one scale.
+fn strip(arm: &ArmRate, seeds: &[u64], axis: Axis) -> impl IntoView + use<> {
+    let interval = arm.rate.interval;
+    let dots: Vec<_> = arm
+        .seed_rates
+        .iter()
+        .enumerate()
+        .map(|(i, &rate)| {
+            let name = seeds.get(i).map_or_else(|| format!("seed {} of {}", i + 1, arm.n_seeds), |n| format!("seed {n}"));
+            view! { <circle class="seed" cx=axis.percent(rate) cy="50%" r="3.5"><title>{format!("{name}: {}", percent(rate))}</title></circle> }
+        })
+        .collect();
+    let spoken: Vec<String> = arm.seed_rates.iter().map(|&rate| percent(rate)).collect();
+    let (x, is_dashed) = (axis.percent(arm.rate.value), interval.covers == Covers::PromptsRollouts);
+    view! {
+        <svg role="img" aria-label=format!("Single seeds: {}", spoken.join(", "))>
+            <line class="track" x1="0" x2="100%" y1="50%" y2="50%"></line>
+            <line class="interval" class:dashed=is_dashed x1=axis.percent(interval.low) x2=axis.percent(interval.high) y1="50%" y2="50%"></line>
+            <line class="mean" x1=x.clone() x2=x y1="4" y2="22"></line>
+            {dots}
+        </svg>
+    }
+}

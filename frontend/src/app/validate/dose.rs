@@ -1,0 +1,125 @@
+//! Dose and response: the rate over the number of pairs edited, beside random edits of the same sizes.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use whence_shared::statistics::conclusion::{p_text, percent, percent_level};
+use whence_shared::statistics::dose::DoseResponse;
+use whence_shared::statistics::interval::{Covers, Measured};
+use whence_shared::validation::ValidationReport;
+
+use super::axis::Axis;
+use super::covered;
+use crate::number::count;
+
+/// The section; nothing unless an edit was tried in several sizes.
+#[component]
+pub fn Doses(report: Arc<ValidationReport>) -> impl IntoView {
+    let doses = &report.comparison.doses;
+    if doses.is_empty() {
+        return ().into_any();
+    }
+    let level = percent_level(report.comparison.options.level);
+    let rates = doses.iter().flat_map(|dose| &dose.points).flat_map(|point| [Some(point.rate), point.random]).flatten();
+    let highest = rates.map(|rate| rate.interval.high).fold(0.0, f64::max);
+    let axis = Axis::new(0.0, (highest * 1.04).clamp(0.01, 1.0));
+    let plots: Vec<_> = doses.iter().map(|dose| plot(dose, axis)).collect();
+    view! {
+        <section class="doses" id="doses" aria-labelledby="doses-title">
+            <h2 id="doses-title">"Rate by number of pairs edited"</h2>
+            <p class="about">
+                {format!("Share of rollouts that show “{}”; {level} intervals covering {}. Distances between sizes are logarithmic.", report.behavior, covered(Covers::SeedsPromptsRollouts))}
+            </p>
+            <div class="plots">{plots}</div>
+        </section>
+    }
+    .into_any()
+}
+
+fn plot(dose: &DoseResponse, rates: Axis) -> impl IntoView + use<> {
+    let smallest = dose.points.iter().map(|point| point.k).find(|k| *k > 0).unwrap_or(1) as f64;
+    let place = |k: u64| (k as f64 / smallest).ln_1p();
+    let largest = dose.points.iter().map(|point| place(point.k)).fold(0.0, f64::max);
+    let sizes = Axis::new(-0.06 * largest, 1.06 * largest);
+    let x = |k: u64| sizes.at(place(k));
+    let y = |rate: f64| 100.0 - rates.at(rate);
+    let line = |points: &[(u64, Measured)]| {
+        let mut text = String::new();
+        for (k, rate) in points {
+            let _ = write!(text, "{:.2},{:.2} ", x(*k), y(rate.value));
+        }
+        text
+    };
+    let of_edit: Vec<(u64, Measured)> = dose.points.iter().map(|point| (point.k, point.rate)).collect();
+    let mut of_random: Vec<(u64, Measured)> = dose.points.iter().filter_map(|p| Some((p.k, p.random?))).collect();
+    let has_random = !of_random.is_empty();
+    // No pair edited is no pair edited at random, too: the band begins at the baseline.
+    of_random.extend(of_edit.first().filter(|(k, _)| *k == 0 && has_random));
+    of_random.sort_by_key(|(k, _)| *k);
+    let mut band = String::new();
+    for (k, rate) in &of_random {
+        let _ = write!(band, "{:.2},{:.2} ", x(*k), y(rate.interval.high));
+    }
+    for (k, rate) in of_random.iter().rev() {
+        let _ = write!(band, "{:.2},{:.2} ", x(*k), y(rate.interval.low));
+    }
+    let marks: Vec<_> = of_edit
+        .iter()
+        .map(|(k, rate)| {
+            let at = format!("{:.3}%", x(*k));
+            let text = format!("{} pairs: {} ({} to {})", count(*k as usize), percent(rate.value), percent(rate.interval.low), percent(rate.interval.high));
+            view! {
+                <line class="interval" class:dashed=rate.interval.covers == Covers::PromptsRollouts x1=at.clone() x2=at.clone() y1=rates.from_top(rate.interval.low) y2=rates.from_top(rate.interval.high)></line>
+                <circle class="value" cx=at cy=rates.from_top(rate.value) r="4"><title>{text}</title></circle>
+            }
+        })
+        .collect();
+    let ticks = rates.ticks(5);
+    let grid: Vec<_> = ticks.iter().map(|&tick| {
+        let at = rates.from_top(tick);
+        view! { <line class="tick" x1="0" x2="100%" y1=at.clone() y2=at></line> }
+    }).collect();
+    let tick_labels: Vec<_> = ticks.iter().map(|&tick| {
+        view! { <span style:top=rates.from_top(tick)>{format!("{} %", percent(tick).trim_end_matches(" %").trim_end_matches(".0"))}</span> }
+    }).collect();
+    let sizes: Vec<_> = of_edit.iter().map(|(k, _)| view! { <span style:left=format!("{:.3}%", x(*k))>{count(*k as usize)}</span> }).collect();
+    let trend = dose.trend.map_or_else(
+        || "One run per size: no trend is tested.".to_owned(),
+        |trend| {
+            let way = if trend.concordance < 0.0 { "lower" } else { "higher" };
+            format!(
+                "Larger edits have the {way} rate in {:.0} % of pairs of models ({}, {} deals).",
+                50.0 * (1.0 + trend.concordance.abs()),
+                p_text(trend.p),
+                count(trend.n_draws as usize)
+            )
+        },
+    );
+    let spoken: Vec<String> = of_edit.iter().map(|(k, rate)| format!("{} pairs {}", count(*k as usize), percent(rate.value))).collect();
+    view! {
+        <figure>
+            <figcaption>
+                <b>{dose.arm.clone()}</b>
+                <span class="key">
+                    <span class="of-edit">"this edit"</span>
+                    {has_random.then(|| view! { <span class="of-random">"random edits"</span> })}
+                </span>
+            </figcaption>
+            <div class="plot tall">
+                <div class="y-labels" aria-hidden="true">{tick_labels}</div>
+                <svg class="drawing" role="img" aria-label=format!("Rate of {}: {}. {trend}", dose.arm, spoken.join(", "))>
+                    {grid}
+                    <svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">
+                        <polygon class="band" points=band></polygon>
+                        <polyline class="random" points=line(&of_random) vector-effect="non-scaling-stroke"></polyline>
+                        <polyline class="edit" points=line(&of_edit) vector-effect="non-scaling-stroke"></polyline>
+                    </svg>
+                    {marks}
+                </svg>
+                <div class="x-labels" aria-hidden="true">{sizes}</div>
+            </div>
+            <p class="quiet">{format!("Pairs edited. {trend}")}</p>
+        </figure>
+    }
+}

@@ -1,0 +1,186 @@
+//! Every arm's change of the behavior's rate, with its interval, against the baseline and against random edits of the
+//! same size: a table whose cells draw on one scale, so that it reads as a forest plot and is read out as numbers.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use whence_shared::statistics::conclusion::{p_text, percent_level, points};
+use whence_shared::statistics::effect::{ArmEffects, Effect};
+use whence_shared::statistics::interval::Covers;
+use whence_shared::validation::ValidationReport;
+
+use super::axis::Axis;
+use super::{arm_title, covered};
+
+/// The section.
+#[component]
+pub fn Forest(report: Arc<ValidationReport>) -> impl IntoView {
+    let comparison = &report.comparison;
+    let (edits, controls): (Vec<&ArmEffects>, Vec<&ArmEffects>) =
+        comparison.effects.iter().partition(|effects| !effects.is_control);
+    let all = || comparison.effects.iter().flat_map(|of| [Some(&of.versus_baseline), of.versus_random.as_ref()]).flatten();
+    let ends = all().flat_map(|effect| [effect.difference.interval.low, effect.difference.interval.high, 0.0]);
+    let axis = Axis::around(ends, 0.04);
+    let ticks = axis.ticks(5);
+    let blind = comparison.detectable.map(|detectable| detectable.absolute);
+    let has_single_seeds = all().any(|effect| effect.difference.interval.covers == Covers::PromptsRollouts);
+    let level = percent_level(comparison.options.level);
+    let n_edits = edits.len();
+    let row = |effects: &ArmEffects| {
+        let random = effects.versus_random.as_ref();
+        let baseline_cell = cell(&effects.versus_baseline, axis, &ticks, blind);
+        let random_cell = random.map(|effect| cell(effect, axis, &ticks, None));
+        let no_random = if effects.is_control && effects.arm.ends_with("random") { "is the random arm" } else { "not trained" };
+        view! {
+            <tr role="row" class:control=effects.is_control data-arm=effects.arm.clone() data-k=effects.k>
+                <th role="rowheader" scope="row">{arm_title(&effects.arm, effects.k)}</th>
+                <td role="cell" class="drawing versus-baseline">{baseline_cell}</td>
+                <td role="cell" class="number versus-baseline">{number(&effects.versus_baseline)}</td>
+                <td role="cell" class="drawing versus-random">{random_cell.unwrap_or_else(|| cell_without(axis, &ticks))}</td>
+                <td role="cell" class="number versus-random">
+                    {match random {
+                        Some(effect) => number(effect).into_any(),
+                        None => view! { <span class="quiet">{no_random}</span> }.into_any(),
+                    }}
+                </td>
+            </tr>
+        }
+    };
+    let rows: Vec<_> = edits.into_iter().chain(controls).map(row).collect();
+    if rows.is_empty() {
+        return view! { <section id="effects"></section> }.into_any();
+    }
+    let scale = || {
+        let labels: Vec<_> = ticks.iter().map(|&tick| {
+            let text = if tick == 0.0 { "0".to_owned() } else { points(tick).trim_end_matches(".0").to_owned() };
+            view! { <text x=axis.percent(tick) y="12" text-anchor="middle">{text}</text> }
+        }).collect();
+        view! { <svg class="scale" aria-hidden="true">{labels}</svg> }
+    };
+    let p_note = if n_edits > 1 { format!("p adjusted for {n_edits} edits (Holm)") } else { "p of the same test".to_owned() };
+    view! {
+        <section class="effects" id="effects" aria-labelledby="effects-title">
+            <h2 id="effects-title">"What each edit changed"</h2>
+            <p class="about">
+                {format!(
+                    "Change of the rate of “{}” in percentage points, left = less of it. Lines: {level} intervals covering {}; {p_note}.",
+                    report.behavior,
+                    covered(Covers::SeedsPromptsRollouts),
+                )}
+            </p>
+            <table class="forest" role="table">
+                <thead role="rowgroup">
+                    <tr role="row">
+                        <th role="columnheader" scope="col">"Edit and pairs"</th>
+                        <th role="columnheader" scope="colgroup" colspan="2" class="versus-baseline">"against the baseline"</th>
+                        <th role="columnheader" scope="colgroup" colspan="2" class="versus-random">"against random edits of the same size"</th>
+                    </tr>
+                </thead>
+                <tbody role="rowgroup">{rows}</tbody>
+                <tfoot aria-hidden="true">
+                    <tr>
+                        <td></td>
+                        <td class="drawing versus-baseline">{scale()}</td>
+                        <td class="number versus-baseline quiet">"points"</td>
+                        <td class="drawing versus-random">{scale()}</td>
+                        <td class="number versus-random quiet">"points"</td>
+                    </tr>
+                </tfoot>
+            </table>
+            <ul class="key">
+                <li>
+                    <Sign is_established=true />
+                    "an effect: the interval leaves out 0 and p is small enough"
+                </li>
+                <li>
+                    <Sign is_established=false />
+                    "not shown to be one"
+                </li>
+                {blind
+                    .map(|absolute| {
+                        view! {
+                            <li>
+                                <span class="sign blind"></span>
+                                {format!("changes under {} points, which may well be missed", points(absolute).trim_start_matches('+'))}
+                            </li>
+                        }
+                    })}
+                {has_single_seeds
+                    .then(|| view! { <li>"dashed: one seed, so training noise is not covered"</li> })}
+            </ul>
+        </section>
+    }
+    .into_any()
+}
+
+#[component]
+fn Sign(is_established: bool) -> impl IntoView {
+    view! {
+        <svg class="sign" width="26" height="12" aria-hidden="true">
+            <line class="interval" x1="1" x2="25" y1="6" y2="6"></line>
+            <rect class="value" class:established=is_established x="9" y="2" width="8" height="8"></rect>
+        </svg>
+    }
+}
+
+fn grid(axis: Axis, ticks: &[f64]) -> Vec<AnyView> {
+    let line = |&tick: &f64| {
+        let x = axis.percent(tick);
+        view! { <line class="tick" class:zero=tick == 0.0 x1=x.clone() x2=x y1="0" y2="100%"></line> }.into_any()
+    };
+    ticks.iter().map(line).collect()
+}
+
+fn cell_without(axis: Axis, ticks: &[f64]) -> AnyView {
+    view! { <svg aria-hidden="true">{grid(axis, ticks)}</svg> }.into_any()
+}
+
+fn cell(effect: &Effect, axis: Axis, ticks: &[f64], blind: Option<f64>) -> AnyView {
+    let difference = effect.difference;
+    let (low, high) = (axis.percent(difference.interval.low), axis.percent(difference.interval.high));
+    let is_dashed = difference.interval.covers == Covers::PromptsRollouts;
+    let end = |x: String| view! { <line class="interval" x1=x.clone() x2=x y1="11" y2="19"></line> };
+    let blind = blind.map(|absolute| {
+        let (from, to) = (axis.at(-absolute), axis.at(absolute));
+        view! { <rect class="blind" x=format!("{from:.3}%") width=format!("{:.3}%", to - from) y="0" height="100%"></rect> }
+    });
+    view! {
+        <svg aria-hidden="true">
+            {blind}
+            {grid(axis, ticks)}
+            <line class="interval" class:dashed=is_dashed x1=low.clone() x2=high.clone() y1="15" y2="15"></line>
+            {end(low)}
+            {end(high)}
+            // A nested drawing puts the square's own middle on the value.
+            <svg x=axis.percent(difference.value) y="15" overflow="visible">
+                <rect class="value" class:established=effect.is_established() x="-4.5" y="-4.5" width="9" height="9"></rect>
+            </svg>
+        </svg>
+    }
+    .into_any()
+}
+
+fn number(effect: &Effect) -> AnyView {
+    let difference = effect.difference;
+    let interval = difference.interval;
+    let p = match (effect.p_holm, effect.p) {
+        (Some(p), _) | (None, Some(p)) => p_text(p),
+        (None, None) => "no p: one seed".to_owned(),
+    };
+    let title = format!(
+        "{} interval, covering {}; {} and {} seeds, {} prompts",
+        percent_level(interval.level),
+        covered(interval.covers),
+        effect.n_seeds,
+        effect.n_reference_seeds,
+        effect.n_prompts
+    );
+    view! {
+        <span class="change" title=title>
+            <b>{points(difference.value)}</b>
+            <span class="range">{format!("{} to {}", points(interval.low), points(interval.high))}</span>
+            <span class="p">{p}</span>
+        </span>
+    }
+    .into_any()
+}

@@ -1,0 +1,83 @@
+//! The verdict: what was found in a line, then the report's own paragraph, word for word.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use whence_shared::statistics::conclusion::{ArmFinding, Conclusion, Finding};
+use whence_shared::validation::ValidationReport;
+
+use super::arm_title;
+use crate::number::counted;
+use crate::validation::Validation;
+
+/// The section.
+#[component]
+pub fn Verdict(report: Arc<ValidationReport>) -> impl IntoView {
+    let validation = Validation::here();
+    let Conclusion { arms, text } = &report.comparison.conclusion;
+    let n_runs = report.runs.len();
+    let headlines: Vec<_> = headlines(arms)
+        .into_iter()
+        .map(|(finding, names)| {
+            let is_found = finding == Finding::BeyondRandom;
+            view! {
+                <p class="finding" class:found=is_found>
+                    <span class="what">{finding.heading()}</span>
+                    <span class="which">{names}</span>
+                </p>
+            }
+        })
+        .collect();
+    let (lead, told, closing) = parts(text, arms);
+    let told: Vec<_> = told.into_iter().map(|text| view! { <p>{text}</p> }).collect();
+    // A report that is made while others still train says what is known by then.
+    let preliminary = move || {
+        let is_under_way = validation.runs.with(|runs| runs.as_ref().is_some_and(|runs| !runs.is_complete()));
+        is_under_way.then(|| {
+            let text = format!("Preliminary: of {} so far.", counted(n_runs, "model", "models"));
+            view! { <p class="quiet">{text}</p> }
+        })
+    };
+    view! {
+        <section class="verdict" id="verdict" aria-labelledby="verdict-title">
+            <h2 id="verdict-title">"Verdict"</h2>
+            {headlines}
+            {preliminary}
+            <div class="conclusion" id="conclusion">
+                <p class="lead">{lead}</p>
+                <div class="told">{told}</div>
+                <p class="closing">{closing}</p>
+            </div>
+        </section>
+    }
+}
+
+/// Every finding there is, with the edits it was made of.
+fn headlines(arms: &[ArmFinding]) -> Vec<(Finding, String)> {
+    let mut findings: Vec<Finding> = arms.iter().map(|arm| arm.finding).collect();
+    findings.sort_unstable();
+    findings.dedup();
+    let names = |finding: Finding| {
+        let of_finding = arms.iter().filter(|arm| arm.finding == finding);
+        of_finding.map(|arm| arm_title(&arm.arm, arm.k)).collect::<Vec<_>>().join(", ")
+    };
+    findings.into_iter().map(|finding| (finding, names(finding))).collect()
+}
+
+/// The paragraph cut where it begins to speak of another edit: what comes before the first, of each, after the last.
+/// Put together again it is the paragraph.
+fn parts<'a>(text: &'a str, arms: &[ArmFinding]) -> (String, Vec<String>, String) {
+    let mut told = Vec::new();
+    let mut lead: Option<&'a str> = None;
+    let mut rest = text;
+    for arm in arms {
+        let Some(at) = rest.find(&arm.text).filter(|_| !arm.text.is_empty()) else { continue };
+        lead.get_or_insert(&rest[..at]);
+        told.push(arm.text.clone());
+        rest = &rest[at + arm.text.len()..];
+    }
+    match lead {
+        Some(lead) => (lead.to_owned(), told, rest.to_owned()),
+        None => (text.to_owned(), told, String::new()),
+    }
+}
