@@ -102,9 +102,7 @@ impl Validation {
     pub fn look(self) {
         let watch = self.watch.with_value(|watch| watch + 1);
         self.watch.set_value(watch);
-        let is_on = move || {
-            self.watch.get_value() == watch && self.state.page.get_untracked() == Page::Validate
-        };
+        let is_on = move || self.watch.get_value() == watch && self.state.page.get_untracked() == Page::Validate;
         spawn_local(async move {
             while is_on() {
                 if !document().hidden() {

@@ -1,7 +1,5 @@
 //! The table of arms: rates with intervals, each seed's own rate as a dot, and what else changed.
 
-use std::sync::Arc;
-
 use leptos::prelude::*;
 use whence_shared::statistics::compare::ArmRate;
 use whence_shared::statistics::conclusion::{percent, percent_level, points};
@@ -14,8 +12,7 @@ use super::covered;
 use crate::number::count;
 
 /// The section.
-#[component]
-pub fn Arms(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
     let comparison = &report.comparison;
     let level = percent_level(comparison.options.level);
     let effects_of = |arm: &ArmRate| comparison.effects.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
@@ -27,10 +24,8 @@ pub fn Arms(report: Arc<ValidationReport>) -> impl IntoView {
             measures.push(change.measure.clone());
         }
     }
-    let heads: Vec<_> = measures
-        .iter()
-        .map(|measure| view! { <th scope="col" class="end">{format!("Δ {measure}")}</th> })
-        .collect();
+    let heads: Vec<_> =
+        measures.iter().map(|measure| view! { <th scope="col" class="end">{format!("Δ {measure}")}</th> }).collect();
     let axis = Axis::new(0.0, 1.0);
     let row = |arm: &ArmRate| {
         let effects = effects_of(arm);

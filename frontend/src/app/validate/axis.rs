@@ -36,7 +36,7 @@ impl Axis {
     }
 
     /// Distance from the high edge: vertical places count from the top.
-    pub fn from_top(&self, value: f64) -> String {
+    pub fn below_top(&self, value: f64) -> String {
         format!("{:.3}%", 100.0 - self.at(value))
     }
 

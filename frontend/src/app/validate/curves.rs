@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 
 use leptos::html;
 use leptos::prelude::*;
@@ -43,12 +42,11 @@ impl Quantity {
 }
 
 /// The section; nothing as long as there is no curve.
-#[component]
-pub fn Curves(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
     let validation = Validation::here();
     let quantity = RwSignal::new(Quantity::Loss);
     let chosen = RwSignal::new(None::<usize>);
-    let order = order(&report);
+    let order = order(report);
     let folders = Memo::new(move |_| {
         validation.curves.with(|curves| {
             let mut folders: Vec<String> = curves.keys().map(|(folder, _)| folder.clone()).collect();
@@ -198,7 +196,7 @@ fn Plot(
     };
     let ticks = move || {
         let (range, quantity) = (range.get(), quantity.get());
-        range.ticks(3).into_iter().map(|tick| (range.from_top(tick), tick, quantity)).collect::<Vec<_>>()
+        range.ticks(3).into_iter().map(|tick| (range.below_top(tick), tick, quantity)).collect::<Vec<_>>()
     };
     let labels = move || {
         let label = |(top, tick, quantity): (String, f64, Quantity)| {
@@ -231,7 +229,11 @@ fn Plot(
     };
     let description = move || {
         let n_seeds = of_arm.with(Vec::len);
-        format!("{folder}: {} of {}", if quantity.get() == Quantity::Loss { "loss" } else { "share preferred" }, counted(n_seeds, "seed", "seeds"))
+        format!(
+            "{folder}: {} of {}",
+            if quantity.get() == Quantity::Loss { "loss" } else { "share preferred" },
+            counted(n_seeds, "seed", "seeds")
+        )
     };
     let name = description.clone();
     view! {
@@ -266,8 +268,10 @@ fn Plot(
 
 /// A curve as points of a line: step, and the mean of what was measured around it.
 fn points_of(steps: &[TrainingStep], quantity: Quantity) -> Vec<(f64, f64)> {
-    let values: Vec<(f64, f64)> =
-        steps.iter().filter_map(|step| Some((step.step as f64, quantity.of(step).filter(|v| v.is_finite())?))).collect();
+    let values: Vec<(f64, f64)> = steps
+        .iter()
+        .filter_map(|step| Some((step.step as f64, quantity.of(step).filter(|v| v.is_finite())?)))
+        .collect();
     let reach = values.len() / SMOOTHED_SHARE / 2;
     let mut sums = vec![0.0];
     for (_, value) in &values {

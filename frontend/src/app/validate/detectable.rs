@@ -15,8 +15,7 @@ use crate::number::{count, counted};
 const SEEDS: [usize; 7] = [2, 3, 4, 5, 6, 8, 12];
 
 /// The section.
-#[component]
-pub fn WhatCouldBeSeen(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn what_could_be_seen(report: &ValidationReport) -> impl IntoView + use<> {
     let body = match report.comparison.detectable {
         Some(detectable) => view! { <Calculator detectable /> }.into_any(),
         None => view! {
@@ -71,7 +70,12 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
         by_seeds.set([None; SEEDS.len()]);
         compute(move || turn.get_value() == now, design, aim, found, by_seeds, 0);
     });
-    let number = move |id: &'static str, label: &'static str, least: f64, most: f64, get: fn(&Design) -> f64, set: fn(&mut Design, f64)| {
+    let number = move |id: &'static str,
+                       label: &'static str,
+                       least: f64,
+                       most: f64,
+                       get: fn(&Design) -> f64,
+                       set: fn(&mut Design, f64)| {
         let is_share = most <= 100.0 && id == "baseline-rate";
         view! {
             <label>

@@ -1,9 +1,7 @@
 //! Dose and response: the rate over the number of pairs edited, beside random edits of the same sizes.
 
-use std::fmt::Write;
-use std::sync::Arc;
-
 use leptos::prelude::*;
+use std::fmt::Write;
 use whence_shared::statistics::conclusion::{p_text, percent, percent_level};
 use whence_shared::statistics::dose::DoseResponse;
 use whence_shared::statistics::interval::{Covers, Measured};
@@ -14,8 +12,7 @@ use super::covered;
 use crate::number::count;
 
 /// The section; nothing unless an edit was tried in several sizes.
-#[component]
-pub fn Doses(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn doses(report: &ValidationReport) -> impl IntoView + use<> {
     let doses = &report.comparison.doses;
     if doses.is_empty() {
         return ().into_any();
@@ -70,20 +67,26 @@ fn plot(dose: &DoseResponse, rates: Axis) -> impl IntoView + use<> {
             let at = format!("{:.3}%", x(*k));
             let text = format!("{} pairs: {} ({} to {})", count(*k as usize), percent(rate.value), percent(rate.interval.low), percent(rate.interval.high));
             view! {
-                <line class="interval" class:dashed=rate.interval.covers == Covers::PromptsRollouts x1=at.clone() x2=at.clone() y1=rates.from_top(rate.interval.low) y2=rates.from_top(rate.interval.high)></line>
-                <circle class="value" cx=at cy=rates.from_top(rate.value) r="4"><title>{text}</title></circle>
+                <line class="interval" class:dashed=rate.interval.covers == Covers::PromptsRollouts x1=at.clone() x2=at.clone() y1=rates.below_top(rate.interval.low) y2=rates.below_top(rate.interval.high)></line>
+                <circle class="value" cx=at cy=rates.below_top(rate.value) r="4"><title>{text}</title></circle>
             }
         })
         .collect();
     let ticks = rates.ticks(5);
-    let grid: Vec<_> = ticks.iter().map(|&tick| {
-        let at = rates.from_top(tick);
-        view! { <line class="tick" x1="0" x2="100%" y1=at.clone() y2=at></line> }
-    }).collect();
+    let grid: Vec<_> = ticks
+        .iter()
+        .map(|&tick| {
+            let at = rates.below_top(tick);
+            view! { <line class="tick" x1="0" x2="100%" y1=at.clone() y2=at></line> }
+        })
+        .collect();
     let tick_labels: Vec<_> = ticks.iter().map(|&tick| {
-        view! { <span style:top=rates.from_top(tick)>{format!("{} %", percent(tick).trim_end_matches(" %").trim_end_matches(".0"))}</span> }
+        view! { <span style:top=rates.below_top(tick)>{format!("{} %", percent(tick).trim_end_matches(" %").trim_end_matches(".0"))}</span> }
     }).collect();
-    let sizes: Vec<_> = of_edit.iter().map(|(k, _)| view! { <span style:left=format!("{:.3}%", x(*k))>{count(*k as usize)}</span> }).collect();
+    let sizes: Vec<_> = of_edit
+        .iter()
+        .map(|(k, _)| view! { <span style:left=format!("{:.3}%", x(*k))>{count(*k as usize)}</span> })
+        .collect();
     let trend = dose.trend.map_or_else(
         || "One run per size: no trend is tested.".to_owned(),
         |trend| {
@@ -96,7 +99,8 @@ fn plot(dose: &DoseResponse, rates: Axis) -> impl IntoView + use<> {
             )
         },
     );
-    let spoken: Vec<String> = of_edit.iter().map(|(k, rate)| format!("{} pairs {}", count(*k as usize), percent(rate.value))).collect();
+    let spoken: Vec<String> =
+        of_edit.iter().map(|(k, rate)| format!("{} pairs {}", count(*k as usize), percent(rate.value))).collect();
     view! {
         <figure>
             <figcaption>

@@ -1,8 +1,6 @@
 //! Every arm's change of the behavior's rate, with its interval, against the baseline and against random edits of the
 //! same size: a table whose cells draw on one scale, so that it reads as a forest plot and is read out as numbers.
 
-use std::sync::Arc;
-
 use leptos::prelude::*;
 use whence_shared::statistics::conclusion::{p_text, percent_level, points};
 use whence_shared::statistics::effect::{ArmEffects, Effect};
@@ -13,12 +11,12 @@ use super::axis::Axis;
 use super::{arm_title, covered};
 
 /// The section.
-#[component]
-pub fn Forest(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
     let comparison = &report.comparison;
     let (edits, controls): (Vec<&ArmEffects>, Vec<&ArmEffects>) =
         comparison.effects.iter().partition(|effects| !effects.is_control);
-    let all = || comparison.effects.iter().flat_map(|of| [Some(&of.versus_baseline), of.versus_random.as_ref()]).flatten();
+    let all =
+        || comparison.effects.iter().flat_map(|of| [Some(&of.versus_baseline), of.versus_random.as_ref()]).flatten();
     let ends = all().flat_map(|effect| [effect.difference.interval.low, effect.difference.interval.high, 0.0]);
     let axis = Axis::around(ends, 0.04);
     let ticks = axis.ticks(5);
@@ -30,7 +28,8 @@ pub fn Forest(report: Arc<ValidationReport>) -> impl IntoView {
         let random = effects.versus_random.as_ref();
         let baseline_cell = cell(&effects.versus_baseline, axis, &ticks, blind);
         let random_cell = random.map(|effect| cell(effect, axis, &ticks, None));
-        let no_random = if effects.is_control && effects.arm.ends_with("random") { "is the random arm" } else { "not trained" };
+        let no_random =
+            if effects.is_control && effects.arm.ends_with("random") { "is the random arm" } else { "not trained" };
         view! {
             <tr role="row" class:control=effects.is_control data-arm=effects.arm.clone() data-k=effects.k>
                 <th role="rowheader" scope="row">{arm_title(&effects.arm, effects.k)}</th>
@@ -51,13 +50,17 @@ pub fn Forest(report: Arc<ValidationReport>) -> impl IntoView {
         return view! { <section id="effects"></section> }.into_any();
     }
     let scale = || {
-        let labels: Vec<_> = ticks.iter().map(|&tick| {
-            let text = if tick == 0.0 { "0".to_owned() } else { points(tick).trim_end_matches(".0").to_owned() };
-            view! { <text x=axis.percent(tick) y="12" text-anchor="middle">{text}</text> }
-        }).collect();
+        let labels: Vec<_> = ticks
+            .iter()
+            .map(|&tick| {
+                let text = if tick == 0.0 { "0".to_owned() } else { points(tick).trim_end_matches(".0").to_owned() };
+                view! { <text x=axis.percent(tick) y="12" text-anchor="middle">{text}</text> }
+            })
+            .collect();
         view! { <svg class="scale" aria-hidden="true">{labels}</svg> }
     };
-    let p_note = if n_edits > 1 { format!("p adjusted for {n_edits} edits (Holm)") } else { "p of the same test".to_owned() };
+    let p_note =
+        if n_edits > 1 { format!("p adjusted for {n_edits} edits (Holm)") } else { "p of the same test".to_owned() };
     view! {
         <section class="effects" id="effects" aria-labelledby="effects-title">
             <h2 id="effects-title">"What each edit changed"</h2>

@@ -11,8 +11,6 @@ mod forest;
 mod standing;
 mod verdict;
 
-use std::sync::Arc;
-
 use leptos::prelude::*;
 use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
@@ -33,22 +31,21 @@ pub fn ValidatePage() -> impl IntoView {
                     ReportStatus::Loading => view! { <p class="quiet waiting">"Opening the report…"</p> }.into_any(),
                     ReportStatus::Absent => view! { <Absent /> }.into_any(),
                     ReportStatus::Failed(error) => view! { <Failed error /> }.into_any(),
-                    ReportStatus::Ready(report) => view! { <Report report /> }.into_any(),
+                    ReportStatus::Ready(report) => sections(&report).into_any(),
                 }}
             </div>
         </main>
     }
 }
 
-#[component]
-fn Report(report: Arc<ValidationReport>) -> impl IntoView {
+fn sections(report: &ValidationReport) -> impl IntoView + use<> {
     view! {
-        <verdict::Verdict report=report.clone() />
-        <forest::Forest report=report.clone() />
-        <arms::Arms report=report.clone() />
-        <dose::Doses report=report.clone() />
-        <detectable::WhatCouldBeSeen report=report.clone() />
-        <curves::Curves report=report />
+        {verdict::verdict(report)}
+        {forest::forest(report)}
+        {arms::arms(report)}
+        {dose::doses(report)}
+        {detectable::what_could_be_seen(report)}
+        {curves::curves(report)}
     }
 }
 
@@ -91,10 +88,13 @@ fn Failed(error: ReportError) -> impl IntoView {
     let state = State::here();
     let validation = Validation::here();
     let (title, remedy) = match &error {
-        ReportError::Fetch(FetchError::Json { .. }) => {
-            ("The report cannot be read", "It is not the report of this version, or was damaged. Make it again from the runs:")
+        ReportError::Fetch(FetchError::Json { .. }) => (
+            "The report cannot be read",
+            "It is not the report of this version, or was damaged. Make it again from the runs:",
+        ),
+        ReportError::Fetch(_) => {
+            ("The report cannot be reached", "Check that the server still runs. The report is made by:")
         }
-        ReportError::Fetch(_) => ("The report cannot be reached", "Check that the server still runs. The report is made by:"),
         ReportError::Format { .. } => ("The report is of another version", "Make it again with this version:"),
     };
     view! {

@@ -1,7 +1,5 @@
 //! The verdict: what was found in a line, then the report's own paragraph, word for word.
 
-use std::sync::Arc;
-
 use leptos::prelude::*;
 use whence_shared::statistics::conclusion::{ArmFinding, Conclusion, Finding};
 use whence_shared::validation::ValidationReport;
@@ -11,8 +9,7 @@ use crate::number::counted;
 use crate::validation::Validation;
 
 /// The section.
-#[component]
-pub fn Verdict(report: Arc<ValidationReport>) -> impl IntoView {
+pub fn verdict(report: &ValidationReport) -> impl IntoView + use<> {
     let validation = Validation::here();
     let Conclusion { arms, text } = &report.comparison.conclusion;
     let n_runs = report.runs.len();
