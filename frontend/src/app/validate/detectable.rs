@@ -1,7 +1,6 @@
 //! What the experiment could have seen, and a calculator for the next one: the smallest effect that would probably be
 //! seen, from this study's own noise, by the function that the report was made with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use leptos::prelude::*;
