@@ -21,8 +21,9 @@ use place::Place;
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
-  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs and serve the app;
-                                 --fresh starts again, --no-serve stops before serving and fails over 3 min or 2 GB
+  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
+                                 --fresh starts again, --no-serve serves nothing and fails over budget (3 min to the
+                                 ranking, 8 min of training again, 2 GB)
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
