@@ -27,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
+  bench training [OPTIONS]       tokens per second of preference optimization beside PyTorch (WHENCE_PYTHON or python3)
   bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
@@ -44,6 +45,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
             bench::ranking(&place, &[])
         }
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
+        ["bench", "training", options @ ..] => bench::training(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),
