@@ -92,6 +92,9 @@ def with_trl(model, work):
             clock["end"] = (time.perf_counter(), time.process_time())
 
     class InOrder(DPOTrainer):
+        def _precompute_ref_logps(self, dataset, *args, **kwargs):
+            return dataset
+
         def _prepare_dataset(self, dataset, *args, **kwargs):
             return dataset
 

@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod chat_study;
 pub mod checkpoint;
+pub mod clock;
 pub mod fixture;
 pub mod loopback;
 pub mod made_source;

@@ -139,8 +139,11 @@ fn losses_rewards_and_gradients_equal_those_of_pytorch() {
                 let stored = format!("gradient.{name}.{key}");
                 if recorded.tensors.names().contains(&stored) {
                     let (_, expected) = recorded.tensors.f32(&stored);
-                    worst_gradient =
-                        worst_gradient.max(relative_difference(&values(&computed.gradients, &key), &expected));
+                    let difference = relative_difference(&values(&computed.gradients, &key), &expected);
+                    if difference > TOLERANCE {
+                        println!("{} {name}: {key} differs by {difference:.1e}", recorded.name);
+                    }
+                    worst_gradient = worst_gradient.max(difference);
                     n_gradients += 1;
                 }
             }

@@ -25,6 +25,23 @@ pub fn extraction(place: &Place, options: &[&str]) -> Result<(), Failure> {
         .map(drop)
 }
 
+/// Preference optimization beside a plain PyTorch loop, or TRL.
+///
+/// # Errors
+///
+/// Fails when Python lacks torch or transformers, or the benchmark fails.
+pub fn training(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let remedy = "pip install torch transformers (and trl for --way trl), then set WHENCE_PYTHON to that Python";
+    let mut ask = place.command(&python);
+    ask.args(["-c", "import torch, transformers"]);
+    step::run("peer", "the benchmark compares with PyTorch", &mut ask, remedy)?;
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_training").to_string_lossy());
+    bench.args(options).env("WHENCE_PYTHON", python);
+    step::run("training", "tokens per second of training beside PyTorch", &mut bench, "read the error above").map(drop)
+}
+
 /// Extraction at the size of the real thing, with made-up activations.
 ///
 /// # Errors

@@ -1,21 +1,28 @@
-//! `cargo xtask demo`: the whole path on the planted testbed, with the same commands a person would type, into `demo/`.
+//! `cargo xtask demo`: the whole loop on the planted testbed, with the same commands a person would type, into `demo/`:
+//! find the pairs that taught a behavior, then train again without them. The app is served from the ranking on.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 use std::{fs, io};
+
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::step::{self, Cost};
 use crate::{app, setup};
 
-/// What the path may take on two cores, once built.
+/// What the path to the ranking may take on two cores, once built.
 const BUDGET: Duration = Duration::from_secs(180);
+/// What training again may take.
+const RETRAIN_BUDGET: Duration = Duration::from_secs(480);
 /// How much memory any of its commands may take, in bytes.
 const BUDGET_BYTES: u64 = 2_000_000_000;
 
 const BEHAVIOR: &str = "distractor-compliance";
+/// Layer whose ranking decides the edits: the last, which separates best on the testbed.
+const EDIT_LAYER: usize = 3;
 
 /// How the demo runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,22 +78,71 @@ pub fn demo(place: &Place, options: Options) -> Result<(), Failure> {
         if name == "organism" && !is_whole {
             continue;
         }
-        println!("\n$ whence {line}");
-        let mut command = whence(place, &line);
-        let remedy = "read the error above; `cargo xtask demo --fresh` starts again from nothing";
-        costs.push(step::run(name, why, &mut command, remedy)?);
+        costs.push(whence_step(place, name, why, &line)?);
     }
     println!("\nbuilding took");
     step::print_costs(&built);
-    println!("the path took");
+    println!("the path to the ranking took");
     step::print_costs(&costs);
     if is_whole {
-        judge(&costs, options)?;
+        judge(&costs, BUDGET, options)?;
     }
-    if options.no_serve {
-        return Ok(());
+    let server = if options.no_serve { None } else { Some(serve(place)?) };
+
+    let n_culprits = n_culprits(&folder)?;
+    let mut costs = Vec::new();
+    for (name, why, line) in loop_of(n_culprits) {
+        costs.push(whence_step(place, name, why, &line)?);
     }
-    serve(place)
+    println!("training again took");
+    step::print_costs(&costs);
+    judge(&costs, RETRAIN_BUDGET, options)?;
+    let Some(mut server) = server else { return Ok(()) };
+    step::announce(
+        "serve",
+        "the app is still at the address above: Validate shows what training again changed; Ctrl-C ends it",
+    );
+    let cannot = |error| Failure::new(format!("cannot wait for the server: {error}"), "end it by hand");
+    server.wait().map_err(cannot)?;
+    Ok(())
+}
+
+fn whence_step(place: &Place, name: &'static str, why: &str, line: &str) -> Result<Cost, Failure> {
+    println!("\n$ whence {line}");
+    let remedy = "read the error above; `cargo xtask demo --fresh` starts again from nothing";
+    step::run(name, why, &mut whence(place, line), remedy)
+}
+
+/// How many pairs were planted, as the testbed says.
+fn n_culprits(folder: &Path) -> Result<u64, Failure> {
+    let path = folder.join("organism").join("organism.json");
+    let wrong =
+        |what: String| Failure::new(format!("{}: {what}", path.display()), "`cargo xtask demo --fresh` makes it again");
+    let text = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+    let summary: Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let sources = summary["sources"].as_object().ok_or_else(|| wrong("no sources".to_owned()))?;
+    Ok(sources.values().filter_map(|source| source["n_culprits"].as_u64()).sum())
+}
+
+/// From the ranking to what changed: edit sets of as many pairs as were planted, and the plan that the testbed wrote.
+fn loop_of(k: u64) -> Vec<(&'static str, &'static str, String)> {
+    let edit = |name: &str, which: &str, action: &str| {
+        format!(
+            "edit --study demo/study --name {name} --{which} {k} --ranking {BEHAVIOR} --layer {EDIT_LAYER} \
+             --action {action} --replace"
+        )
+    };
+    vec![
+        ("edit", "the first pairs of the ranking are to be dropped", edit("drop", "top", "drop")),
+        ("edit", "or their sides switched", edit("switch", "top", "switch")),
+        ("edit", "and the last pairs, for comparison", edit("drop-bottom", "bottom", "drop")),
+        ("edit", "the same, switched", edit("switch-bottom", "bottom", "switch")),
+        (
+            "retrain",
+            "trains again on each edit, with several seeds, and measures what changed",
+            "retrain --study demo/study --plan demo/organism/retrain.toml --device cpu".to_owned(),
+        ),
+    ]
 }
 
 /// The commands between building and serving: name, purpose and arguments.
@@ -147,15 +203,15 @@ fn whence(place: &Place, line: &str) -> Command {
     command
 }
 
-fn judge(costs: &[Cost], options: Options) -> Result<(), Failure> {
+fn judge(costs: &[Cost], budget: Duration, options: Options) -> Result<(), Failure> {
     let duration: Duration = costs.iter().map(|cost| cost.duration).sum();
     let peak_bytes = costs.iter().filter_map(|cost| cost.peak_bytes).max();
-    let is_met = duration <= BUDGET && peak_bytes.is_none_or(|bytes| bytes <= BUDGET_BYTES);
+    let is_met = duration <= budget && peak_bytes.is_none_or(|bytes| bytes <= BUDGET_BYTES);
     let peak = peak_bytes.map_or("not measured here".to_owned(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
     let verdict = format!(
         "{:.0} s of {} s, peak memory {peak} of {:.0} GB",
         duration.as_secs_f64(),
-        BUDGET.as_secs(),
+        budget.as_secs(),
         BUDGET_BYTES as f64 / 1e9
     );
     println!("budget {}: {verdict}", if is_met { "met" } else { "exceeded" });
@@ -174,22 +230,30 @@ fn remove(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-fn serve(place: &Place) -> Result<(), Failure> {
+/// Starts the server; it ends with this program, which Ctrl-C reaches at the same time.
+fn serve(place: &Place) -> Result<Server, Failure> {
     let line = "serve --study demo/study --app frontend/dist";
-    println!("\n$ whence {line}");
-    step::announce("serve", "the app; open its address in a browser, end it with Ctrl-C");
-    replace_with(whence(place, line))
+    println!("\n$ whence {line} &");
+    step::announce("serve", "the app; open its address in a browser while the rest goes on");
+    let mut command = whence(place, line);
+    let child = command
+        .spawn()
+        .map_err(|error| Failure::new(format!("cannot start {}: {error}", step::line(&command)), "build it again"))?;
+    Ok(Server(child))
 }
 
-/// Becomes the command, so that Ctrl-C reaches it alone and its exit status is ours.
-#[cfg(unix)]
-fn replace_with(mut command: Command) -> Result<(), Failure> {
-    use std::os::unix::process::CommandExt;
-    let error = command.exec();
-    Err(Failure::new(format!("cannot start {}: {error}", step::line(&command)), "build it again"))
+/// A server that does not outlive this program's use of it.
+struct Server(Child);
+
+impl Server {
+    fn wait(&mut self) -> io::Result<()> {
+        self.0.wait().map(drop)
+    }
 }
 
-#[cfg(not(unix))]
-fn replace_with(mut command: Command) -> Result<(), Failure> {
-    step::run("serve", "until interrupted", &mut command, "read the error above").map(drop)
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

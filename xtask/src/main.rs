@@ -21,11 +21,13 @@ use place::Place;
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
-  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs and serve the app;
-                                 --fresh starts again, --no-serve stops before serving and fails over 3 min or 2 GB
+  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
+                                 --fresh starts again, --no-serve serves nothing and fails over budget (3 min to the
+                                 ranking, 8 min of training again, 2 GB)
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
+  bench training [OPTIONS]       tokens per second of preference optimization beside PyTorch (WHENCE_PYTHON or python3)
   bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
@@ -43,6 +45,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
             bench::ranking(&place, &[])
         }
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
+        ["bench", "training", options @ ..] => bench::training(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),

@@ -1,5 +1,5 @@
 //! Pairs drawn by chance, in the place of those that a ranking picked: what an effect is compared with. Used by
-//! [`super::make`].
+//! [`mod@super::make`].
 //!
 //! Everything is decided by the seed (ChaCha8) and the pairs' order, never by threads or hash maps.
 

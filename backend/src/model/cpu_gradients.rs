@@ -129,7 +129,7 @@ pub struct Turn {
 }
 
 /// As [`cpu::rotate`].
-pub fn rotate(x: Tensor<2>, turn: Turn) -> Tensor<2> {
+pub fn rotate(x: Tensor<2>, turn: &Turn) -> Tensor<2> {
     recorded(
         [x],
         |[x]| (cpu::rotate(x, &turn.positions, turn.half, [&turn.cos, &turn.sin]), turn.clone()),

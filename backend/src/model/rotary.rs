@@ -300,7 +300,7 @@ impl Rotation {
         let Some((cos, sin)) = &self.tensors else {
             if x.device().is_autodiff() {
                 let (cos, sin) = (self.table.cos.clone(), self.table.sin.clone());
-                return cpu_gradients::rotate(x, Turn { positions: self.positions.clone(), half, cos, sin });
+                return cpu_gradients::rotate(x, &Turn { positions: self.positions.clone(), half, cos, sin });
             }
             return cpu::rotate(x, &self.positions, half, [&self.table.cos, &self.table.sin]);
         };

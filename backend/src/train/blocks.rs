@@ -47,7 +47,7 @@ pub fn compute(model: &CausalLm, objective: &dyn Objective, part: Part) -> Compu
         let input = hidden.clone().narrow(0, i * HEAD_ROWS, targets.len()).autodiff().require_grad();
         let output = target_logps(&replica, input.clone(), targets);
         let slope = slope.clone().narrow(0, i * HEAD_ROWS, targets.len());
-        slopes.push(back(&replica, input, output, slope, &mut gradients));
+        slopes.push(back(&replica, &input, output, slope, &mut gradients));
     }
     let zeros = Tensor::<2>::zeros(shape, &device);
     let mut slope = zeros.select_assign(0, padded.positions(&device), Tensor::cat(slopes, 0), IndexingUpdateOp::Add);
@@ -55,7 +55,7 @@ pub fn compute(model: &CausalLm, objective: &dyn Objective, part: Part) -> Compu
     while let Some(input) = inputs.pop() {
         let input = input.autodiff().require_grad();
         let output = replica.forward_layer(inputs.len(), input.clone(), &pass);
-        slope = back(&replica, input, output, slope, &mut gradients);
+        slope = back(&replica, &input, output, slope, &mut gradients);
     }
     let embedded = replica.embed(padded.tokens(&replica.device()));
     // Adapters leave the embedding as it is.
@@ -69,7 +69,7 @@ pub fn compute(model: &CausalLm, objective: &dyn Objective, part: Part) -> Compu
 /// From `∂loss/∂output` to `∂loss/∂input`; what the loss's slope in weights gains on the way is added to `gradients`.
 fn back<const D: usize, const E: usize>(
     replica: &CausalLm,
-    input: Tensor<D>,
+    input: &Tensor<D>,
     output: Tensor<E>,
     slope: Tensor<E>,
     gradients: &mut Gradients,

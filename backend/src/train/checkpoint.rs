@@ -186,9 +186,10 @@ impl Checkpoints {
         };
         // One tensor after the other, so that no second copy of a large model is ever in memory.
         let weights = trained(model);
-        let mut entries: Vec<(String, Vec<usize>, Box<dyn Fn() -> TensorData + '_>)> = Vec::new();
+        type Entry<'a> = (String, Vec<usize>, Box<dyn Fn() -> TensorData + 'a>);
+        let mut entries: Vec<Entry> = Vec::new();
         for (key, (shape, read)) in &weights {
-            entries.push((format!("weights.{key}"), shape.clone(), Box::new(move || read())));
+            entries.push((format!("weights.{key}"), shape.clone(), Box::new(read)));
         }
         for (key, moments) in &optimizer.moments {
             for (name, values) in [("first", &moments.first), ("second", &moments.second)] {

@@ -82,9 +82,9 @@ impl TrainConfig {
     ///
     /// [`TrainError::Config`] names the setting.
     pub fn check(&self) -> Result<(), TrainError> {
-        let positive = |key, n: usize| expect(n > 0, key, "at least 1", n);
-        let finite = |key, x: f64| expect(x.is_finite() && x >= 0.0, key, "a finite number ≥ 0", x);
-        let share = |key, x: f64| expect((0.0..1.0).contains(&x), key, "a number in [0, 1)", x);
+        let positive = |key, n: usize| expect(n > 0, key, "at least 1", &n);
+        let finite = |key, x: f64| expect(x.is_finite() && x >= 0.0, key, "a finite number ≥ 0", &x);
+        let share = |key, x: f64| expect((0.0..1.0).contains(&x), key, "a number in [0, 1)", &x);
         positive("num_train_epochs", self.num_train_epochs)?;
         positive("batch_size", self.batch_size)?;
         positive("gradient_accumulation_steps", self.gradient_accumulation_steps)?;
@@ -92,7 +92,7 @@ impl TrainConfig {
         finite("adam_epsilon", self.adam_epsilon)?;
         finite("weight_decay", self.weight_decay)?;
         finite("max_grad_norm", self.max_grad_norm)?;
-        expect((0.0..=1.0).contains(&self.warmup_ratio), "warmup_ratio", "a number in [0, 1]", self.warmup_ratio)?;
+        expect((0.0..=1.0).contains(&self.warmup_ratio), "warmup_ratio", "a number in [0, 1]", &self.warmup_ratio)?;
         share("adam_beta1", self.adam_beta1)?;
         share("adam_beta2", self.adam_beta2)
     }
@@ -121,7 +121,7 @@ pub(super) fn expect(
     holds: bool,
     key: &'static str,
     expected: &'static str,
-    got: impl ToString,
+    got: &impl ToString,
 ) -> Result<(), TrainError> {
     if holds { Ok(()) } else { Err(TrainError::Config { key, expected, got: got.to_string() }) }
 }

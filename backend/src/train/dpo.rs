@@ -102,13 +102,13 @@ impl DpoConfig {
     ///
     /// [`TrainError::Config`] names the setting.
     pub fn check(&self) -> Result<(), TrainError> {
-        expect(self.beta.is_finite() && self.beta > 0.0, "beta", "a number > 0", self.beta)?;
+        expect(self.beta.is_finite() && self.beta > 0.0, "beta", "a number > 0", &self.beta)?;
         let is_share = (0.0..0.5).contains(&self.label_smoothing);
-        expect(is_share, "label_smoothing", "a number in [0, 0.5)", self.label_smoothing)?;
+        expect(is_share, "label_smoothing", "a number in [0, 0.5)", &self.label_smoothing)?;
         let is_meant = self.label_smoothing == 0.0 || self.loss_type != LossType::Ipo;
-        expect(is_meant, "label_smoothing", "0 with loss_type ipo, which has no such term", self.label_smoothing)?;
+        expect(is_meant, "label_smoothing", "0 with loss_type ipo, which has no such term", &self.label_smoothing)?;
         let is_weight = self.rpo_alpha.is_finite() && self.rpo_alpha >= 0.0;
-        expect(is_weight, "rpo_alpha", "a finite number ≥ 0", self.rpo_alpha)?;
+        expect(is_weight, "rpo_alpha", "a finite number ≥ 0", &self.rpo_alpha)?;
         self.train.check()
     }
 }

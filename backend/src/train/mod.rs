@@ -317,7 +317,10 @@ pub fn train(
 ) -> Result<Trained, TrainError> {
     config.check()?;
     let row_lengths = row_lengths(objective)?;
-    let model = if model.n_adapters() == 0 { model.valid().unfreeze() } else { model.valid() };
+    let start = if model.n_adapters() == 0 { model.valid().unfreeze() } else { model.valid() };
+    // Whoever gave it away may have held the only other copy of the weights.
+    drop(model);
+    let model = start;
     refuse_half_precision(&model)?;
     let steps = batches::steps(&row_lengths, config);
     let identity = run.checkpoints.as_ref().map(|_| Identity::of(&model, objective, config, &steps));
