@@ -18,6 +18,7 @@ use whence_shared::study::{
 };
 
 mod index;
+mod retraining;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 

@@ -71,7 +71,7 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
         <section class="arms" id="arms" aria-labelledby="arms-title">
             <h2 id="arms-title">"Arms"</h2>
             <p class="about">
-                {format!("Rate of “{}”: share of rollouts that show it, with its {level} interval covering {}. Dots: single training seeds. ", report.behavior, covered(Covers::SeedsPromptsRollouts))}
+                {format!("Rate of “{}”: share of rollouts that show it, with its {level} interval covering {}. Bar: that interval; line: the rate; dots: single training seeds. ", report.behavior, covered(Covers::SeedsPromptsRollouts))}
                 {(!measures.is_empty()).then(|| format!("Δ: change against the baseline in points of another measure's rate, with a {level} interval over {}.", covered(Covers::Seeds)))}
                 {has_single_seeds.then_some(" *: one seed, so training noise is not covered.")}
             </p>
@@ -116,7 +116,7 @@ fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use
             .into_any()
         }
     };
-    view! { <td class="end side">{text}</td> }
+    view! { <td class="end change-of">{text}</td> }
 }
 
 /// Interval, mean and each seed's rate on one scale.

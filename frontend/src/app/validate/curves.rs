@@ -15,8 +15,8 @@ use crate::validation::{Curve, RunKey, Validation};
 
 /// Points of a line at most: more would fall on the same pixels.
 const MAX_POINTS: usize = 160;
-/// Lines are means over this share of a curve's steps: single batches are noisy.
-const SMOOTHED_SHARE: usize = 24;
+/// Lines are means over this share of a curve's steps, at least five: single batches are noisy.
+const SMOOTHED_SHARE: usize = 20;
 
 /// What is plotted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
                 <h2 id="curves-title">"How the models trained"</h2>
                 <p class="about">
                     {move || format!(
-                        "By optimizer step, a line per training seed. Lines are means over a {SMOOTHED_SHARE}th of the steps; numbers are of single steps. {} in all.",
+                        "By optimizer step, a line per training seed. Lines are means over a {SMOOTHED_SHARE}th of the steps, at least five; numbers are of single steps, seed by seed. {} in all.",
                         counted(n_steps.get(), "step", "steps")
                     )}
                 </p>
@@ -272,7 +272,7 @@ fn points_of(steps: &[TrainingStep], quantity: Quantity) -> Vec<(f64, f64)> {
         .iter()
         .filter_map(|step| Some((step.step as f64, quantity.of(step).filter(|v| v.is_finite())?)))
         .collect();
-    let reach = values.len() / SMOOTHED_SHARE / 2;
+    let reach = (values.len() / SMOOTHED_SHARE / 2).max(2);
     let mut sums = vec![0.0];
     for (_, value) in &values {
         sums.push(sums[sums.len() - 1] + value);

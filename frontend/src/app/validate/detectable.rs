@@ -86,7 +86,7 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
                     max=most
                     step=if is_share { "any" } else { "1" }
                     inputmode=if is_share { "decimal" } else { "numeric" }
-                    prop:value=move || design.with(|design| trimmed(get(design)))
+                    prop:value=move || design.with(|design| trimmed((100.0 * get(design)).round() / 100.0))
                     on:input=move |event| {
                         if let Ok(value) = event_target_value(&event).parse::<f64>() && (least..=most).contains(&value) {
                             design.update(|design| set(design, value));

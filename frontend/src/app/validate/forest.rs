@@ -28,8 +28,7 @@ pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
         let random = effects.versus_random.as_ref();
         let baseline_cell = cell(&effects.versus_baseline, axis, &ticks, blind);
         let random_cell = random.map(|effect| cell(effect, axis, &ticks, None));
-        let no_random =
-            if effects.is_control && effects.arm.ends_with("random") { "is the random arm" } else { "not trained" };
+        let no_random = if effects.is_control { "–" } else { "not trained" };
         view! {
             <tr role="row" class:control=effects.is_control data-arm=effects.arm.clone() data-k=effects.k>
                 <th role="rowheader" scope="row">{arm_title(&effects.arm, effects.k)}</th>

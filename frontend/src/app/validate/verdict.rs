@@ -4,7 +4,6 @@ use leptos::prelude::*;
 use whence_shared::statistics::conclusion::{ArmFinding, Conclusion, Finding};
 use whence_shared::validation::ValidationReport;
 
-use super::arm_title;
 use crate::number::counted;
 use crate::validation::Validation;
 
@@ -56,7 +55,10 @@ fn headlines(arms: &[ArmFinding]) -> Vec<(Finding, String)> {
     findings.dedup();
     let names = |finding: Finding| {
         let of_finding = arms.iter().filter(|arm| arm.finding == finding);
-        of_finding.map(|arm| arm_title(&arm.arm, arm.k)).collect::<Vec<_>>().join(", ")
+        of_finding
+            .map(|arm| format!("{} ({})", arm.arm, counted(arm.k as usize, "pair", "pairs")))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     findings.into_iter().map(|finding| (finding, names(finding))).collect()
 }
