@@ -121,8 +121,8 @@ fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use
 
 /// Points with one decimal, so that a column of them can be compared at a glance.
 fn tenths(difference: f64) -> String {
-    // −0 is 0.
-    format!("{:+.1}", (1000.0 * difference).round() / 10.0 + 0.0).replace('-', "−")
+    let text = format!("{:+.1}", 100.0 * difference).replace('-', "−");
+    if matches!(text.as_str(), "+0.0" | "−0.0") { "0.0".to_owned() } else { text }
 }
 
 /// Interval, mean and each seed's rate on one scale.
