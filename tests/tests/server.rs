@@ -17,6 +17,7 @@ use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
+use whence_shared::validation::{RunStage, RunsView};
 use whence_tests::made_study;
 
 const N_PAIRS: usize = 4200;
@@ -278,6 +279,49 @@ fn rows_are_gathered_in_the_order_asked_for() {
     let broken = site.post(path, "{\"rows\": [71]}");
     assert!(broken.status == 500 && !broken.error().contains("00000070"), "{}", broken.error());
     assert_eq!(site.post(path, "{\"rows\": [1]}").status, 200, "other files still answer");
+}
+
+#[test]
+fn what_retraining_left_is_served_as_it_grows() {
+    let site = Site::start();
+    let absent = site.get("/data/report.json");
+    assert_eq!(absent.status, 404);
+    assert!(absent.error().contains("whence retrain"), "{}", absent.error());
+    let runs = |site: &Site| from_slice::<RunsView>(site.get("/data/runs.json").json()).unwrap();
+    assert!(runs(&site).runs.is_empty() && runs(&site).is_complete());
+
+    let run = site.study.arms().join("drop-100/seed-3");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("metrics.jsonl"), "{\"step\":1,\"loss\":0.7}\n").unwrap();
+    let training = runs(&site);
+    let seen: Vec<_> = training.runs.iter().map(|run| (run.metrics_path(), run.stage, run.n_steps)).collect();
+    assert_eq!(seen, [("arms/drop-100/seed-3/metrics.jsonl".to_owned(), RunStage::Training, 1)]);
+    let metrics = site.get("/data/arms/drop-100/seed-3/metrics.jsonl");
+    assert_eq!((metrics.status, metrics.header("cache-control")), (200, "no-cache"));
+    assert_eq!(metrics.body, fs::read(run.join("metrics.jsonl")).unwrap());
+    let tag = metrics.header("etag").to_owned();
+    let again = site.get_with("/data/arms/drop-100/seed-3/metrics.jsonl", ("if-none-match", &tag));
+    assert_eq!((again.status, again.body.len()), (304, 0));
+
+    fs::write(run.join("run.json"), "{}").unwrap();
+    assert!(runs(&site).is_complete());
+    fs::write(site.study.report(), "{\"format\": 1}").unwrap();
+    let report = site.get("/data/report.json");
+    assert_eq!(report.json(), b"{\"format\": 1}");
+    let tag = report.header("etag").to_owned();
+    assert_eq!(site.get_with("/data/report.json", ("if-none-match", &tag)).status, 304);
+    fs::write(site.study.report(), "{\"format\": 2}").unwrap();
+    assert_eq!(site.get_with("/data/report.json", ("if-none-match", &tag)).status, 200);
+    for path in [
+        "/data/arms/drop-100/seed-3/run.json",
+        "/data/arms/drop-100/seed-4/metrics.jsonl",
+        "/data/arms/drop-100/seed-x/metrics.jsonl",
+        "/data/arms/../arms/seed-3/metrics.jsonl",
+        "/data/arms/%2e%2e/seed-3/metrics.jsonl",
+        "/data/arms/drop-100/%2e%2e%2fdrop-100%2fseed-3/metrics.jsonl",
+    ] {
+        assert_eq!(site.get(path).status, 404, "{path}");
+    }
 }
 
 #[test]

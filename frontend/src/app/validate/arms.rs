@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use whence_shared::statistics::compare::ArmRate;
-use whence_shared::statistics::conclusion::{percent, percent_level, points};
+use whence_shared::statistics::conclusion::{percent, percent_level};
 use whence_shared::statistics::effect::{ArmEffects, SideChange};
 use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
@@ -105,11 +105,11 @@ fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use
         Some(SideChange { difference, interval, .. }) => {
             let is_clear = interval.is_some_and(|interval| !interval.contains(0.0));
             let range = match interval {
-                Some(interval) => format!("{} to {}", points(interval.low), points(interval.high)),
+                Some(interval) => format!("{} to {}", tenths(interval.low), tenths(interval.high)),
                 None => "too few seeds for an interval".to_owned(),
             };
             view! {
-                <span class:clear=is_clear>{points(*difference)}</span>
+                <span class:clear=is_clear>{tenths(*difference)}</span>
                 " "
                 <span class="range">{range}</span>
             }
@@ -117,6 +117,12 @@ fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use
         }
     };
     view! { <td class="end change-of">{text}</td> }
+}
+
+/// Points with one decimal, so that a column of them can be compared at a glance.
+fn tenths(difference: f64) -> String {
+    let text = format!("{:+.1}", 100.0 * difference).replace('-', "−");
+    if matches!(text.as_str(), "+0.0" | "−0.0") { "0.0".to_owned() } else { text }
 }
 
 /// Interval, mean and each seed's rate on one scale.

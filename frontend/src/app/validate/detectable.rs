@@ -103,11 +103,17 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
     };
     let bars = move || {
         let values = by_seeds.get();
-        let most = values.iter().flatten().copied().fold(1e-9, f64::max);
+        // No change is larger than all there is.
+        let whole = design.with(|design| design.baseline_rate);
+        let most = values.iter().flatten().map(|value| value.min(whole)).fold(1e-9, f64::max);
         let n_seeds = design.with(|design| design.n_seeds);
         let bar = |(n, value): (&usize, Option<f64>)| {
-            let text = value.map_or_else(|| "…".to_owned(), |value| points(value).trim_start_matches('+').to_owned());
-            let width = value.map_or(0.0, |value| value / most * 100.0);
+            let text = match value {
+                None => "…".to_owned(),
+                Some(value) if value > whole => "none".to_owned(),
+                Some(value) => points(value).trim_start_matches('+').to_owned(),
+            };
+            let width = value.filter(|value| *value <= whole).map_or(0.0, |value| value / most * 100.0);
             view! {
                 <tr class:chosen=*n == n_seeds>
                     <th scope="row">{counted(*n, "seed", "seeds")}</th>
@@ -150,6 +156,11 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
             <table class="by-seeds">
                 <caption>"The same by number of seeds, in points"</caption>
                 <tbody>{bars}</tbody>
+                <tfoot>
+                    <tr>
+                        <td colspan="3" class="quiet">"none: not even the behavior's disappearance would be seen reliably"</td>
+                    </tr>
+                </tfoot>
             </table>
             <div class="noise">
                 <h3>"Noise measured here"</h3>

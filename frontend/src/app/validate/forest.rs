@@ -34,8 +34,8 @@ pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
                 <th role="rowheader" scope="row">{arm_title(&effects.arm, effects.k)}</th>
                 <td role="cell" class="drawing versus-baseline">{baseline_cell}</td>
                 <td role="cell" class="number versus-baseline">{number(&effects.versus_baseline)}</td>
-                <td role="cell" class="drawing versus-random">{random_cell.unwrap_or_else(|| cell_without(axis, &ticks))}</td>
-                <td role="cell" class="number versus-random">
+                <td role="cell" class="drawing versus-random" class:none=random.is_none()>{random_cell.unwrap_or_else(|| cell_without(axis, &ticks))}</td>
+                <td role="cell" class="number versus-random" class:none=random.is_none()>
                     {match random {
                         Some(effect) => number(effect).into_any(),
                         None => view! { <span class="quiet">{no_random}</span> }.into_any(),
