@@ -11,6 +11,7 @@ use super::query::{Direction, Query};
 use super::select::{self, Best};
 use crate::rank::Probe;
 use crate::shard::{self, Shard, ShardHeader, StoreDtype};
+use crate::statistics::random::Random;
 
 /// Hashes of each step's results, in the order of the flow: 64 bits (FNV-1a) in hexadecimal, which JSON carries whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,31 +52,21 @@ impl Hash {
     }
 }
 
-/// A linear congruential generator (Knuth's MMIX): integers only, so that it is the same everywhere.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// In [−1, 1), by steps of 2^−23.
-    fn even(&mut self) -> f32 {
-        (self.next() >> 7) as f32 / (1 << 23) as f32 - 1.0
-    }
+/// In [−1, 1).
+fn even(random: &mut Random) -> f32 {
+    (2.0 * random.uniform() - 1.0) as f32
 }
 
 /// Vectors of lengths from vanishing to huge, some zero, some repeated.
-fn rows(rng: &mut Rng, n_rows: usize, d_model: usize) -> Vec<f32> {
+fn rows(random: &mut Random, n_rows: usize, d_model: usize) -> Vec<f32> {
     let mut rows: Vec<f32> = Vec::with_capacity(n_rows * d_model);
     for row in 0..n_rows {
-        let length = [1.0, 1e-3, 0.0, 3e4, 1e-7, 1.0][rng.next() as usize % 6];
-        if row > 0 && rng.next().is_multiple_of(7) {
-            let from = rng.next() as usize % row * d_model;
+        let length = [1.0, 1e-3, 0.0, 3e4, 1e-7, 1.0][random.below(6)];
+        if row > 0 && random.below(7) == 0 {
+            let from = random.below(row) * d_model;
             rows.extend_from_within(from..from + d_model);
         } else {
-            rows.extend((0..d_model).map(|j| rng.even() * length / (1 + j / 16) as f32));
+            rows.extend((0..d_model).map(|j| even(random) * length / (1 + j / 16) as f32));
         }
     }
     rows
@@ -88,8 +79,8 @@ fn rows(rng: &mut Rng, n_rows: usize, d_model: usize) -> Vec<f32> {
 /// Panics beyond the limits of the formats.
 pub fn fingerprint(seed: u64, n_rows: usize, d_model: usize) -> Fingerprint {
     let [mut vector_files, mut block_files, mut bounds, mut selection, mut scores] = [const { Hash::new() }; 5];
-    let mut rng = Rng(seed);
-    let rows = rows(&mut rng, n_rows, d_model);
+    let mut random = Random::new(seed);
+    let rows = rows(&mut random, n_rows, d_model);
     let header = ShardHeader { layer: 1, first_row: 0, inputs: "seeded".into() };
     let mut file = Vec::new();
     for dtype in [StoreDtype::F32, StoreDtype::F16] {
@@ -128,7 +119,7 @@ pub fn fingerprint(seed: u64, n_rows: usize, d_model: usize) -> Fingerprint {
     let files: Vec<Vec<u8>> = files.collect();
     files.iter().for_each(|file| block_files.bytes(file));
 
-    let mut direction = || Direction::exact(&(0..d_model).map(|_| rng.even()).collect::<Vec<_>>());
+    let mut direction = || Direction::exact(&(0..d_model).map(|_| even(&mut random)).collect::<Vec<_>>());
     let [a, b] = [direction(), direction()];
     let combined = Direction::weighted_sum(&[(1.0, &a), (-0.25, &b)]).without(&b);
     let k = n_rows.div_ceil(10);
