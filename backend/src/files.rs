@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -125,6 +126,40 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).at("write", path)?;
     file.commit()
+}
+
+/// Writes a value to `path` as indented JSON with a final newline, atomically: the form of every JSON file that people may
+/// look into.
+///
+/// # Errors
+///
+/// When the file cannot be written; `path` is then as it was before.
+///
+/// # Panics
+///
+/// Panics when the value has no form in JSON, such as a map whose keys are no text.
+pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), FileError> {
+    let mut json = serde_json::to_vec_pretty(value).expect("plain data serializes");
+    json.push(b'\n');
+    write(path, &json)
+}
+
+/// Writes values to `path` as JSON, one per line, atomically.
+///
+/// # Errors
+///
+/// When the file cannot be written; `path` is then as it was before.
+///
+/// # Panics
+///
+/// Panics when a value has no form in JSON.
+pub fn write_jsonl<T: Serialize>(path: &Path, values: impl IntoIterator<Item = T>) -> Result<(), FileError> {
+    let mut lines = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut lines, &value).expect("plain data serializes");
+        lines.push(b'\n');
+    }
+    write(path, &lines)
 }
 
 /// Reads a whole file.

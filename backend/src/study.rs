@@ -170,6 +170,26 @@ impl Study {
         self.arms().join("queue.json")
     }
 
+    /// `arms/ARM/seed-N/`; ARM is [`crate::validate::outcome::arm_folder`].
+    pub fn run(&self, arm: &str, seed: u64) -> PathBuf {
+        self.arms().join(arm).join(format!("seed-{seed}"))
+    }
+
+    /// Every run that has a folder, complete or not: its arm's folder and its training seed, by name and number.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be listed.
+    pub fn runs(&self) -> Result<Vec<(String, u64)>, FileError> {
+        let mut runs = Vec::new();
+        for arm in self.entries(&self.arms(), |name| Some(name.to_owned()))? {
+            runs.extend(self.entries(&self.arms().join(&arm), |name| {
+                Some((arm.clone(), name.strip_prefix("seed-")?.parse().ok()?))
+            })?);
+        }
+        Ok(runs)
+    }
+
     /// `report.json`.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.json")

@@ -18,6 +18,14 @@ impl Message {
     }
 }
 
+/// Messages as one text for a reader: the content of a single one, or all turns with who said them, a blank line between.
+pub fn conversation_text(messages: &[Message]) -> String {
+    match messages {
+        [only] => only.content.clone(),
+        turns => turns.iter().map(|m| format!("{}: {}", m.role, m.content)).collect::<Vec<_>>().join("\n\n"),
+    }
+}
+
 /// One preference pair: a prompt with a chosen and a rejected continuation.
 ///
 /// `prompt` holds the messages both sides share. `chosen` and `rejected` hold what follows and end with an assistant

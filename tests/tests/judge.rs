@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use whence_backend::behavior::rollouts::endpoint::EndpointOptions;
-use whence_backend::judge::agreement::agreement;
 use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions};
 use whence_backend::judge::rules::Rules;
-use whence_backend::judge::{Judge, JudgeError, JudgeOptions, Judged, Verdict, judge, labels, read};
+use whence_backend::judge::{Judge, JudgeError, JudgeOptions, Judged, THRESHOLD, Verdict, judge, labels, read};
 use whence_backend::progress::silent;
+use whence_shared::statistics::agreement::Confusion;
 use whence_tests::binary::whence;
 use whence_tests::loopback::{Answer, Request, Server};
 
@@ -267,7 +267,7 @@ fn labels_find_their_verdicts() {
     let case = Case::new(1);
     let verdicts = [verdict("a", 0, 90.0), verdict("a", 1, 10.0), verdict("b", 0, 70.0)];
     let path = case.write("l.csv", "prompt_id,sample,shows\na,0,yes\na,1,true\nb,,0\n");
-    let found = agreement(&labels::read(&path, &verdicts).unwrap()).confusion;
+    let found = Confusion::at(&labels::read(&path, &verdicts).unwrap(), THRESHOLD);
     assert_eq!(
         (found.true_positives, found.false_negatives, found.false_positives, found.true_negatives),
         (1, 1, 1, 0)

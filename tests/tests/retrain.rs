@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use whence_tests::binary::{self, Run, whence};
 use whence_tests::chat_study::{Made, Numbers, assert_same, synthetic};
-use whence_tests::fixture;
+use whence_tests::{fixture, vectors};
 
 const N_PAIRS: usize = 60;
 const N_KILLED: usize = 20;
@@ -63,15 +63,10 @@ impl Queue {
 
     /// Everything that a plan leaves, but for the numbers of the clock.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        visit(&self.made.study().join("arms"), &mut files);
+        let mut files = vectors::files(&self.made.study().join("arms"));
         files.retain(|path, _| !path.ends_with("metrics.jsonl"));
-        let report = self.made.study().join("report.json");
-        files.insert(PathBuf::from("report.json"), fs::read(report).unwrap());
-        let root = self.made.study();
-        let relative =
-            |(path, bytes): (PathBuf, Vec<u8>)| (path.strip_prefix(&root).map(Path::to_owned).unwrap_or(path), bytes);
-        files.into_iter().map(relative).collect()
+        files.insert("report.json".into(), fs::read(self.made.study().join("report.json")).unwrap());
+        files
     }
 
     fn report(&self) -> Value {
@@ -88,18 +83,6 @@ fn plan_text(setting: &str) -> String {
          max_new_tokens = 8\n",
         fixture::model("chat").display()
     )
-}
-
-fn visit(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            visit(&path, files);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            files.insert(path, bytes);
-        }
-    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{RankError, Ranking};
 use crate::data::pairs::{PairFile, SNIPPET_CHARS};
+use crate::data::parquet_file;
 use crate::files::{AtomicFile, Context, FileError};
 use crate::study::Study;
 
@@ -160,12 +161,7 @@ pub fn read(path: &Path) -> Result<Vec<RankedRow>, RankError> {
         reason: format!("{reason}; run `whence rank` again"),
     };
     let file = File::open(path).at("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(error.to_string()))?;
-    let types = |schema: &Schema| schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
-    let (expected, got): (Vec<(String, DataType)>, Vec<_>) = (types(&schema()), types(builder.schema()));
-    if expected != got {
-        return Err(malformed(format!("expected columns {expected:?}, got {got:?}")));
-    }
+    let builder = parquet_file::open(file, &schema()).map_err(malformed)?;
     let reader = builder.build().map_err(|error| malformed(error.to_string()))?;
     let mut rows = Vec::new();
     for batch in reader {
@@ -221,15 +217,11 @@ pub fn read_order(path: &Path) -> Result<StoredOrder, RankError> {
             return Err(malformed(format!("expected a column {name:?} of type {data_type}, got {got:?}")));
         }
     }
-    let metadata = builder.metadata().file_metadata();
-    let key = |name: &str| {
-        let mut pairs = metadata.key_value_metadata().into_iter().flatten();
-        pairs.find(|pair| pair.key == format!("whence.{name}")).and_then(|pair| pair.value.clone())
-    };
+    let key = |name: &str| parquet_file::key(builder.metadata(), name);
     let pairs_sha256 =
         key("pairs_sha256").ok_or_else(|| malformed("the metadata key whence.pairs_sha256 is missing".into()))?;
     let (behavior, inputs) = (key("behavior").unwrap_or_default(), key("inputs").unwrap_or_default());
-    let columns = ProjectionMask::columns(metadata.schema_descr(), ["row", "score"]);
+    let columns = ProjectionMask::columns(builder.metadata().file_metadata().schema_descr(), ["row", "score"]);
     let reader = builder.with_projection(columns).build().map_err(|error| malformed(error.to_string()))?;
     let (mut order, mut scores) = (Vec::new(), Vec::new());
     for batch in reader {

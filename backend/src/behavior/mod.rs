@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 use whence_shared::direction::{DirectionMethod, direction};
-use whence_shared::pair::{Message, Pair};
+use whence_shared::pair::{Message, Pair, conversation_text};
 use whence_shared::shard::{self, ShardHeader, StoreDtype};
 use whence_shared::study::{BehaviorExample, BehaviorView};
 
@@ -301,11 +301,12 @@ fn as_pair(i: usize, pair: &ResponsePair) -> Pair {
 }
 
 fn example(pair: &ResponsePair) -> BehaviorExample {
-    let prompt = match pair.prompt.as_slice() {
-        [only] => only.content.clone(),
-        turns => turns.iter().map(|m| format!("{}: {}", m.role, m.content)).collect::<Vec<_>>().join("\n\n"),
-    };
-    BehaviorExample { prompt, r0: pair.r0.clone(), r1: pair.r1.clone(), scenario: pair.scenario.clone() }
+    BehaviorExample {
+        prompt: conversation_text(&pair.prompt),
+        r0: pair.r0.clone(),
+        r1: pair.r1.clone(),
+        scenario: pair.scenario.clone(),
+    }
 }
 
 /// Stores a behavior. behavior.json goes last: a behavior without it does not exist.
@@ -316,18 +317,11 @@ fn store<'a>(
     shards: &[(usize, Vec<u8>)],
 ) -> Result<(), FileError> {
     let folder = study.behavior(&view.name);
-    let mut lines = Vec::new();
-    for pair in pairs {
-        serde_json::to_writer(&mut lines, pair).expect("a response pair serialises");
-        lines.push(b'\n');
-    }
-    files::write(&folder.join("pairs.jsonl"), &lines)?;
+    files::write_jsonl(&folder.join("pairs.jsonl"), pairs)?;
     for (layer, bytes) in shards {
         files::write(&study.behavior_vectors(&view.name, *layer), bytes)?;
     }
-    let mut json = serde_json::to_vec_pretty(view).expect("a view serialises");
-    json.push(b'\n');
-    files::write(&folder.join("behavior.json"), &json)
+    files::write_json(&folder.join("behavior.json"), view)
 }
 
 #[cfg(test)]

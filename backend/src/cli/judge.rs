@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::ArgGroup;
-use whence_backend::behavior::rollouts::endpoint::{EndpointOptions, Usage};
-use whence_backend::judge::agreement::{Agreement, agreement};
+use whence_backend::behavior::rollouts::endpoint::Usage;
 use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions};
 use whence_backend::judge::rules::Rules;
-use whence_backend::judge::{Judge, JudgeOptions, Judged, judge, labels};
+use whence_backend::judge::{Judge, JudgeOptions, Judged, THRESHOLD, judge, labels};
 use whence_shared::pair::one_line;
+use whence_shared::statistics::agreement::Agreement;
 
 use super::bar::Bars;
-use super::rollouts::seconds;
+use super::endpoint;
 
 const BAR_CHARS: usize = 40;
+/// Of intervals, which this table does not show.
+const LEVEL: f64 = 0.95;
 
 /// Arguments of `whence judge`.
 #[derive(Debug, clap::Args)]
@@ -61,24 +62,8 @@ pub struct Args {
     /// Price of a million tokens of answers, in the same currency
     #[arg(long, value_name = "PRICE", value_parser = not_negative)]
     price_out: Option<f64>,
-    /// Environment variable that holds the endpoint's key
-    #[arg(long)]
-    api_key_env: Option<String>,
-    /// Requests under way at the same time
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    concurrency: u16,
-    /// Seconds after which a request is given up and repeated
-    #[arg(long, default_value = "300", value_parser = seconds)]
-    timeout: Duration,
-    /// How often a request is repeated before giving up, also after an answer without a score
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(0..=100))]
-    retries: u32,
-    /// Seconds before the first repetition; doubled before each further one
-    #[arg(long, default_value = "1", value_parser = seconds)]
-    retry_wait: Duration,
-    /// Folder of earlier answers, to be asked for only once [default: OUT.cache]
-    #[arg(long)]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    asking: endpoint::Args,
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {
@@ -88,77 +73,61 @@ fn not_negative(text: &str) -> Result<f64, String> {
 
 impl Args {
     /// Runs the verb.
-    pub fn run(mut self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<()> {
         let options = JudgeOptions { rollouts: self.rollouts.clone(), out: self.out.clone(), replace: self.replace };
+        let (prices, against) = ((self.price_in, self.price_out), self.against.clone());
         let who = self.judge()?;
         let bars = Bars::default();
         let judged = judge(&who, &options, &|update| bars.show(update))?;
         bars.clear();
-        print(&judged, who.name(), &self.out);
+        print(&judged, who.name(), &options.out);
         if let Judge::Endpoint(endpoint) = &who {
             if !endpoint.sees_prompt() {
                 println!("  warning: the judge's prompt lacks {{prompt}}: it sees responses only");
             }
-            self.print_cost(&judged);
+            print_cost(&judged, prices);
         }
-        if let Some(path) = &self.against {
+        if let Some(path) = &against {
             let labelled = labels::read(path, &judged.verdicts)?;
-            print_agreement(&agreement(&labelled), path);
+            print_agreement(&Agreement::of(&labelled, THRESHOLD, LEVEL)?, path);
         }
         Ok(())
     }
 
-    fn judge(&mut self) -> anyhow::Result<Judge> {
+    fn judge(self) -> anyhow::Result<Judge> {
         if let Some(rules) = &self.rules {
             return Ok(Judge::Rules(Rules::read(rules)?));
         }
-        let cache = self.cache.take().unwrap_or_else(|| {
-            let mut name = self.out.clone().into_os_string();
-            name.push(".cache");
-            name.into()
-        });
         let judge = EndpointJudge::new(EndpointJudgeOptions {
-            name: self.name.take(),
-            endpoint: EndpointOptions {
-                url: self.endpoint.take().unwrap_or_default(),
-                model: self.endpoint_model.take().unwrap_or_default(),
-                api_key_env: self.api_key_env.take(),
-                concurrency: self.concurrency.into(),
-                timeout: self.timeout,
-                n_retries: self.retries,
-                retry_wait: self.retry_wait,
-                cache,
-            },
-            prompt: self.prompt.take().unwrap_or_default(),
+            name: self.name,
+            endpoint: self.asking.options(self.endpoint.unwrap_or_default(), self.endpoint_model, &self.out),
+            prompt: self.prompt.unwrap_or_default(),
             max_tokens: self.max_new_tokens,
             temperature: self.temperature,
         })?;
         Ok(Judge::Endpoint(Box::new(judge)))
     }
+}
 
-    fn print_cost(&self, judged: &Judged) {
-        let cost = |usage: &Usage| {
-            let millions = |tokens: u64| tokens as f64 / 1e6;
-            let price = self.price_in.unwrap_or_default() * millions(usage.prompt_tokens)
-                + self.price_out.unwrap_or_default() * millions(usage.completion_tokens);
-            if self.price_in.is_some() || self.price_out.is_some() {
-                format!(", cost {price:.4}")
-            } else {
-                String::new()
-            }
-        };
-        for (usage, what) in [(&judged.asked, "asked for now"), (&judged.cached, "from the cache")] {
-            if usage.n_answers > 0 {
-                println!(
-                    "  {} answers {what}: {} tokens of questions, {} of answers{}",
-                    usage.n_answers,
-                    usage.prompt_tokens,
-                    usage.completion_tokens,
-                    cost(usage)
-                );
-                if usage.n_uncounted > 0 {
-                    println!("    {} of them came without a count of tokens", usage.n_uncounted);
-                }
+/// Tokens asked for and answered, with what they cost at prices per million.
+fn print_cost(judged: &Judged, (price_in, price_out): (Option<f64>, Option<f64>)) {
+    let cost = |usage: &Usage| {
+        let millions = |tokens: u64| tokens as f64 / 1e6;
+        let price = price_in.unwrap_or_default() * millions(usage.prompt_tokens)
+            + price_out.unwrap_or_default() * millions(usage.completion_tokens);
+        if price_in.is_some() || price_out.is_some() { format!(", cost {price:.4}") } else { String::new() }
+    };
+    for (usage, what) in [(&judged.asked, "asked for now"), (&judged.cached, "from the cache")] {
+        if usage.n_answers > 0 {
+            println!(
+                "  {} answers {what}: {} tokens of questions, {} of answers{}",
+                usage.n_answers,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                cost(usage)
+            );
+            if usage.n_uncounted > 0 {
+                println!("    {} of them came without a count of tokens", usage.n_uncounted);
             }
         }
     }
@@ -189,33 +158,34 @@ fn print(judged: &Judged, name: &str, out: &Path) {
 fn print_agreement(found: &Agreement, path: &Path) {
     let confusion = &found.confusion;
     let show = |value: Option<f64>| value.map_or_else(|| "   –".into(), |value| format!("{value:.3}"));
-    println!("against {} labels of {}", confusion.n(), path.display());
+    println!("against {} labels of {}", found.n, path.display());
     println!("  {:<24}  {:>12}  {:>16}", "", "judge: shown", "judge: not shown");
     println!("  {:<24}  {:>12}  {:>16}", "label: shown", confusion.true_positives, confusion.false_negatives);
     println!("  {:<24}  {:>12}  {:>16}", "label: not shown", confusion.false_positives, confusion.true_negatives);
     for (name, value) in [
-        ("agreement", confusion.agreement()),
-        ("Cohen's κ", confusion.kappa()),
-        ("precision", confusion.precision()),
-        ("recall", confusion.recall()),
-        ("F1", confusion.f1()),
+        ("agreement", Some(found.agreement.value)),
+        ("Cohen's κ", found.kappa.map(|kappa| kappa.value)),
+        ("precision", found.precision.map(|share| share.value)),
+        ("recall", found.recall.map(|share| share.value)),
+        ("F1", found.f1),
         ("calibration error", Some(found.calibration_error)),
     ] {
         println!("  {name:<24}  {:>12}", show(value));
     }
     println!("  calibration: █ = share labelled as shown, │ = mean score");
-    for bin in &found.bins {
+    for bin in &found.calibration {
+        let Some((mean_score, labelled)) = bin.mean_score.zip(bin.labelled) else { continue };
         let place = |share: f64| ((share * BAR_CHARS as f64).round() as usize).min(BAR_CHARS);
-        let mut bar: Vec<char> = "█".repeat(place(bin.share_shown)).chars().collect();
+        let mut bar: Vec<char> = "█".repeat(place(labelled.value)).chars().collect();
         bar.resize(BAR_CHARS + 1, ' ');
-        bar[place(bin.mean_score / 100.0)] = '│';
+        bar[place(mean_score / 100.0)] = '│';
         let bar: String = bar.into_iter().collect();
         println!(
             "  {:>3.0} on  {:>6} rollouts  mean {:>6.2}  shown {:>6.2} %  {bar}",
             bin.low,
             bin.n,
-            bin.mean_score,
-            100.0 * bin.share_shown
+            mean_score,
+            100.0 * labelled.value
         );
     }
 }

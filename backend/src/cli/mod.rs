@@ -4,6 +4,7 @@ mod bar;
 mod behavior;
 mod convert;
 mod edit;
+mod endpoint;
 mod export;
 mod extract;
 mod import;

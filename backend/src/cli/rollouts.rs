@@ -1,10 +1,9 @@
 //! `whence rollouts`: sampled responses to test prompts.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ArgGroup;
-use whence_backend::behavior::rollouts::endpoint::{Endpoint, EndpointOptions};
+use whence_backend::behavior::rollouts::endpoint::Endpoint;
 use whence_backend::behavior::rollouts::imported::{ImportOptions, import};
 use whence_backend::behavior::rollouts::local::LocalModel;
 use whence_backend::behavior::rollouts::{RolledOut, RolloutOptions, Sampling, Source, prompts, roll_out};
@@ -13,7 +12,7 @@ use whence_backend::device::{self, DeviceChoice};
 use whence_backend::model::DtypeChoice;
 
 use super::bar::Bars;
-use super::model;
+use super::{endpoint, model};
 
 /// Arguments of `whence rollouts`.
 #[derive(Debug, clap::Args)]
@@ -64,29 +63,8 @@ pub struct Args {
     /// The model's name at the endpoint; with --import, the model of rows that name none
     #[arg(long)]
     endpoint_model: Option<String>,
-    /// Environment variable that holds the endpoint's key
-    #[arg(long)]
-    api_key_env: Option<String>,
-    /// Requests under way at the same time
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    concurrency: u16,
-    /// Seconds after which a request is given up and repeated
-    #[arg(long, default_value = "300", value_parser = seconds)]
-    timeout: Duration,
-    /// How often a request is repeated before giving up
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(0..=100))]
-    retries: u32,
-    /// Seconds before the first repetition; doubled before each further one
-    #[arg(long, default_value = "1", value_parser = seconds)]
-    retry_wait: Duration,
-    /// Folder of earlier responses of endpoints, to be asked for only once [default: OUT.cache]
-    #[arg(long)]
-    cache: Option<PathBuf>,
-}
-
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let secs = text.parse::<f64>().ok().filter(|secs| (0.001..=86_400.0).contains(secs));
-    secs.map(Duration::from_secs_f64).ok_or_else(|| format!("expected seconds from 0.001 to 86400, got {text:?}"))
+    #[command(flatten)]
+    asking: endpoint::Args,
 }
 
 impl Args {
@@ -111,21 +89,7 @@ impl Args {
         let bars = Bars::default();
         let report = |update| bars.show(update);
         let done = if let Some(url) = self.endpoint {
-            let cache = self.cache.unwrap_or_else(|| {
-                let mut name = options.out.clone().into_os_string();
-                name.push(".cache");
-                name.into()
-            });
-            let endpoint = Endpoint::new(EndpointOptions {
-                url,
-                model: self.endpoint_model.unwrap_or_default(),
-                api_key_env: self.api_key_env,
-                concurrency: self.concurrency.into(),
-                timeout: self.timeout,
-                n_retries: self.retries,
-                retry_wait: self.retry_wait,
-                cache,
-            })?;
+            let endpoint = Endpoint::new(self.asking.options(url, self.endpoint_model, &options.out))?;
             roll_out(&prompts, &Source::Endpoint(&endpoint), &options, &report)?
         } else {
             let folder = model::open(&self.model.unwrap_or_default(), &bars)?;

@@ -86,9 +86,7 @@ pub fn import_direction(study: &Study, options: &DirectionOptions) -> Result<Beh
         layers,
         examples: Vec::new(),
     };
-    let mut text = serde_json::to_vec_pretty(&view).expect("a view serialises");
-    text.push(b'\n');
-    files::write(&json, &text)?;
+    files::write_json(&json, &view)?;
     index::behaviors::refresh(study)?;
     Ok(view)
 }

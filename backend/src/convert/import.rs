@@ -306,9 +306,7 @@ fn store_layer(
         (0..n_pairs).step_by(ROWS_PER_FILE).map(|first| first..(first + ROWS_PER_FILE).min(n_pairs)).collect();
     let shards = ranges.into_par_iter().map(one).collect::<Result<Vec<_>, _>>()?;
     let view = LayerView { layer, d_model, dtype: manifest.store, n_rows: n_pairs, shards, index: None };
-    let mut json = serde_json::to_vec_pretty(&view).expect("a view serialises");
-    json.push(b'\n');
-    Ok(files::write(&study.layer_manifest(layer), &json)?)
+    Ok(files::write_json(&study.layer_manifest(layer), &view)?)
 }
 
 /// A study of which only ids are known: what vectors can be browsed with when there are no texts.

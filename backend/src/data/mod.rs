@@ -11,6 +11,7 @@ pub mod import;
 pub mod inputs;
 pub mod lines;
 pub mod pairs;
+pub mod parquet_file;
 pub mod rows;
 pub mod template;
 pub mod tokens;

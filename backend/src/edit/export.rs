@@ -182,9 +182,7 @@ pub fn export(study: &Study, options: &ExportOptions, report: Report) -> Result<
         data: described(&places.data)?,
         patch: described(&places.patch)?,
     };
-    let mut json = serde_json::to_vec_pretty(&manifest).expect("a manifest serializes");
-    json.push(b'\n');
-    files::write(&places.manifest, &json)?;
+    files::write_json(&places.manifest, &manifest)?;
     Ok(Exported { manifest, data: places.data, patch: places.patch })
 }
 

@@ -14,7 +14,6 @@
 //! Metadata keys `whence.format`, `whence.n_pairs`, `whence.pairs_sha256`, `whence.how`, `whence.from`,
 //! `whence.from_sha256` and `whence.seed` say what it was made from.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +23,6 @@ use arrow_array::types::{Float32Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -32,6 +30,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Decision, Edit, EditError, EditSet, Origin, check_name};
 use crate::data::pairs::PairFile;
+use crate::data::parquet_file;
 use crate::files::{AtomicFile, Context, FileError};
 use crate::hashes;
 use crate::study::Study;
@@ -127,22 +126,9 @@ pub(super) fn store(study: &Study, set: &EditSet) -> Result<PathBuf, EditError> 
 pub(super) fn read(path: &Path, name: &str) -> Result<EditSet, EditError> {
     let malformed = |reason: String| EditError::Malformed { path: path.to_owned(), reason };
     let file = File::open(path).at("open", path)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(error.to_string()))?;
-    let types = |schema: &Schema| schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
-    let (expected, got): (Vec<(String, DataType)>, Vec<_>) = (types(&schema()), types(builder.schema()));
-    if expected != got {
-        return Err(malformed(format!("expected columns {expected:?}, got {got:?}")));
-    }
-    let keys: HashMap<String, String> = builder
-        .metadata()
-        .file_metadata()
-        .key_value_metadata()
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
-        .collect();
+    let builder = parquet_file::open(file, &schema()).map_err(malformed)?;
     let key = |key: &str| {
-        let found = keys.get(&format!("whence.{key}")).cloned();
+        let found = parquet_file::key(builder.metadata(), key);
         found.ok_or_else(|| malformed(format!("the metadata key whence.{key} is missing")))
     };
     let format = key("format")?;

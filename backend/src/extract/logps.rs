@@ -31,6 +31,7 @@ use whence_shared::study::ShardView;
 
 use super::differ::PairLogps;
 use super::range::Fault;
+use crate::data::parquet_file;
 
 /// The value of the metadata key `whence.format`.
 pub const FORMAT: &str = "whence.logps/1";
@@ -92,11 +93,7 @@ pub fn write(first_row: usize, ids: &[String], logps: &[PairLogps], inputs: &str
 pub(super) fn check(file: Bytes, rows: &Range<usize>, inputs: &str) -> Result<(), Fault> {
     let broken = |error: &dyn std::fmt::Display| Fault::Broken(error.to_string());
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
-    let meta = builder.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
-    let stated = |key: &str| {
-        let found = meta.iter().find(|pair| pair.key.strip_prefix("whence.") == Some(key));
-        found.and_then(|pair| pair.value.clone()).unwrap_or_default()
-    };
+    let stated = |key: &str| parquet_file::key(builder.metadata(), key).unwrap_or_default();
     Fault::unless_same("format", FORMAT, &stated("format"))?;
     Fault::unless_same("model and text form (inputs)", inputs, &stated("inputs"))?;
     Fault::unless_same("first row", &rows.start.to_string(), &stated("first_row"))?;

@@ -121,9 +121,7 @@ impl VectorsManifest {
     ///
     /// When the file cannot be written.
     pub fn write(&self, study: &Study) -> Result<(), ExtractError> {
-        let mut json = serde_json::to_vec_pretty(self).expect("a manifest serialises");
-        json.push(b'\n');
-        Ok(files::write(&study.vectors_manifest(), &json)?)
+        Ok(files::write_json(&study.vectors_manifest(), self)?)
     }
 
     /// Refuses to mix: `self` is what the study has, `asked` what is about to be added.

@@ -85,9 +85,7 @@ impl PartRecord {
         }
         let files = by_path.into_values().collect();
         let record = Self { format: FORMAT.into(), part: part.to_string(), inputs: inputs.into(), files };
-        let mut json = serde_json::to_vec_pretty(&record).expect("a record serialises");
-        json.push(b'\n');
-        Ok(files::write(&path, &json)?)
+        Ok(files::write_json(&path, &record)?)
     }
 
     /// The records of a study, by file name. One that cannot be read is left out: it only adds certainty.

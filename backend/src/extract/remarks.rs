@@ -69,10 +69,5 @@ pub(super) fn write(study: &Study, first_row: usize, remarks: &[Remark]) -> Resu
     if remarks.is_empty() {
         return if path.exists() { fs::remove_file(&path).at("remove", &path) } else { Ok(()) };
     }
-    let mut lines = Vec::new();
-    for remark in remarks {
-        serde_json::to_writer(&mut lines, remark).expect("a remark serialises");
-        lines.push(b'\n');
-    }
-    files::write(&path, &lines)
+    files::write_jsonl(&path, remarks)
 }

@@ -224,15 +224,6 @@ impl OpenIndex {
         Ok(Self { files: files?, rotation, widths, manifest })
     }
 
-    /// Bytes of a block that concern `n_rows` of a range's rows.
-    fn n_bytes(&self, block: usize, range: usize, n_rows: usize) -> u64 {
-        let file = &self.manifest.blocks[block].files[range];
-        match n_rows < file.n_rows / SPARSE {
-            true => (n_rows * (self.widths[block] + COLUMN_BYTES)) as u64,
-            false => file.n_bytes,
-        }
-    }
-
     /// Adds a block to the scores of a range's kept rows.
     fn add(&self, block: usize, range: usize, scores: &mut RangeScores, query: &Query) -> Result<(), IndexError> {
         let (path, bytes) = &self.files[block][range];
@@ -365,7 +356,7 @@ impl<'a> Search<'a> {
         let read = self.ranges.par_iter_mut().enumerate().filter(|(range, _)| is_active[*range]);
         read.map(|(range, scores)| {
             if let Some(rows) = possible.get(range)
-                && (scores.kept().is_some() || rows.len() < scores.n_rows() / SPARSE)
+                && is_sparse(scores, rows.len())
             {
                 scores.keep(rows);
             }
@@ -488,20 +479,13 @@ impl<'a> Search<'a> {
         if block == 0 {
             return Some(self.index.manifest.blocks[0].files.iter().map(|file| file.n_bytes).sum());
         }
-        let mut n_rows = vec![0; self.ranges.len()];
-        for candidate in self.candidates.iter().flatten() {
-            n_rows[self.place(candidate.row).0] += 1;
-        }
-        let active = n_rows.iter().enumerate().filter(|(_, n_rows)| **n_rows > 0);
-        Some(
-            active
-                .map(|(range, &n_rows)| match self.ranges[range].kept() {
-                    // Never read on to the end once rows were forgotten.
-                    Some(_) => (n_rows * (self.index.widths[block] + COLUMN_BYTES)) as u64,
-                    None => self.index.n_bytes(block, range, n_rows),
-                })
-                .sum(),
-        )
+        let files = &self.index.manifest.blocks[block].files;
+        let bytes_per_row = self.index.widths[block] + COLUMN_BYTES;
+        let n_bytes = |(range, rows): (usize, Vec<u32>)| match is_sparse(&self.ranges[range], rows.len()) {
+            true => (rows.len() * bytes_per_row) as u64,
+            false => files[range].n_bytes,
+        };
+        Some(self.possible().into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(n_bytes).sum())
     }
 
     fn next(&self, selections: Vec<Selection>, n_scout_bytes: u64) -> Step {
@@ -542,6 +526,12 @@ impl<'a> Search<'a> {
         }
         sorted(open.into_iter().map(|(row, _)| row))
     }
+}
+
+/// Whether a range's next block is read for its `n_possible` possible rows alone. Never read on to the end once rows were
+/// forgotten.
+fn is_sparse(scores: &RangeScores, n_possible: usize) -> bool {
+    scores.kept().is_some() || n_possible < scores.n_rows() / SPARSE
 }
 
 /// What is read next.

@@ -119,9 +119,7 @@ impl LayerIndex<'_> {
         let n_behaviors =
             behaviors::refresh_layer(self.study, self.layer(), self.manifest, &manifest, || Ok(rotation.clone()))?;
         self.remove_strays(&manifest)?;
-        let mut json = serde_json::to_vec_pretty(&manifest).expect("a manifest serialises");
-        json.push(b'\n');
-        files::write(&path, &json)?;
+        files::write_json(&path, &manifest)?;
         let n_files: usize = manifest.blocks.iter().map(|block| block.files.len()).sum();
         Ok(IndexedLayer { n_bytes: manifest.n_bytes(), manifest, n_made, n_kept: n_files - n_made, why, n_behaviors })
     }

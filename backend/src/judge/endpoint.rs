@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
-use whence_shared::pair::Message;
+use whence_shared::pair::{Message, conversation_text};
 
 use super::{JudgeError, Scored, Settings, score};
 use crate::behavior::rollouts::Rollout;
@@ -132,7 +132,7 @@ impl EndpointJudge {
     }
 
     fn body(&self, rollout: &Rollout, attempt: u32) -> String {
-        let content = filled(&self.template, &conversation(&rollout.prompt), &rollout.response);
+        let content = filled(&self.template, &conversation_text(&rollout.prompt), &rollout.response);
         let request = Request {
             model: self.endpoint.model(),
             messages: [Message::new("user", content)],
@@ -166,14 +166,6 @@ fn filled(template: &str, prompt: &str, response: &str) -> String {
     }
     text.push_str(rest);
     text
-}
-
-/// A prompt as the judge reads it: its text, or all turns with who said them.
-fn conversation(messages: &[Message]) -> String {
-    match messages {
-        [only] => only.content.clone(),
-        turns => turns.iter().map(|m| format!("{}: {}", m.role, m.content)).collect::<Vec<_>>().join("\n\n"),
-    }
 }
 
 #[cfg(test)]

@@ -7,27 +7,19 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use whence_shared::statistics::agreement::Judged;
 
 use super::{JudgeError, THRESHOLD, Verdict};
 use crate::data::lines;
 
 const EXPECTED: &str = "expected \"prompt_id\", \"sample\" and \"shows\" (true or false) or \"score\" (0 to 100)";
 
-/// One label and the verdict on the same rollout.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Labelled {
-    /// Whether the label says that the behavior is shown.
-    pub label: bool,
-    /// The judge's score, from 0 to 100.
-    pub score: f64,
-}
-
 /// Reads labels and finds the verdict of each.
 ///
 /// # Errors
 ///
 /// [`JudgeError::Line`] naming the first label that is malformed, given twice, or of no or several verdicts.
-pub fn read(path: &Path, verdicts: &[Verdict]) -> Result<Vec<Labelled>, JudgeError> {
+pub fn read(path: &Path, verdicts: &[Verdict]) -> Result<Vec<Judged>, JudgeError> {
     let mut by_prompt: HashMap<&str, Vec<usize>> = HashMap::new();
     for (i, verdict) in verdicts.iter().enumerate() {
         by_prompt.entry(&verdict.prompt_id).or_default().push(i);
@@ -41,7 +33,7 @@ pub fn read(path: &Path, verdicts: &[Verdict]) -> Result<Vec<Labelled>, JudgeErr
             let Verdict { prompt_id, sample, .. } = &verdicts[i];
             return Err(wrong(format!("prompt {prompt_id:?} sample {sample} was labelled in line {earlier}")));
         }
-        labelled.push(Labelled { label, score: verdicts[i].score });
+        labelled.push(Judged { score: verdicts[i].score, label });
     }
     if labelled.is_empty() {
         return Err(JudgeError::Input { path: path.to_owned(), reason: format!("no labels in the file; {EXPECTED}") });

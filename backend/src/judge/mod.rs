@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! rollouts ─► [`rules`] (patterns, refusals, formats) ──────────┐
-//!          ─► [`endpoint`] (a model that is asked for a score) ─┴─► verdicts, a JSON line per rollout ─► [`agreement`]
+//!          ─► [`endpoint`] (a model that is asked for a score) ─┴─► verdicts, a JSON line per rollout
 //! ```
 //!
 //! A verdict is a score from 0 to 100; the behavior is shown at 50 or more. [`judge`] writes the verdicts of a file of
-//! rollouts, in their order; [`agreement`] compares them with what people said ([`labels`]), [`selection`] makes a
+//! rollouts, in their order; [`whence_shared::statistics::agreement`] compares them with what people said ([`labels`]), [`selection`] makes a
 //! behavior's response pairs of them.
 
-pub mod agreement;
 pub mod endpoint;
 mod formats;
 pub mod labels;
@@ -18,7 +17,7 @@ pub mod rules;
 pub mod score;
 pub mod selection;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +25,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::behavior::rollouts::endpoint::{EndpointError, Usage};
+use crate::behavior::rollouts::settings::{self, Difference, Settings};
 use crate::behavior::rollouts::{self, Rollout, RolloutError};
 use crate::data::lines::LinesError;
 use crate::files::{self, FileError};
@@ -181,9 +181,6 @@ impl Judge {
     }
 }
 
-/// How verdicts are made, by name.
-type Settings = BTreeMap<String, Value>;
-
 /// What to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgeOptions {
@@ -217,11 +214,11 @@ pub struct Judged {
 /// [`JudgeError`]; what an endpoint had answered by then is kept, and the same call continues from it.
 pub fn judge(judge: &Judge, options: &JudgeOptions, report: Report) -> Result<Judged, JudgeError> {
     let rollouts = read_rollouts(&options.rollouts)?;
-    let mut settings = judge.settings();
-    settings.insert("format".into(), json!("whence-verdicts-1"));
-    settings.insert("judge".into(), json!(judge.name()));
-    settings.insert("rollouts_sha256".into(), json!(rollouts_sha256(&rollouts)));
-    if is_complete(options, &settings)? {
+    let mut made_with = judge.settings();
+    made_with.insert("format".into(), json!("whence-verdicts-1"));
+    made_with.insert("judge".into(), json!(judge.name()));
+    made_with.insert("rollouts_sha256".into(), json!(rollouts_sha256(&rollouts)));
+    if is_complete(options, &made_with)? {
         let verdicts = read(&options.out)?;
         let warnings = conspicuous(judge.name(), &verdicts);
         return Ok(Judged { verdicts, is_kept: true, asked: Usage::default(), cached: Usage::default(), warnings });
@@ -235,7 +232,7 @@ pub fn judge(judge: &Judge, options: &JudgeOptions, report: Report) -> Result<Ju
     };
     let verdicts: Vec<Verdict> =
         rollouts.iter().zip(scores).map(|(rollout, scored)| verdict(judge, rollout, scored)).collect();
-    write(&options.out, &verdicts, &settings)?;
+    settings::write(&options.out, &verdicts, &made_with)?;
     let warnings = conspicuous(judge.name(), &verdicts);
     Ok(Judged { verdicts, is_kept: false, asked, cached, warnings })
 }
@@ -298,45 +295,22 @@ fn conspicuous(judge: &str, verdicts: &[Verdict]) -> Vec<String> {
     Vec::new()
 }
 
-fn beside(out: &Path, ending: &str) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 /// Whether the output is there and was made with these settings.
-fn is_complete(options: &JudgeOptions, settings: &Settings) -> Result<bool, JudgeError> {
+fn is_complete(options: &JudgeOptions, made_with: &Settings) -> Result<bool, JudgeError> {
     let JudgeOptions { out, replace, .. } = options;
     if !out.exists() {
         return Ok(false);
     }
-    let run = beside(out, ".run.json");
-    let there: Option<Settings> = files::read(&run).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let there: Option<Settings> =
+        files::read(&settings::path(out)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let Some(there) = there else {
         return if *replace { Ok(false) } else { Err(JudgeError::UnknownOrigin { path: out.clone() }) };
     };
-    match there.keys().chain(settings.keys()).find(|key| there.get(*key) != settings.get(*key)) {
+    match Difference::between(&there, made_with) {
         None => Ok(true),
         Some(_) if *replace => Ok(false),
-        Some(key) => {
-            let show = |value: Option<&Value>| value.map_or_else(|| "nothing".into(), Value::to_string);
-            let (there, asked) = (show(there.get(key)), show(settings.get(key)));
-            Err(JudgeError::Mixed { path: out.clone(), field: key.clone(), there, asked })
-        }
+        Some(Difference { field, there, asked }) => Err(JudgeError::Mixed { path: out.clone(), field, there, asked }),
     }
-}
-
-/// Writes verdicts and, after them, how they were made.
-fn write(out: &Path, verdicts: &[Verdict], settings: &Settings) -> Result<(), JudgeError> {
-    let mut bytes = Vec::new();
-    for verdict in verdicts {
-        serde_json::to_writer(&mut bytes, verdict).expect("a verdict serializes");
-        bytes.push(b'\n');
-    }
-    files::write(out, &bytes)?;
-    let mut json = serde_json::to_vec_pretty(settings).expect("settings serialize");
-    json.push(b'\n');
-    Ok(files::write(&beside(out, ".run.json"), &json)?)
 }
 
 /// Reads verdicts that [`judge`] wrote, or others of the same form.

@@ -145,12 +145,7 @@ pub fn select(
 ///
 /// When the file cannot be written.
 pub fn write(path: &Path, pairs: &[ResponsePair]) -> Result<(), FileError> {
-    let mut bytes = Vec::new();
-    for pair in pairs {
-        serde_json::to_writer(&mut bytes, pair).expect("a response pair serializes");
-        bytes.push(b'\n');
-    }
-    files::write(path, &bytes)
+    files::write_jsonl(path, pairs)
 }
 
 /// Prompts in order of first appearance, and their rollouts with verdicts.

@@ -211,10 +211,7 @@ pub fn save_as(model: &CausalLm, config: &ModelConfig, folder: &Path, dtype: DTy
         DType::F16 => value["torch_dtype"] = Value::from("float16"),
         _ => {}
     }
-    let mut json = serde_json::to_vec_pretty(&value).expect("JSON values serialise");
-    json.push(b'\n');
-    files::write(&folder.join("config.json"), &json)?;
-    Ok(())
+    Ok(files::write_json(&folder.join("config.json"), &value)?)
 }
 
 /// Reads tokenizer.json, with offsets that cover white space.

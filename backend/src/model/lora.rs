@@ -215,7 +215,5 @@ pub fn save_adapter(model: &CausalLm, config: &LoraConfig, base: &str, folder: &
         "init_lora_weights": true,
         "inference_mode": true,
     });
-    let mut json = serde_json::to_vec_pretty(&adapter).expect("JSON values serialise");
-    json.push(b'\n');
-    files::write(&folder.join("adapter_config.json"), &json)
+    files::write_json(&folder.join("adapter_config.json"), &adapter)
 }

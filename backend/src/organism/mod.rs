@@ -218,7 +218,7 @@ pub fn make(
     let tuned_rates = rollouts::rates(&texts.prompts, &tuned_rollouts);
     let behavior = rollouts::behavior_pairs(&texts.prompts, &reference_rollouts, &tuned_rollouts);
     write_rollouts(folder, &texts.prompts, [(REFERENCE, &reference_rollouts), (TUNED, &tuned_rollouts)])?;
-    write_jsonl(
+    files::write_jsonl(
         &folder.join("behavior.jsonl"),
         behavior.iter().map(|pair| {
             let prompt = &texts.prompts[pair.prompt];
@@ -355,28 +355,19 @@ impl Texts {
     fn write(&self, folder: &Path) -> Result<(), FileError> {
         for source in self.source_counts().keys() {
             let rows = self.rows.iter().filter(|row| row.source == *source);
-            write_jsonl(&folder.join("preferences").join(format!("{source}.jsonl")), rows)?;
+            files::write_jsonl(&folder.join("preferences").join(format!("{source}.jsonl")), rows)?;
         }
-        write_jsonl(&folder.join("truth.jsonl"), self.truths.iter())?;
+        files::write_jsonl(&folder.join("truth.jsonl"), self.truths.iter())?;
         let line = |prompt: &TestPrompt| {
             let (scenario, messages) = (prompt.scenario(), prompt.request.messages());
             json!({"id": prompt.id, "condition": prompt.condition, "scenario": scenario, "prompt": messages})
         };
         for condition in Condition::ALL {
             let prompts = self.prompts.iter().filter(|prompt| prompt.condition == condition).map(line);
-            write_jsonl(&folder.join("prompts").join(format!("{}.jsonl", condition.name())), prompts)?;
+            files::write_jsonl(&folder.join("prompts").join(format!("{}.jsonl", condition.name())), prompts)?;
         }
-        write_jsonl(&folder.join("test-prompts.jsonl"), self.prompts.iter().map(line))
+        files::write_jsonl(&folder.join("test-prompts.jsonl"), self.prompts.iter().map(line))
     }
-}
-
-fn write_jsonl<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> Result<(), FileError> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut bytes, &line).expect("plain data serializes");
-        bytes.push(b'\n');
-    }
-    files::write(path, &bytes)
 }
 
 fn write_rollouts(folder: &Path, prompts: &[TestPrompt], models: [(&str, &Vec<Rollout>); 2]) -> Result<(), FileError> {
@@ -395,7 +386,7 @@ fn write_rollouts(folder: &Path, prompts: &[TestPrompt], models: [(&str, &Vec<Ro
             })
         })
     });
-    write_jsonl(&folder.join("rollouts.jsonl"), lines)
+    files::write_jsonl(&folder.join("rollouts.jsonl"), lines)
 }
 
 fn model_config(config: &OrganismConfig, form: &TextForm) -> ModelConfig {

@@ -17,6 +17,7 @@ use thiserror::Error;
 use super::TrainError;
 use super::dpo::SequencePair;
 use super::sequences::{Sequence, all_sequence_logps};
+use crate::data::parquet_file;
 use crate::device;
 use crate::extract::PairLogps;
 use crate::extract::logps;
@@ -197,8 +198,7 @@ fn switched(logps: PairLogps) -> PairLogps {
 /// Rows of one file by id; nulls become NaN.
 fn rows(file: Bytes) -> Result<Vec<(String, PairLogps)>, String> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
-    let meta = builder.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
-    let format = meta.into_iter().find(|pair| pair.key == "whence.format").and_then(|pair| pair.value);
+    let format = parquet_file::key(builder.metadata(), "format");
     if format.as_deref() != Some(logps::FORMAT) {
         return Err(format.unwrap_or_else(|| "a file that states no format".into()));
     }

@@ -2,8 +2,7 @@
 //! does it again from the records.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use whence_shared::statistics::compare::{CompareOptions, compare};
@@ -11,7 +10,7 @@ use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes,
 pub use whence_shared::validation::{REPORT_FORMAT, RunView, ValidationReport, arm_folder};
 
 use super::ValidateError;
-use crate::files::{self, Context};
+use crate::files;
 use crate::judge::Verdict;
 use crate::study::Study;
 
@@ -101,28 +100,11 @@ pub fn read_record(path: &Path) -> Result<Option<RunRecord>, ValidateError> {
 /// When a folder cannot be listed or a record cannot be read.
 pub fn records(study: &Study) -> Result<Vec<RunRecord>, ValidateError> {
     let mut records = Vec::new();
-    for arm in folders(&study.arms())? {
-        for seed in folders(&arm)? {
-            records.extend(read_record(&seed.join("run.json"))?);
-        }
+    for (arm, seed) in study.runs()? {
+        records.extend(read_record(&study.run(&arm, seed).join("run.json"))?);
     }
     records.sort_by(|a, b| (&a.arm, a.k, a.seed).cmp(&(&b.arm, b.k, b.seed)));
     Ok(records)
-}
-
-pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, ValidateError> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(folder).at("list", folder)? {
-        let path = entry.at("list", folder)?.path();
-        if path.is_dir() {
-            folders.push(path);
-        }
-    }
-    folders.sort();
-    Ok(folders)
 }
 
 /// The outcomes of the behavior; other measures go beside it.
@@ -154,9 +136,7 @@ pub fn validate(study: &Study, options: &CompareOptions) -> Result<ValidationRep
         comparison: compare(&outcomes(&records), options)?,
         runs: records.iter().map(view).collect(),
     };
-    let mut json = serde_json::to_vec_pretty(&report).expect("a report serializes");
-    json.push(b'\n');
-    files::write(&study.report(), &json)?;
+    files::write_json(&study.report(), &report)?;
     Ok(report)
 }
 

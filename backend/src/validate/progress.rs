@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use whence_shared::validation::{RUNS_FORMAT, RunProgress, RunStage, RunsView};
 
 use super::ValidateError;
-use super::outcome::folders;
 use crate::files;
 use crate::study::Study;
 
@@ -48,14 +47,9 @@ impl QueueFile {
 /// When a folder cannot be listed.
 pub fn runs(study: &Study) -> Result<RunsView, ValidateError> {
     let mut begun = BTreeMap::new();
-    for arm in folders(&study.arms())? {
-        for seed in folders(&arm)? {
-            let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let number = name(&seed).and_then(|name| name.strip_prefix("seed-")?.parse::<u64>().ok());
-            if let (Some(folder), Some(seed_number)) = (name(&arm), number) {
-                begun.insert((folder, seed_number), progress(&seed));
-            }
-        }
+    for (arm, seed) in study.runs()? {
+        let stage = progress(&study.run(&arm, seed));
+        begun.insert((arm, seed), stage);
     }
     let mut keys = QueueFile::read(study).runs;
     let planned: BTreeSet<(String, u64)> = keys.iter().cloned().collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use whence_shared::pair::Message;
 use whence_shared::statistics::compare::CompareOptions;
-use whence_shared::statistics::outcomes::BASELINE;
+use whence_shared::statistics::outcomes::{BASELINE, OutcomesError};
 
 use super::ValidateError;
 use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
@@ -130,9 +130,12 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
         let (record, is_new) = queue.run(arm, &mut warnings)?;
         (options.on_run)(&record, is_new);
         runs.push(record);
-        // What is known so far can be looked at while the rest is trained.
-        if is_new && outcome::records(study)?.iter().any(|record| record.arm == BASELINE) {
-            outcome::validate(study, &CompareOptions::default())?;
+        if is_new {
+            // What is known so far can be looked at while the rest is trained, once there is something to compare with.
+            match outcome::validate(study, &CompareOptions::default()) {
+                Err(ValidateError::Outcomes(OutcomesError::NoBaseline)) => {}
+                outcome => drop(outcome?),
+            }
         }
     }
     warnings.sort();
@@ -167,6 +170,8 @@ struct Arm {
     k: u64,
     seed: u64,
     decisions: Vec<Decision>,
+    /// Everything that decides the trained model.
+    inputs: BTreeMap<String, String>,
     root: PathBuf,
 }
 
@@ -290,18 +295,13 @@ impl<'a> Queue<'a> {
             (None, None) => vec![Decision::Keep; n_pairs],
         };
         let k = decisions.iter().filter(|decision| **decision != Decision::Keep).count() as u64;
-        let root = self.study.arms().join(arm_folder(&plan.name, k)).join(format!("seed-{seed}"));
-        Ok(Arm { name: plan.name.clone(), k, seed, decisions, root })
-    }
-
-    /// Everything that decides the trained model of an arm.
-    fn inputs_of(&self, arm: &Arm) -> BTreeMap<String, String> {
+        let root = self.study.run(&arm_folder(&plan.name, k), seed);
         let mut inputs = self.inputs.clone();
-        let actions: Vec<&str> = arm.decisions.iter().map(|decision| decision.name()).collect();
+        let actions: Vec<&str> = decisions.iter().map(|decision| decision.name()).collect();
         inputs.insert("edit".into(), files::sha256(actions.join("\n").as_bytes()));
-        let settings = serde_json::to_string(&self.config(arm.seed)).expect("settings serialize");
+        let settings = serde_json::to_string(&self.config(seed)).expect("settings serialize");
         inputs.insert("settings".into(), settings);
-        inputs
+        Ok(Arm { name: plan.name.clone(), k, seed, decisions, inputs, root })
     }
 
     fn config(&self, seed: u64) -> DpoConfig {
@@ -312,7 +312,7 @@ impl<'a> Queue<'a> {
 
     fn is_complete(&self, arm: &Arm) -> Result<bool, ValidateError> {
         let record = read_record(&arm.path("run.json"))?;
-        Ok(record.is_some_and(|record| record.inputs == self.inputs_of(arm)))
+        Ok(record.is_some_and(|record| record.inputs == arm.inputs))
     }
 
     /// One run, or its record when it is complete. Rollouts and verdicts are looked at again even then: they know by
@@ -341,14 +341,14 @@ impl<'a> Queue<'a> {
         };
         let is_new = before.as_ref() != Some(&record);
         if is_new {
-            write_json(&path, &record)?;
+            files::write_json(&path, &record)?;
         }
         Ok((record, is_new))
     }
 
     /// Trains the arm's model, unless it is there.
     fn trained(&self, arm: &Arm) -> Result<TrainedRecord, ValidateError> {
-        let inputs = self.inputs_of(arm);
+        let inputs = arm.inputs.clone();
         let path = arm.path("trained.json");
         if path.is_file() {
             let there: TrainedRecord = serde_json::from_slice(&files::read(&path)?)
@@ -395,7 +395,7 @@ impl<'a> Queue<'a> {
         let trained = optimize_preferences(model, &pairs, Some(&reference), &config, &run).map_err(failed)?;
         metrics.finish(&trained.metrics)?;
         let record = self.save(arm, &trained, inputs, pairs.len())?;
-        write_json(&path, &record)?;
+        files::write_json(&path, &record)?;
         checkpoints.remove()?;
         let empty = arm.path("checkpoint");
         // Only if nothing else lies in it.
@@ -476,12 +476,6 @@ fn sequence(encoder: &TextEncoder, prompt: &[Message], response: &[Message]) -> 
     let mut ids = tokens.ids;
     ids.truncate(tokens.turn_end);
     (ids.len() > response_start).then_some(Sequence { ids, response_start })
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), ValidateError> {
-    let mut json = serde_json::to_vec_pretty(value).expect("plain data serializes");
-    json.push(b'\n');
-    Ok(files::write(path, &json)?)
 }
 
 /// `metrics.jsonl`, growing while a run trains, so that it can be watched. Losing it costs nothing: the checkpoint has

@@ -79,6 +79,8 @@ pub struct Agreement {
     pub f1: Option<f64>,
     /// By score, [`N_BINS`] of them.
     pub calibration: Vec<CalibrationBin>,
+    /// Mean distance between a bin's mean score / 100 and the share labelled in it, weighted by its rollouts, in [0, 1].
+    pub calibration_error: f64,
     /// Level of all intervals.
     pub level: f64,
 }
@@ -180,6 +182,7 @@ impl Agreement {
         let Confusion { true_positives: hits, false_positives, false_negatives, true_negatives } = counts;
         let agreement = wilson::share(hits + true_negatives, counts.n(), level).ok_or(AgreementError::Empty)?;
         let either = 2 * hits + false_positives + false_negatives;
+        let calibration: Vec<CalibrationBin> = (0..N_BINS).map(|bin| calibration_bin(judged, bin, level)).collect();
         Ok(Self {
             n: counts.n(),
             confusion: counts,
@@ -188,9 +191,18 @@ impl Agreement {
             precision: wilson::share(hits, hits + false_positives, level),
             recall: wilson::share(hits, hits + false_negatives, level),
             f1: (either > 0).then(|| (2 * hits) as f64 / either as f64),
-            calibration: (0..N_BINS).map(|bin| calibration_bin(judged, bin, level)).collect(),
+            calibration_error: calibration.iter().map(CalibrationBin::distance).sum::<f64>() / counts.n() as f64,
+            calibration,
             level,
         })
+    }
+}
+
+impl CalibrationBin {
+    /// Between mean score / 100 and share, times the rollouts.
+    fn distance(&self) -> f64 {
+        let Some((mean_score, labelled)) = self.mean_score.zip(self.labelled) else { return 0.0 };
+        self.n as f64 * (mean_score / 100.0 - labelled.value).abs()
     }
 }
 
@@ -279,6 +291,31 @@ mod tests {
         assert_eq!((result.calibration[2].mean_score, result.calibration[2].labelled), (None, None));
         let turned: Vec<Judged> = judged.iter().rev().copied().collect();
         assert_eq!(Agreement::of(&turned, 50.0, 0.95).unwrap(), result);
+    }
+
+    #[test]
+    fn measures_follow_from_the_counts() {
+        // A textbook table: 20 + 15 agree of 50, κ = 0.4.
+        let table = [(100.0, true, 20), (100.0, false, 5), (0.0, true, 10), (0.0, false, 15)];
+        let judged: Vec<Judged> =
+            table.iter().flat_map(|&(score, label, n)| vec![Judged { score, label }; n]).collect();
+        let result = Agreement::of(&judged, 50.0, 0.95).unwrap();
+        let close = |got: f64, expected: f64| (got - expected).abs() < 1e-12;
+        assert!(close(result.agreement.value, 0.7) && close(result.kappa.unwrap().value, 0.4));
+        assert!(close(result.precision.unwrap().value, 0.8) && close(result.recall.unwrap().value, 2.0 / 3.0));
+        assert!(close(result.f1.unwrap(), 2.0 * 20.0 / 55.0));
+    }
+
+    #[test]
+    fn calibration_compares_scores_with_shares() {
+        let judged = [(0.0, false), (5.0, true), (100.0, true), (95.0, true)];
+        let judged = judged.map(|(score, label)| Judged { score, label });
+        let found = Agreement::of(&judged, 50.0, 0.95).unwrap();
+        let filled: Vec<&CalibrationBin> = found.calibration.iter().filter(|bin| bin.n > 0).collect();
+        assert_eq!(filled.iter().map(|bin| (bin.low, bin.n)).collect::<Vec<_>>(), [(0.0, 2), (90.0, 2)]);
+        assert_eq!((filled[0].mean_score, filled[0].labelled.unwrap().value), (Some(2.5), 0.5));
+        assert!((found.calibration_error - (2.0 * 0.475 + 2.0 * 0.025) / 4.0).abs() < 1e-12);
+        assert_eq!((found.confusion.true_positives, found.confusion.false_negatives), (2, 1));
     }
 
     #[test]

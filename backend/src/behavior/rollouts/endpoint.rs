@@ -20,8 +20,9 @@ use thiserror::Error;
 use whence_shared::pair::Message;
 
 use super::answers::{self, ResponseCache};
-use super::journal::{Journal, Settings};
+use super::journal::Journal;
 use super::prompts::shortened;
+use super::settings::Settings;
 use super::waits::{backoff, retry_after};
 use super::{Answer, RolloutError, Sampling, TestPrompt, places};
 use crate::files::FileError;

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use whence_shared::pair::Message;
 
-use super::journal::{self, Settings};
+use super::journal;
 use super::prompts::{self, TestPrompt};
+use super::settings::{self, Settings};
 use super::{Answer, RolledOut, Rollout, RolloutError, answers};
 use crate::files;
 
@@ -47,7 +48,7 @@ pub struct ImportOptions {
 ///
 /// [`RolloutError::Line`] names the first row that is no rollout; an output made in another way is refused.
 pub fn import(options: &ImportOptions, prompts: Option<&[TestPrompt]>) -> Result<RolledOut, RolloutError> {
-    let settings: Settings = [
+    let made_with: Settings = [
         ("format", json!("whence-rollouts-1")),
         ("source", json!("import")),
         ("input_sha256", json!(files::sha256_of_file(&options.input)?)),
@@ -56,12 +57,12 @@ pub fn import(options: &ImportOptions, prompts: Option<&[TestPrompt]>) -> Result
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if journal::is_complete(&options.out, &settings, options.replace)? {
+    if journal::is_complete(&options.out, &made_with, options.replace)? {
         let n_rollouts = super::read(&options.out)?.len();
         return Ok(RolledOut { n_rollouts, n_kept: n_rollouts, ..RolledOut::default() });
     }
     let rollouts = normalized(&options.input, prompts, options.model.as_deref())?;
-    journal::write(&options.out, &rollouts, &settings)?;
+    settings::write(&options.out, &rollouts, &made_with)?;
     let mut done = RolledOut { n_rollouts: rollouts.len(), ..RolledOut::default() };
     for rollout in rollouts {
         *done.finish_reasons.entry(rollout.finish_reason.unwrap_or_else(|| "unknown".into())).or_default() += 1;

@@ -15,13 +15,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
+use super::settings::{self, Difference, Settings, beside};
 use super::{Rollout, RolloutError, TestPrompt};
 use crate::files::{self, Context};
-
-/// How rollouts are made, by name: everything that decides what they are.
-pub type Settings = BTreeMap<String, Value>;
 
 /// An open journal.
 pub struct Journal<'a> {
@@ -39,12 +35,6 @@ pub enum Opened<'a> {
     Complete,
     /// There is work to do.
     Open(Journal<'a>),
-}
-
-fn beside(out: &Path, ending: &str) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 impl<'a> Journal<'a> {
@@ -154,7 +144,7 @@ impl<'a> Journal<'a> {
     /// When a file cannot be written; the journal is then still there.
     pub fn finish(self) -> Result<Vec<Rollout>, RolloutError> {
         let rollouts: Vec<Rollout> = self.done.into_values().collect();
-        write(&self.out, &rollouts, self.settings)?;
+        settings::write(&self.out, &rollouts, self.settings)?;
         fs::remove_file(&self.part).at("remove", &self.part)?;
         Ok(rollouts)
     }
@@ -180,25 +170,12 @@ fn was_made_with(out: &Path, settings: &Settings) -> Result<bool, RolloutError> 
     if !out.exists() {
         return Ok(false);
     }
-    let run = beside(out, ".run.json");
+    let run = settings::path(out);
     if !run.exists() {
         return Err(RolloutError::UnknownOrigin { path: out.to_owned() });
     }
     same(out, &parse_settings(&run, &files::read(&run)?)?, settings)?;
     Ok(true)
-}
-
-/// Writes an output file and, after it, the settings it was made with.
-pub(super) fn write(out: &Path, rollouts: &[Rollout], settings: &Settings) -> Result<(), RolloutError> {
-    let mut bytes = Vec::new();
-    for rollout in rollouts {
-        serde_json::to_writer(&mut bytes, rollout).expect("a rollout serializes");
-        bytes.push(b'\n');
-    }
-    files::write(out, &bytes)?;
-    let mut json = serde_json::to_vec_pretty(settings).expect("settings serialize");
-    json.push(b'\n');
-    Ok(files::write(&beside(out, ".run.json"), &json)?)
 }
 
 fn parse_settings(path: &Path, bytes: &[u8]) -> Result<Settings, RolloutError> {
@@ -210,14 +187,10 @@ fn parse_settings(path: &Path, bytes: &[u8]) -> Result<Settings, RolloutError> {
 }
 
 fn same(path: &Path, there: &Settings, asked: &Settings) -> Result<(), RolloutError> {
-    let show = |value: Option<&Value>| value.map_or_else(|| "nothing".into(), Value::to_string);
-    match there.keys().chain(asked.keys()).find(|key| there.get(*key) != asked.get(*key)) {
+    match Difference::between(there, asked) {
         None => Ok(()),
-        Some(key) => Err(RolloutError::Mixed {
-            path: path.to_owned(),
-            field: key.clone(),
-            there: show(there.get(key)),
-            asked: show(asked.get(key)),
-        }),
+        Some(Difference { field, there, asked }) => {
+            Err(RolloutError::Mixed { path: path.to_owned(), field, there, asked })
+        }
     }
 }

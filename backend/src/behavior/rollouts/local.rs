@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::journal::{Journal, Settings};
+use super::journal::Journal;
+use super::settings::Settings;
 use super::{Answer, RolloutError, Sampling, TestPrompt, places};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::{TextEncoder, Unreadable};

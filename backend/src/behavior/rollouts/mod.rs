@@ -15,6 +15,7 @@ pub mod imported;
 pub mod journal;
 pub mod local;
 pub mod prompts;
+pub mod settings;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -31,9 +32,10 @@ use crate::model::ModelError;
 use crate::progress::{Report, Update};
 
 use endpoint::{Endpoint, EndpointError};
-use journal::{Journal, Opened, Settings};
+use journal::{Journal, Opened};
 use local::LocalModel;
 pub use prompts::TestPrompt;
+use settings::Settings;
 
 /// What stops rollouts from being made. What had been sampled by then is kept.
 #[derive(Debug, Error)]
