@@ -496,8 +496,7 @@ impl<'a> Search<'a> {
             return if rows.is_empty() { Step::Done } else { Step::Rows(rows) };
         }
         let next_block_bytes = self.n_block_bytes();
-        let tops = selections.iter().flat_map(|selection| &selection.top);
-        let scouts = sorted(tops.filter(|candidate| !candidate.score.is_exact()).map(|candidate| candidate.row));
+        let scouts = sorted(selections.iter().flat_map(Selection::scouts));
         if scouts_pay(n_scout_bytes + n_bytes(scouts.len()), next_block_bytes) && !scouts.is_empty() {
             return Step::Scouts(scouts);
         }
@@ -511,20 +510,12 @@ impl<'a> Search<'a> {
         match next_step(&costs) {
             Next::Done => Step::Done,
             Next::Block => Step::Block,
-            Next::Rows => Step::Rows(self.most_promising(&selections)),
+            Next::Rows => {
+                let undecided = selections.iter().flat_map(|selection| &selection.undecided);
+                let undecided = undecided.map(|&row| (row, self.signed(self.score(row))));
+                Step::Rows(select::most_promising(undecided, ROWS_PER_STEP, MAX_STEPS))
+            }
         }
-    }
-
-    /// The undecided rows of which each may rule out the rest: those of the highest bounds.
-    fn most_promising(&self, selections: &[Selection]) -> Vec<u32> {
-        let undecided = selections.iter().flat_map(|selection| &selection.undecided);
-        let mut open: Vec<(u32, Bounded)> = undecided.map(|&row| (row, self.signed(self.score(row)))).collect();
-        let n_read = ROWS_PER_STEP.max(open.len() / MAX_STEPS);
-        if open.len() > n_read {
-            open.select_nth_unstable_by(n_read, |(a, x), (b, y)| y.upper.total_cmp(&x.upper).then(a.cmp(b)));
-            open.truncate(n_read);
-        }
-        sorted(open.into_iter().map(|(row, _)| row))
     }
 }
 

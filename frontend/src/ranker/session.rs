@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use whence_shared::index::bounds::Bounded;
-use whence_shared::index::select::{Candidate, Next, Selection, next_step, scouts_pay};
+use whence_shared::index::select::{Candidate, Next, Selection, most_promising, next_step, scouts_pay};
 use whence_shared::rank::{self, Histogram};
 use whence_shared::study::LayerView;
 
@@ -99,24 +99,6 @@ pub enum Step {
     Scouts(Vec<u32>, u64),
 }
 
-/// Of undecided rows, those to read first, ascending: exact scores of the most promising rule out others.
-fn most_promising(undecided: &[u32], candidates: &[Candidate]) -> Vec<u32> {
-    let n = MIN_ROWS_PER_STEP.max(undecided.len() / MAX_ROW_STEPS);
-    if undecided.len() <= n {
-        return undecided.to_vec();
-    }
-    let mut open: Vec<Candidate> =
-        candidates.iter().filter(|candidate| undecided.binary_search(&candidate.row).is_ok()).copied().collect();
-    let by_upper = |a: &Candidate, b: &Candidate| b.score.upper.total_cmp(&a.score.upper).then(a.row.cmp(&b.row));
-    if open.len() > n {
-        open.select_nth_unstable_by(n, by_upper);
-        open.truncate(n);
-    }
-    let mut rows: Vec<u32> = open.into_iter().map(|candidate| candidate.row).collect();
-    rows.sort_unstable();
-    rows
-}
-
 impl Session {
     /// A query of which nothing is known.
     pub fn new(number: u32, request: &RankRequest, plan: Plan, n_active: usize) -> Self {
@@ -195,12 +177,7 @@ impl Session {
         let n_block_bytes: u64 =
             ranges.iter().map(next).filter(|file| !at_hand.contains(&file.sha256)).map(|file| file.n_bytes).sum();
         let next_block_bytes = (!ranges.is_empty()).then_some(n_block_bytes);
-        let mut scouts: Vec<u32> = selection
-            .top
-            .iter()
-            .filter(|candidate| !candidate.score.is_exact())
-            .map(|candidate| candidate.row)
-            .collect();
+        let mut scouts: Vec<u32> = selection.scouts().collect();
         scouts.sort_unstable();
         let scouts_bytes = rows::costs(&scouts, layer, self.access.get()).n_bytes();
         if !scouts.is_empty() && scouts_pay(n_scout_bytes + scouts_bytes, next_block_bytes) {
@@ -209,7 +186,12 @@ impl Session {
         let costs = rows::costs(&selection.undecided, layer, self.access.get());
         match next_step(&costs.with_block(next_block_bytes)) {
             Next::Block => Step::Files(ranges),
-            Next::Rows | Next::Done => Step::Rows(most_promising(&selection.undecided, candidates)),
+            Next::Rows | Next::Done => {
+                let is_undecided = |candidate: &&Candidate| selection.undecided.binary_search(&candidate.row).is_ok();
+                let undecided =
+                    candidates.iter().filter(is_undecided).map(|candidate| (candidate.row, candidate.score));
+                Step::Rows(most_promising(undecided, MIN_ROWS_PER_STEP, MAX_ROW_STEPS))
+            }
         }
     }
 

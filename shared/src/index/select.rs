@@ -222,6 +222,27 @@ pub struct Costs {
     pub next_block_bytes: Option<u64>,
 }
 
+impl Selection {
+    /// Rows of [`Selection::top`] that are not exact yet, in no order: what [`scouts_pay`] is asked about.
+    pub fn scouts(&self) -> impl Iterator<Item = u32> {
+        self.top.iter().filter(|candidate| !candidate.score.is_exact()).map(|candidate| candidate.row)
+    }
+}
+
+/// Of undecided rows, those to read exactly first, ascending: those of the highest upper bounds, because each may rule out
+/// the rest. They are spread over at most `max_steps` steps of at least `least` rows.
+pub fn most_promising(undecided: impl IntoIterator<Item = (u32, Bounded)>, least: usize, max_steps: usize) -> Vec<u32> {
+    let mut open: Vec<(u32, Bounded)> = undecided.into_iter().collect();
+    let n_read = least.max(open.len() / max_steps);
+    if open.len() > n_read {
+        open.select_nth_unstable_by(n_read, |(a, x), (b, y)| y.upper.total_cmp(&x.upper).then(a.cmp(b)));
+        open.truncate(n_read);
+    }
+    let mut rows: Vec<u32> = open.into_iter().map(|(row, _)| row).collect();
+    rows.sort_unstable();
+    rows
+}
+
 /// Whether to read the best k by estimate exactly before the next block: one part in this many of the block's bytes is
 /// little for it. Until then the threshold is a lower bound, further below the true k-th score than many a candidate is.
 const SCOUT_SHARE: u64 = 8;

@@ -265,6 +265,39 @@ fn certified_rankings_equal_brute_force() {
 }
 
 #[test]
+fn forgetting_rows_changes_nothing_of_the_others() {
+    let mut rng = Rng(8);
+    for (n_rows, d) in [(1, 5), (40, 70), (90, 300)] {
+        let rows = vectors(&mut rng, n_rows, d);
+        let rotation = Rotation::random(&mut rng, d);
+        let files = &index(&rows, &rotation, n_rows)[0];
+        let mut direction = || Direction::rotated(&(0..d).map(|_| rng.normal() as f32).collect::<Vec<_>>());
+        let query = Query::bank(&[direction(), direction()], &block::widths(d));
+        let (mut whole, mut kept) = (RangeScores::new(0, n_rows), RangeScores::new(0, n_rows));
+        for (n, file) in files.iter().enumerate() {
+            let some = kept.kept().map_or_else(|| Block::parse(file), |rows| Block::parse_rows(file, rows));
+            kept.add(&some.unwrap(), &query).unwrap();
+            whole.add(&Block::parse(file).unwrap(), &query).unwrap();
+            if n == 1 {
+                whole.set_exact(n_rows / 2, 0.25);
+                kept.set_exact(n_rows / 2, 0.25);
+            }
+            // Twice at each step, the row with an exact score always among those that stay.
+            for keep_of in [2, 3] {
+                let rows: Vec<u32> = kept.scores().map(|(row, _)| row).collect();
+                let stays = |row: &u32| *row as usize == n_rows / 2 || !row.is_multiple_of(keep_of);
+                kept.keep(&rows.into_iter().filter(stays).collect::<Vec<_>>());
+            }
+            assert_eq!(kept.scores().count(), kept.kept().unwrap().len());
+            for (row, score) in kept.scores() {
+                assert_eq!(score, whole.score(row as usize), "row {row} of {n_rows} × {d} after block {n}");
+                assert_eq!(score, kept.score(row as usize));
+            }
+        }
+    }
+}
+
+#[test]
 fn combinations_and_banks_are_bounded_too() {
     let mut rng = Rng(3);
     let (n_rows, d) = (80, 130);
