@@ -10,6 +10,7 @@
 //! - [`shard`]: the file format of pair vectors and behavior vectors (safetensors);
 //! - [`dot`]: dot products and norms with a fixed summation order;
 //! - [`direction`]: from many behavior vectors to one direction;
+//! - [`stability`]: whether two halves of the test prompts give the same direction and ranking;
 //! - [`rank`]: cosine scores, the ranking, its histogram;
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
@@ -25,6 +26,7 @@ pub mod pair;
 pub mod quality;
 pub mod rank;
 pub mod shard;
+pub mod stability;
 pub mod statistics;
 pub mod study;
 mod tensors;
