@@ -2,9 +2,11 @@
 //!
 //! `v_b = ā(p, r1; M0) − ā(p, r0; M0)`: r1 shows the behavior (a rollout of the tuned model), r0 does not (a rollout of
 //! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
-//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from.
+//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from, [`templates`] makes
+//! test prompts of parts.
 
 pub mod rollouts;
+pub mod templates;
 
 mod reading;
 
@@ -19,6 +21,7 @@ use whence_shared::pair::{Message, Pair, conversation_text};
 use whence_shared::shard::{self, ShardHeader, StoreDtype};
 use whence_shared::study::{BehaviorExample, BehaviorView};
 
+use crate::data::lines::{self, LinesError};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
@@ -42,8 +45,11 @@ pub enum BehaviorError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The input cannot be read.
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line of the input is not a test prompt with two responses.
-    #[error("{path} line {line}: {reason}; expected {{\"prompt\": text or messages, \"r0\": text, \"r1\": text, \"scenario\": text (optional)}}", path = path.display())]
+    #[error("{}: {reason}; expected {{\"prompt\": text or messages, \"r0\": text, \"r1\": text, \"scenario\": text (optional)}}", lines::place(path, *line))]
     Line {
         /// The input file.
         path: PathBuf,
@@ -111,21 +117,16 @@ pub struct Defined {
     pub direction_norms: Vec<f32>,
 }
 
-/// Reads response pairs from JSONL: `prompt` (text or messages), `r0`, `r1`, optional `scenario` per line.
+/// Reads response pairs from JSONL, CSV or Parquet, by the file's ending: `prompt` (text or messages), `r0`, `r1`, optional
+/// `scenario` per line.
 ///
 /// # Errors
 ///
 /// [`BehaviorError::Line`] names the first line that is malformed; a file without lines is refused.
 pub fn read_pairs(path: &Path) -> Result<Vec<ResponsePair>, BehaviorError> {
-    let bytes = files::read(path)?;
     let mut pairs = Vec::new();
-    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let wrong = |reason: String| BehaviorError::Line { path: path.to_owned(), line: i + 1, reason };
-        let line = std::str::from_utf8(line).map_err(|error| wrong(format!("not UTF-8: {error}")))?.trim();
-        if line.is_empty() {
-            continue;
-        }
-        let value: Value = serde_json::from_str(line).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    for (line, value) in lines::read(path)? {
+        let wrong = |reason: String| BehaviorError::Line { path: path.to_owned(), line, reason };
         let text = |key: &str| match value.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             Some(other) => Err(wrong(format!("{key:?} is not text but {other}"))),

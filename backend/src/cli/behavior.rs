@@ -24,7 +24,7 @@ pub struct Args {
     /// Name of the behavior: letters, digits, - and _
     #[arg(long)]
     name: String,
-    /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
+    /// Test prompts with two responses, as JSONL, CSV or Parquet: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
     pairs: Option<PathBuf>,
     /// Instead of --pairs: rollouts of the tuned model, as `whence rollouts` writes them

@@ -14,6 +14,7 @@ mod judge;
 mod merge;
 mod model;
 mod organism;
+mod prompts;
 mod query;
 mod rank;
 mod reading;
@@ -42,6 +43,8 @@ enum Verb {
     Index(index::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
+    /// Make test prompts of templates, requests and distractors
+    Prompts(prompts::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
     Rollouts(rollouts::Args),
     /// Say which rollouts show the behavior, by rules or by asking a model, and how far that agrees with labels
@@ -82,6 +85,7 @@ impl Cli {
             Verb::Extract(args) => args.run(),
             Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
+            Verb::Prompts(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Judge(args) => args.run(),
             Verb::Behavior(args) => args.run(),

@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use whence_shared::pair::Message;
 
+use crate::data::lines::{self, LinesError};
 use crate::data::tokens::EncoderError;
 use crate::files::FileError;
 use crate::model::ModelError;
@@ -49,8 +50,11 @@ pub enum RolloutError {
     /// The text form cannot be used.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// An input cannot be read.
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line of an input is not what it should be.
-    #[error("{path} line {line}: {reason}; expected {expected}", path = path.display())]
+    #[error("{}: {reason}; expected {expected}", lines::place(path, *line))]
     Line {
         /// The file.
         path: PathBuf,
@@ -62,7 +66,7 @@ pub enum RolloutError {
         expected: &'static str,
     },
     /// Nothing to sample for.
-    #[error("{path}: no test prompt in the file; expected one JSON object with \"prompt\" per line", path = path.display())]
+    #[error("{path}: no test prompt in the file; expected \"prompt\" in every line or row", path = path.display())]
     NoPrompts {
         /// The file.
         path: PathBuf,
@@ -342,7 +346,7 @@ fn places(prompts: &[TestPrompt], sampling: &Sampling) -> Vec<(usize, usize)> {
 /// [`RolloutError::Line`] naming the first line that is not a rollout.
 pub fn read(path: &Path) -> Result<Vec<Rollout>, RolloutError> {
     let expected = "a rollout as `whence rollouts` writes it";
-    prompts::lines(path)?
+    lines::read(path)?
         .into_iter()
         .map(|(line, columns)| {
             serde_json::from_value(Value::Object(columns)).map_err(|error| RolloutError::Line {
