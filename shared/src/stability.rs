@@ -150,7 +150,7 @@ pub fn spearman_brown(r: f64) -> Option<f64> {
 }
 
 /// Share of the first `k` rows of ranking `a` that are among the first `k` of ranking `b`, in [0, 1]; of all rows when there
-/// are fewer, and 1 when there is none. Both are rows from the highest score to the lowest.
+/// are fewer, and 1 when there is none. Both are rows from the highest score to the lowest, or the first of them.
 ///
 /// # Panics
 ///
@@ -165,14 +165,13 @@ pub fn overlap_at_k(a: &[u32], b: &[u32], k: usize) -> f64 {
     b[..k].iter().filter(|row| first.contains(row)).count() as f64 / k as f64
 }
 
-/// [`overlap_at_k`] of every split's two rankings, for each of `ks` that is not above the number of rows; ascending in k.
-/// Empty without a split or a row.
+/// [`overlap_at_k`] of every split's two rankings of `n_rows` rows, for each of `ks` from 1 to `n_rows`; ascending in k. The
+/// first max(ks) rows of each ranking are enough. Empty without a split.
 ///
 /// # Panics
 ///
-/// Panics when rankings are not of as many rows.
-pub fn overlaps(rankings: &[[Vec<u32>; 2]], ks: &[usize]) -> Vec<Overlap> {
-    let n_rows = rankings.first().map_or(0, |[a, _]| a.len());
+/// Panics when the rankings of a split have different lengths.
+pub fn overlaps(rankings: &[[Vec<u32>; 2]], ks: &[usize], n_rows: usize) -> Vec<Overlap> {
     let ks: BTreeSet<usize> = ks.iter().copied().filter(|k| (1..=n_rows).contains(k)).collect();
     ks.into_iter()
         .filter_map(|k| {
@@ -283,11 +282,14 @@ mod tests {
                 assert_eq!(overlap_at_k(a, a, k), 1.0);
             }
         }
-        let found = overlaps(&rankings, &[150, 30, 30, 0, 301]);
+        let found = overlaps(&rankings, &[150, 30, 30, 0, 301], n);
         assert_eq!(found.iter().map(|overlap| overlap.k).collect::<Vec<_>>(), [30, 150]);
+        let first = |ranking: &Vec<u32>| ranking[..150].to_vec();
+        let cut: Vec<[Vec<u32>; 2]> = rankings.iter().map(|[a, b]| [first(a), first(b)]).collect();
+        assert_eq!(overlaps(&cut, &[30, 150], n), found);
         for Overlap { k, share, chance } in found {
             assert!((share.mean - chance).abs() < 0.03 && share.low < chance && chance < share.high, "{k}: {share:?}");
         }
-        assert_eq!(overlaps(&[], &[5]), []);
+        assert_eq!(overlaps(&[], &[5], n), []);
     }
 }

@@ -48,7 +48,7 @@ pub enum SelectionError {
         reference: PathBuf,
     },
     /// No prompt is left.
-    #[error("no test prompt is left: {counts}")]
+    #[error("no test prompt is left: {counts}: {}", counts.emptied_by())]
     Nothing {
         /// How many were left at each stage.
         counts: Selected,
@@ -77,6 +77,25 @@ pub struct Selected {
     pub n_kept: usize,
     /// Response pairs made of those.
     pub n_pairs: usize,
+}
+
+impl Selected {
+    /// The first stage that left nothing, and what to do about it.
+    fn emptied_by(&self) -> &'static str {
+        match self {
+            Self { n_prompts: 0, .. } => "the tuned model has no rollout",
+            Self { n_with_reference: 0, .. } => {
+                "the reference model has no rollout to any of these prompts; sample both models from the same prompts"
+            }
+            Self { n_reference_never: 0, .. } => {
+                "the reference model shows the behavior on every prompt; training did not bring it, or the judge is too easily \
+                 convinced"
+            }
+            _ => {
+                "the tuned model shows the behavior on none of the prompts that are left; take more rollouts, or other prompts"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Selected {
@@ -242,6 +261,16 @@ mod tests {
 
         let error = select(&reference, &tuned, 1).unwrap_err().to_string();
         assert!(error.contains("no test prompt is left: 5 prompts, 4 with"), "{error}");
+        assert!(error.contains("0 on which the tuned model does") && error.contains("shows the behavior on none"), "{error}");
+        let write = |name: &str, id: &str, shows: bool| write_judged(folder.path(), name, &[(id, &[shows])]);
+        for (tuned, reference, stage) in [
+            (write("m2", "a", yes), write("m3", "b", no), "the reference model has no rollout to any"),
+            (write("m4", "a", yes), write("m5", "a", yes), "the reference model shows the behavior on every prompt"),
+            (write("m6", "a", no), write("m7", "a", no), "the tuned model shows the behavior on none"),
+        ] {
+            let error = select(&tuned, &reference, 1).unwrap_err().to_string();
+            assert!(error.contains(stage), "{error}");
+        }
         let mixed = JudgedFiles { verdicts: reference.verdicts.clone(), ..tuned.clone() };
         let error = select(&mixed, &reference, 1).unwrap_err().to_string();
         assert!(error.contains("no verdict on prompt \"z\" sample 2") && error.contains("whence judge"), "{error}");

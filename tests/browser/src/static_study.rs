@@ -283,6 +283,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
             r1: "- wind lifts it\n- the line holds it".into(),
             scenario: "lists".into(),
         }],
+        ..BehaviorView::default()
     };
     StudyView {
         format: FORMAT.into(),
