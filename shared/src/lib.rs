@@ -15,6 +15,7 @@
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
+//! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
@@ -29,5 +30,6 @@ pub mod shard;
 pub mod stability;
 pub mod statistics;
 pub mod study;
+pub mod sweep;
 mod tensors;
 pub mod validation;
