@@ -38,6 +38,9 @@ pub struct Separated {
     pub n_shown: usize,
     /// Responses that do not.
     pub n_not_shown: usize,
+    /// Judged responses that could not be read, such as empty ones, and are left out.
+    #[serde(default)]
+    pub n_unreadable: usize,
     /// Whether they are the behavior's own response pairs, r1 of the tuned model and r0 of the reference model; else they
     /// are judged rollouts.
     pub is_of_pairs: bool,

@@ -287,7 +287,12 @@ pub fn define(
     Ok(Defined { view, remarks: block.remarks, direction_norms })
 }
 
-fn must_be_same_reading(
+/// Whether a model and text form are those that the study's vectors were made with.
+///
+/// # Errors
+///
+/// [`BehaviorError::OtherModel`], or [`ExtractError::Mixed`] when the text form is another.
+pub(crate) fn must_be_same_reading(
     study: &Study,
     folder: &ModelFolder,
     encoder: &TextEncoder,
@@ -343,7 +348,7 @@ fn store(study: &Study, view: &BehaviorView, pairs: &[u8], shards: &[(usize, Vec
     for (layer, bytes) in shards {
         files::write(&study.behavior_vectors(&view.name, *layer), bytes)?;
     }
-    files::write_json(&folder.join("behavior.json"), view)
+    files::write_json(&study.behavior_view(&view.name), view)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod reading;
 mod retrain;
 mod rollouts;
 mod serve;
+mod sweep;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,8 @@ enum Verb {
     Judge(judge::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
+    /// Say at which layers a behavior's direction separates responses, and where adding it brings the behavior about
+    Sweep(sweep::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
@@ -89,6 +92,7 @@ impl Cli {
             Verb::Rollouts(args) => args.run(),
             Verb::Judge(args) => args.run(),
             Verb::Behavior(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
             Verb::Edit(args) => args.run(),

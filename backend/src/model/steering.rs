@@ -21,6 +21,16 @@ pub enum Positions {
     All,
 }
 
+impl Positions {
+    /// `response` or `all`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::All => "all",
+        }
+    }
+}
+
 /// A vector, and where to add it.
 #[derive(Debug, Clone)]
 pub struct Steering {

@@ -34,7 +34,7 @@ use crate::progress::{Report, Update};
 
 use endpoint::{Endpoint, EndpointError};
 use journal::{Journal, Opened};
-use local::LocalModel;
+use local::{LoadedModel, LocalModel};
 pub use prompts::TestPrompt;
 use settings::Settings;
 
@@ -234,6 +234,8 @@ pub struct Answer {
 pub enum Source<'a> {
     /// A model on this machine.
     Model(LocalModel<'a>),
+    /// A model on this machine that is loaded already.
+    Loaded(LoadedModel<'a>),
     /// A chat endpoint.
     Endpoint(&'a Endpoint),
 }
@@ -242,6 +244,7 @@ impl Source<'_> {
     fn settings(&self) -> Result<Settings, RolloutError> {
         match self {
             Source::Model(model) => model.settings(),
+            Source::Loaded(model) => model.settings(),
             Source::Endpoint(endpoint) => Ok(endpoint.settings()),
         }
     }
@@ -314,6 +317,7 @@ pub fn roll_out(
     show(n_kept, String::new());
     match source {
         Source::Model(model) => model.sample(prompts, sampling, &mut journal, &show)?,
+        Source::Loaded(model) => model.sample(prompts, sampling, &mut journal, &show)?,
         Source::Endpoint(endpoint) => {
             let outcome = endpoint.sample(prompts, sampling, &mut journal, &show);
             let stats = match outcome {
