@@ -19,6 +19,7 @@ use whence_shared::study::{
 
 mod index;
 mod retraining;
+mod sweep;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 
