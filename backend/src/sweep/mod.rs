@@ -29,7 +29,7 @@ use crate::behavior::{self, BehaviorError, ResponsePair};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{ExtractError, VectorsManifest};
+use crate::extract::{ExtractError, Pooling, VectorsManifest};
 use crate::files::{self, FileError};
 use crate::judge::selection::{self, JudgedFiles, SelectionError};
 use crate::judge::{Judge, JudgeError};
@@ -321,7 +321,7 @@ impl<'a> Case<'a> {
         let unit = "responses";
         let show = |done| (self.report)(Update { stage: "read", done, total, unit, detail: String::new() });
         show(0);
-        let pooling = manifest.model.pooling.parse();
+        let pooling = manifest.model.pooling.parse::<Pooling>();
         let path = self.study.vectors_manifest();
         let pooling = pooling.map_err(|reason| ExtractError::Manifest { path, reason })?;
         let batch_tokens = self.options.batch_tokens;
