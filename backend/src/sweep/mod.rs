@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use whence_shared::dot::norm;
+use whence_shared::pair::Message;
 use whence_shared::statistics::separation::{self, Activations, Separation};
 use whence_shared::study::BehaviorView;
 use whence_shared::sweep::{FORMAT, LayerSweep, Separated, Steered, SteeringView, SweepView};
