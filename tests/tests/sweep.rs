@@ -185,8 +185,14 @@ fn killed_at_any_moment_a_sweep_ends_with_the_same_bytes_and_nothing_is_done_twi
 fn what_cannot_be_swept_is_named_and_what_is_not_defined_is_said() {
     let case = Case::new();
     case.sweep(&["--layers", "1,4"]).fails_naming(&["layer 4 does not exist", "3 decoder layers"]);
-    case.steer(&["--alphas", "0.5,0"]).fails_naming(&["--alphas", "other than 0"]);
-    case.steer(&["--alphas", "0.5,nan"]).fails_naming(&["--alphas"]);
+    let (prompts, rules) = (case.path("prompts.jsonl"), case.path("judge.toml"));
+    let steer = |prompts: &Path, alphas: &str| {
+        let prompts = ["--prompts", prompts.to_str().unwrap(), "--alphas", alphas];
+        case.sweep(&[&prompts[..], &["--rules", rules.to_str().unwrap()]].concat())
+    };
+    for alphas in ["0.5,0", "0.5,0.5", "inf"] {
+        steer(&prompts, alphas).fails_naming(&["--alphas: expected numbers other than 0, each once"]);
+    }
     case.whence("sweep", &["--behavior", "unheard-of"]).fails_naming(&["no behavior \"unheard-of\"", "it has b"]);
     let tuned = case.path("tuned");
     fixture::copy_folder(&fixture::model("chat"), &tuned);
@@ -195,8 +201,7 @@ fn what_cannot_be_swept_is_named_and_what_is_not_defined_is_said() {
     });
     case.sweep(&["--model", tuned.to_str().unwrap()]).fails_naming(&["holds vectors of model chat", "tuned"]);
     fs::write(case.path("empty.jsonl"), "").unwrap();
-    let empty = case.path("empty.jsonl");
-    case.steer(&["--prompts", empty.to_str().unwrap()]).fails_naming(&["empty.jsonl", "no test prompt"]);
+    steer(&case.path("empty.jsonl"), "1").fails_naming(&["empty.jsonl", "no test prompt"]);
     assert!(!case.behavior().join("sweep.json").exists(), "nothing was written");
 
     // One prompt only: neither halves nor folds, but a direction.

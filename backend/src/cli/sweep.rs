@@ -138,6 +138,9 @@ impl Args {
         bars.clear();
         print(&swept);
         println!("stored in {}", study.sweep(&swept.behavior).display());
+        if swept.steering.is_some() {
+            println!("the steered rollouts are in {}: read some", study.sweep_parts(&swept.behavior).display());
+        }
         Ok(())
     }
 }

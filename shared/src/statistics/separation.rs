@@ -258,13 +258,13 @@ mod tests {
         // Φ(d′/√2), as two normal distributions of equal variance have it.
         for (delta, auroc) in [(0.5, 0.638_163), (1.0, 0.760_250), (2.0, 0.921_350)] {
             assert!((normal_quantile(auroc) * std::f64::consts::SQRT_2 - delta).abs() < 1e-4, "the table is right");
-            let found: Vec<Separation> = (0..8).map(|seed| Made::new(80, 8, 3, delta, seed).separation()).collect();
+            let found: Vec<Separation> = (0..40).map(|seed| Made::new(80, 8, 3, delta, seed).separation()).collect();
             let mean = |value: fn(&Separation) -> Option<f64>| {
                 found.iter().map(|found| value(found).unwrap()).sum::<f64>() / found.len() as f64
             };
-            assert!((mean(|found| found.d_prime) - delta).abs() < 0.06, "{delta}: {found:?}");
-            assert!((mean(|found| found.auroc) - auroc).abs() < 0.012, "{delta}: {found:?}");
-            assert!((mean(|found| found.auroc_within_prompts) - auroc).abs() < 0.012, "{delta}: {found:?}");
+            assert!((mean(|found| found.d_prime) - delta).abs() < 0.03, "{delta}: {found:?}");
+            assert!((mean(|found| found.auroc) - auroc).abs() < 0.008, "{delta}: {found:?}");
+            assert!((mean(|found| found.auroc_within_prompts) - auroc).abs() < 0.008, "{delta}: {found:?}");
         }
     }
 
