@@ -200,12 +200,19 @@ pub fn sweep(
         }),
         _ => None,
     };
-    let steering = steerer.as_ref().map(|steerer| case.steering(steerer)).transpose()?;
-    let mut layers = Vec::new();
+    // Read back even when they were just written: what goes on from there is the same whether it was killed or not.
+    let mut parts = Vec::new();
     for &layer in &case.layers {
-        // Read back even when it was just written: what goes on from there is the same whether it was killed or not.
         let path = case.part(layer);
         let part = read_part(&path)?.ok_or_else(|| SweepError::Part { path, reason: "it is gone".into() })?;
+        if steerer.is_some() && part.direction_norm == 0.0 {
+            return Err(SweepError::NoDirection { name: options.behavior.clone(), layer });
+        }
+        parts.push((layer, part));
+    }
+    let steering = steerer.as_ref().map(|steerer| case.steering(steerer)).transpose()?;
+    let mut layers = Vec::new();
+    for (layer, part) in parts {
         let steered = match &steerer {
             Some(steerer) => case.steered(steerer, layer, &part, &alphas)?,
             None => Vec::new(),
@@ -369,9 +376,6 @@ impl<'a> Case<'a> {
         part: &LayerPart,
         alphas: &[f64],
     ) -> Result<Vec<Steered>, SweepError> {
-        if part.direction_norm == 0.0 {
-            return Err(SweepError::NoDirection { name: self.options.behavior.clone(), layer });
-        }
         let random = random_direction(part.direction.len(), layer, self.options.seed);
         let rate = |direction: &[f32], kind, alpha: f64| {
             steerer.steered(layer, &scaled(direction, alpha * part.residual_norm), (kind, alpha))
