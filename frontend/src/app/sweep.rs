@@ -291,8 +291,8 @@ impl Chart {
         let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
         let hair = ratio.max(1.0).round() as u32;
 
-        for tick in 0..=4 {
-            let value = self.low + (1.0 - self.low) * f64::from(tick) / 4.0;
+        for tick in 0..=5 {
+            let value = self.low + (1.0 - self.low) * f64::from(tick) / 5.0;
             let (_, y) = place(first, value);
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
             let label = if self.is_percent { format!("{:.0} %", 100.0 * value) } else { format!("{value:.2}") };
