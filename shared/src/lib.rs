@@ -11,6 +11,7 @@
 //! - [`dot`]: dot products and norms with a fixed summation order;
 //! - [`direction`]: from many behavior vectors to one direction;
 //! - [`rank`]: cosine scores, the ranking, its histogram;
+//! - [`logistic`]: the regression that a probe is trained with;
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
@@ -21,6 +22,7 @@ pub mod diff;
 pub mod direction;
 pub mod dot;
 pub mod index;
+pub mod logistic;
 pub mod pair;
 pub mod quality;
 pub mod rank;
