@@ -16,6 +16,7 @@ pub mod convert;
 pub mod data;
 pub mod device;
 pub mod edit;
+pub mod evaluate;
 pub mod extract;
 pub mod files;
 pub mod hashes;

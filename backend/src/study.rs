@@ -190,6 +190,11 @@ impl Study {
         Ok(runs)
     }
 
+    /// `judge-cache/`: what judges at endpoints answered, by the hash of what was asked.
+    pub fn judge_cache(&self) -> PathBuf {
+        self.root.join("judge-cache")
+    }
+
     /// `report.json`.
     pub fn report(&self) -> PathBuf {
         self.root.join("report.json")

@@ -5,6 +5,7 @@ mod behavior;
 mod convert;
 mod edit;
 mod endpoint;
+mod evaluate;
 mod export;
 mod extract;
 mod import;
@@ -14,6 +15,7 @@ mod judge;
 mod merge;
 mod model;
 mod organism;
+mod probe;
 mod query;
 mod rank;
 mod reading;
@@ -46,6 +48,8 @@ enum Verb {
     Rollouts(rollouts::Args),
     /// Say which rollouts show the behavior, by rules or by asking a model, and how far that agrees with labels
     Judge(judge::Args),
+    /// Train a judge on labelled rollouts: a regression on how a model reads them
+    Probe(probe::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
     /// Rank the pairs by how hard they push toward a behavior
@@ -56,6 +60,8 @@ enum Verb {
     Edit(edit::Args),
     /// Train again on edited pairs, as a plan says, and measure what changed
     Retrain(retrain::Args),
+    /// Measure behavior, over-refusal and capability of a model, or of every model that a study trained
+    Evaluate(evaluate::Args),
     /// Compare all retrained models of a study and say what follows
     Validate(validate::Args),
     /// Write the pairs, edited, in the forms that other trainers read
@@ -84,11 +90,13 @@ impl Cli {
             Verb::Merge(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Judge(args) => args.run(),
+            Verb::Probe(args) => args.run(),
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
             Verb::Edit(args) => args.run(),
             Verb::Retrain(args) => args.run(),
+            Verb::Evaluate(args) => args.run(),
             Verb::Validate(args) => args.run(),
             Verb::Export(args) => args.run(),
             Verb::Convert(args) => args.run(),

@@ -9,6 +9,7 @@ use whence_backend::validate::run::Estimate;
 use whence_backend::validate::{Plan, RetrainOptions, RunRecord, retrain};
 
 use super::bar::Bars;
+use super::judge::print_usage;
 use super::validate::print_report;
 
 /// Arguments of `whence retrain`. Killed at any moment, the same command goes on where it was.
@@ -69,6 +70,10 @@ impl Args {
         let Some(done) = retrain(&study, &plan, &options)? else { return Ok(()) };
         for warning in &done.warnings {
             println!("note: {warning}");
+        }
+        for used in &done.judges {
+            println!("judge of {}", used.measure);
+            print_usage(&used.asked, &used.cached, &used.prices);
         }
         println!();
         print_report(&done.report);

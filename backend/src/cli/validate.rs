@@ -25,7 +25,8 @@ pub struct Args {
     json: bool,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+/// A share that makes sense as a level or a power.
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.5..1.0).contains(share));
     share.ok_or_else(|| format!("expected a number from 0.5 to less than 1, got {text:?}"))
 }
@@ -78,11 +79,26 @@ pub fn print_report(report: &ValidationReport) {
             random,
             random_p
         );
-        for change in &effects.side_changes {
-            let interval = change
-                .interval
-                .map_or_else(String::new, |i| format!(" [{:+.1}, {:+.1}]", i.low * 100.0, i.high * 100.0));
-            println!("    {}: {:+.1}{interval}", change.measure, change.difference * 100.0);
+    }
+    for rates in &comparison.side_rates {
+        let metric = report.measures.iter().find(|of| of.name == rates.measure).map_or("", |of| of.metric.counts());
+        println!("\n{}: {metric}", rates.measure);
+        println!("{:<16} {:>6} {:>6}  {:<22} {:<24} {:>8}", "arm", "k", "seeds", "rate", "against the baseline", "p");
+        for arm in &rates.arms {
+            let effects = comparison.effects.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
+            let change = effects.and_then(|of| of.side_changes.iter().find(|of| of.measure == rates.measure));
+            let (difference, of_p, is_change) = match change.map(|change| &change.effect) {
+                Some(effect) => (percent(&effect.difference), p(effect.p_holm.or(effect.p)), effect.is_established()),
+                None => ("–".to_owned(), "–".to_owned(), false),
+            };
+            let mark = if is_change { "  changed" } else { "" };
+            println!(
+                "{:<16} {:>6} {:>6}  {:<22} {difference:<24} {of_p:>8}{mark}",
+                arm.arm,
+                arm.k,
+                arm.n_seeds,
+                percent(&arm.rate)
+            );
         }
     }
     if let Some(detectable) = &comparison.detectable {

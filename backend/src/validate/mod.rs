@@ -11,7 +11,8 @@
 //! arms/ARM-K/seed-N/checkpoint/            while training: everything needed to go on
 //! arms/ARM-K/seed-N/metrics.jsonl          the numbers of every optimizer step
 //! arms/ARM-K/seed-N/model/                 the trained model, a Hugging Face folder
-//! arms/ARM-K/seed-N/MEASURE.rollouts.jsonl and MEASURE.verdicts.jsonl
+//! arms/ARM-K/seed-N/MEASURE.*.jsonl        rollouts, verdicts, answers: what [`crate::evaluate`] leaves
+//! judge-cache/                             what judges at endpoints answered, by the hash of what was asked
 //! arms/ARM-K/seed-N/run.json               what was measured; written last, so a run with it is a whole one
 //! arms/queue.json                          the runs of the plan, for whoever watches ([`progress`])
 //! report.json                              the comparison of all whole runs
@@ -32,12 +33,11 @@ use thiserror::Error;
 pub use self::outcome::{RunRecord, ValidationReport};
 pub use self::plan::Plan;
 pub use self::run::{RetrainOptions, Retrained, retrain};
-use crate::behavior::rollouts::RolloutError;
 use crate::data::pairs::PairFileError;
 use crate::data::tokens::EncoderError;
 use crate::edit::EditError;
+use crate::evaluate::EvaluateError;
 use crate::files::FileError;
-use crate::judge::JudgeError;
 use crate::model::ModelError;
 use crate::train::TrainError;
 use crate::train::reference::ReferenceError;
@@ -85,12 +85,22 @@ pub enum ValidateError {
     /// The same when the device or the data fails.
     #[error("log-probabilities of the reference model: {0}")]
     ReferencePass(#[source] TrainError),
-    /// Rollouts cannot be made.
+    /// Something cannot be measured.
     #[error(transparent)]
-    Rollouts(#[from] RolloutError),
-    /// A judge failed.
-    #[error(transparent)]
-    Judge(#[from] JudgeError),
+    Measures(Box<EvaluateError>),
+    /// A run cannot be measured.
+    #[error("arm {arm}, seed {seed}, measure {measure:?}: {source}")]
+    Measure {
+        /// Folder name of the arm.
+        arm: String,
+        /// Training seed.
+        seed: u64,
+        /// Which measure.
+        measure: String,
+        /// Why.
+        #[source]
+        source: Box<EvaluateError>,
+    },
     /// No pair is left to train on.
     #[error("arm {arm}: no pair is left to train on; choose a smaller edit")]
     NothingLeft {
@@ -125,4 +135,10 @@ pub enum ValidateError {
     /// The outcomes cannot be compared.
     #[error(transparent)]
     Outcomes(#[from] whence_shared::statistics::outcomes::OutcomesError),
+}
+
+impl From<EvaluateError> for ValidateError {
+    fn from(error: EvaluateError) -> Self {
+        Self::Measures(Box::new(error))
+    }
 }

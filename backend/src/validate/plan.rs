@@ -22,13 +22,10 @@
 //! name = "drop-random"            # as many pairs, drawn anew for every training seed
 //! random_like = "top"
 //!
-//! [[measure]]                     # the first is the behavior
+//! [[measure]]                     # crate::evaluate::measures says what can be measured; the first is the behavior
 //! name = "behavior"
 //! prompts = "prompts.jsonl"
-//! judge = "judge.toml"            # a rule judge
-//! n_samples = 10                  # rollouts of every prompt [default: 10]
-//! temperature = 0.7               # [default: 0.7]
-//! max_new_tokens = 100            # [default: 100]
+//! judge = "judge.toml"
 //! ```
 
 use std::collections::BTreeSet;
@@ -38,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use whence_shared::statistics::outcomes::BASELINE;
 
 use super::ValidateError;
+pub use crate::evaluate::MeasurePlan;
+use crate::evaluate::measures::{self, Kind, is_name};
 use crate::files;
 use crate::train::dpo::DpoConfig;
 
@@ -75,48 +74,8 @@ pub struct ArmPlan {
     pub random_like: Option<String>,
 }
 
-/// Rollouts of every trained model on some prompts, and who judges them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MeasurePlan {
-    /// `behavior`, `over-refusal`, …: letters, digits, - and _.
-    pub name: String,
-    /// Test prompts, as `whence rollouts` reads them.
-    pub prompts: PathBuf,
-    /// Rules, as `whence judge` reads them.
-    pub judge: PathBuf,
-    /// Rollouts of every prompt.
-    #[serde(default = "ten")]
-    pub n_samples: usize,
-    /// Of sampling; 0 = greedy.
-    #[serde(default = "temperature")]
-    pub temperature: f64,
-    /// Share of the probability that is sampled from.
-    #[serde(default = "one")]
-    pub top_p: f64,
-    /// Longest response.
-    #[serde(default = "hundred")]
-    pub max_new_tokens: usize,
-}
-
 const fn fifty() -> usize {
     50
-}
-
-const fn ten() -> usize {
-    10
-}
-
-const fn hundred() -> usize {
-    100
-}
-
-const fn temperature() -> f64 {
-    0.7
-}
-
-const fn one() -> f64 {
-    1.0
 }
 
 impl Plan {
@@ -133,10 +92,7 @@ impl Plan {
         let folder = path.parent().unwrap_or(Path::new("."));
         let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
         resolve(&mut plan.model);
-        for measure in &mut plan.measures {
-            resolve(&mut measure.prompts);
-            resolve(&mut measure.judge);
-        }
+        plan.measures.iter_mut().for_each(|measure| measure.resolve(folder));
         Ok(plan)
     }
 
@@ -148,8 +104,6 @@ impl Plan {
         if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return Err(format!("seeds: expected one or more different numbers, got {:?}", self.seeds));
         }
-        let is_name =
-            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         for arm in &self.arms {
             let ArmPlan { name, edit, random_like } = arm;
             if !is_name(name) {
@@ -166,20 +120,13 @@ impl Plan {
         if !self.arms.iter().any(|arm| arm.name == BASELINE) {
             return Err(format!("no arm is named {BASELINE:?}: effects are measured against it"));
         }
-        if self.measures.is_empty() {
-            return Err("nothing is measured: add a [[measure]]".into());
-        }
-        let mut names = BTreeSet::new();
-        for measure in &self.measures {
-            if !is_name(&measure.name) || !names.insert(&measure.name) {
-                return Err(format!(
-                    "measure {:?}: expected a name of its own, of letters, digits, - and _",
-                    measure.name
-                ));
-            }
-            if measure.n_samples == 0 || measure.max_new_tokens == 0 {
-                return Err(format!("measure {:?}: n_samples and max_new_tokens are at least 1", measure.name));
-            }
+        measures::check(&self.measures)?;
+        let first = &self.measures[0];
+        if first.kind != Kind::Rollouts {
+            return Err(format!(
+                "measure {:?}: the first is the behavior, which is judged: expected a judge",
+                first.name
+            ));
         }
         Ok(())
     }
@@ -209,9 +156,9 @@ mod tests {
     fn paths_are_relative_to_the_plan_and_settings_have_defaults() {
         let plan = read(WHOLE).unwrap();
         assert!(plan.model.ends_with("m") && plan.model.is_absolute());
-        assert_eq!(plan.measures[0].judge, Path::new("/j.toml"));
+        assert_eq!(plan.measures[0].judge.as_deref().unwrap(), Path::new("/j.toml"));
         assert_eq!((plan.dpo.beta, plan.dpo.train.learning_rate, plan.dpo.train.batch_size), (0.2, 1e-3, 32));
-        assert_eq!((plan.n_runs(), plan.measures[0].n_samples), (6, 10));
+        assert_eq!((plan.n_runs(), plan.measures[0].sampling(1).n_samples), (6, 10));
     }
 
     #[test]
@@ -224,6 +171,7 @@ mod tests {
             ("name = 'drop'\nedit", "name = 'a/b'\nedit", "letters, digits"),
             ("random_like = 'top'", "random_like = 'top'\nedit = 'top'", "either"),
             ("name = 'behavior'", "name = ''", "measure"),
+            ("judge = '/j.toml'", "kind = 'multiple-choice'", "the first is the behavior"),
         ] {
             let error = read(&WHOLE.replace(from, to)).unwrap_err();
             assert!(error.contains(named), "{error} should mention {named}");

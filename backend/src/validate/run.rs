@@ -17,20 +17,20 @@ use whence_shared::statistics::outcomes::{BASELINE, OutcomesError};
 
 use super::ValidateError;
 use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
-use super::plan::{ArmPlan, MeasurePlan, Plan};
+use super::plan::{ArmPlan, Plan};
 use super::progress::QueueFile;
-use crate::behavior::rollouts::local::LocalModel;
-use crate::behavior::rollouts::prompts::{self, TestPrompt};
-use crate::behavior::rollouts::{RolloutOptions, Sampling, Source, roll_out};
+use crate::behavior::rollouts::endpoint::Usage;
 use crate::data::pairs::PairFile;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
 use crate::edit::{self, Decision, draw};
+use crate::evaluate::{Measure, Place};
 use crate::files::{self, Context};
-use crate::judge::rules::Rules;
-use crate::judge::{Judge, JudgeOptions, judge};
-use crate::model::{DtypeChoice, ModelFolder, folder};
+use crate::judge::Judge;
+use crate::judge::endpoint::Prices;
+use crate::judge::file::Surroundings;
+use crate::model::{ModelFolder, folder};
 use crate::progress::{Report, Update};
 use crate::study::{Study, inputs_hash};
 use crate::train::dpo::{DpoConfig, SequencePair, optimize_preferences};
@@ -99,6 +99,21 @@ pub struct Retrained {
     pub report: ValidationReport,
     /// What a reader should know.
     pub warnings: Vec<String>,
+    /// Of every judge at an endpoint, what it answered.
+    pub judges: Vec<JudgeUse>,
+}
+
+/// What a judge at an endpoint answered in a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgeUse {
+    /// The measure.
+    pub measure: String,
+    /// What it asks for.
+    pub prices: Prices,
+    /// Asked for now.
+    pub asked: Usage,
+    /// Answered before.
+    pub cached: Usage,
 }
 
 /// Carries out a plan; `None` when only asked what is ahead.
@@ -108,7 +123,7 @@ pub struct Retrained {
 /// [`ValidateError`]; what is complete by then is kept, and the same call continues from it.
 pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<Option<Retrained>, ValidateError> {
     let queue = Queue::open(study, plan, options)?;
-    let mut warnings = Vec::new();
+    let mut notes = Notes::of(&queue.measures);
     let mut arms: Vec<Vec<Arm>> = Vec::new();
     for &seed in &plan.seeds {
         arms.push(plan.arms.iter().map(|arm| queue.arm(arm, seed)).collect::<Result<_, _>>()?);
@@ -127,7 +142,7 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
     QueueFile { runs: planned }.write(study)?;
     let mut runs = Vec::new();
     for arm in all() {
-        let (record, is_new) = queue.run(arm, &mut warnings)?;
+        let (record, is_new) = queue.run(arm, &mut notes)?;
         (options.on_run)(&record, is_new);
         runs.push(record);
         if is_new {
@@ -138,9 +153,10 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
             }
         }
     }
+    let Notes { mut warnings, judges } = notes;
     warnings.sort();
     warnings.dedup();
-    Ok(Some(Retrained { runs, report: outcome::validate(study, &CompareOptions::default())?, warnings }))
+    Ok(Some(Retrained { runs, report: outcome::validate(study, &CompareOptions::default())?, warnings, judges }))
 }
 
 /// Everything that all runs share.
@@ -154,14 +170,26 @@ struct Queue<'a> {
     reference: ReferenceTable,
     /// What decides every run.
     inputs: BTreeMap<String, String>,
-    measures: Vec<Measure<'a>>,
+    measures: Vec<Measure>,
 }
 
-/// A measure with its files read.
-struct Measure<'a> {
-    plan: &'a MeasurePlan,
-    prompts: Vec<TestPrompt>,
-    judge: Judge,
+/// What is to be told of all runs at the end.
+struct Notes {
+    warnings: Vec<String>,
+    judges: Vec<JudgeUse>,
+}
+
+impl Notes {
+    fn of(measures: &[Measure]) -> Self {
+        let judge_use = |measure: &Measure| match measure.judge() {
+            Some(Judge::Endpoint(judge)) => {
+                let (asked, cached) = (Usage::default(), Usage::default());
+                Some(JudgeUse { measure: measure.plan.name.clone(), prices: judge.prices, asked, cached })
+            }
+            _ => None,
+        };
+        Self { warnings: Vec::new(), judges: measures.iter().filter_map(judge_use).collect() }
+    }
 }
 
 /// An arm with one training seed.
@@ -222,11 +250,10 @@ impl<'a> Queue<'a> {
             [("pairs", file.sha256()?), ("model", folder.sha256()?), ("template", encoder.template_sha256())]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into();
-        let mut measures = Vec::new();
-        for measure in &plan.measures {
-            let judge = Judge::Rules(Rules::read(&measure.judge)?);
-            measures.push(Measure { plan: measure, prompts: prompts::read(&measure.prompts)?, judge });
-        }
+        let cache = study.judge_cache();
+        let surroundings = Surroundings { cache: &cache, model: Some(&plan.model), device: options.device };
+        let open = |measure| Measure::open(measure, &surroundings);
+        let measures = plan.measures.iter().map(open).collect::<Result<_, _>>()?;
         let mut queue =
             Self { study, plan, options, folder, pairs, reference: ReferenceTable::default(), inputs, measures };
         queue.reference = queue.reference_logps()?;
@@ -317,13 +344,13 @@ impl<'a> Queue<'a> {
 
     /// One run, or its record when it is complete. Rollouts and verdicts are looked at again even then: they know by
     /// themselves whether they are there.
-    fn run(&self, arm: &Arm, warnings: &mut Vec<String>) -> Result<(RunRecord, bool), ValidateError> {
+    fn run(&self, arm: &Arm, notes: &mut Notes) -> Result<(RunRecord, bool), ValidateError> {
         let path = arm.path("run.json");
         let before = read_record(&path)?;
         let trained = self.trained(arm)?;
         let mut measures = Vec::new();
         for measure in &self.measures {
-            measures.push(self.measure(arm, measure, warnings)?);
+            measures.push(self.measure(arm, measure, notes)?);
         }
         let TrainedRecord { inputs, n_pairs, n_steps, final_loss, final_accuracy, model_sha256 } = trained;
         let record = RunRecord {
@@ -432,39 +459,31 @@ impl<'a> Queue<'a> {
         })
     }
 
-    /// Rollouts and verdicts of one measure.
-    fn measure(&self, arm: &Arm, measure: &Measure, warnings: &mut Vec<String>) -> Result<Measured, ValidateError> {
-        let MeasurePlan { name, n_samples, temperature, top_p, max_new_tokens, .. } = measure.plan;
-        let rollouts = arm.path(&format!("{name}.rollouts.jsonl"));
-        let folder = ModelFolder::open(&arm.path("model"))?;
-        let source = Source::Model(LocalModel {
-            folder: &folder,
-            device: self.options.device,
-            template: &TemplateChoice::default(),
-            dtype: DtypeChoice::default(),
-        });
-        let sampling = Sampling {
-            n_samples: *n_samples,
-            temperature: *temperature,
-            top_p: *top_p,
-            max_new_tokens: *max_new_tokens,
-            seed: arm.seed,
-        };
-        // A changed measure is measured again: it costs little beside the training, and nothing else depends on it.
-        let options = RolloutOptions { out: rollouts.clone(), sampling, replace: true };
+    /// One measure of a trained model.
+    fn measure(&self, arm: &Arm, measure: &Measure, notes: &mut Notes) -> Result<Measured, ValidateError> {
+        let name = &measure.plan.name;
+        let model = ModelFolder::open(&arm.path("model"))?;
+        let place = Place { device: self.options.device, folder: &arm.root, seed: arm.seed };
         let report = |mut update: Update| {
             update.detail = format!("{} seed {}, {name}", arm.folder(), arm.seed);
             (self.options.report)(update);
         };
-        roll_out(&measure.prompts, &source, &options, &report)?;
-        let out = arm.path(&format!("{name}.verdicts.jsonl"));
-        let judged = judge(&measure.judge, &JudgeOptions { rollouts, out, replace: true }, &report)?;
+        let failed = |source| {
+            let source = Box::new(source);
+            ValidateError::Measure { arm: arm.folder(), seed: arm.seed, measure: name.clone(), source }
+        };
+        let taken = measure.take(&model, &place, &report).map_err(failed)?;
         // A model that never shows the behavior is a result, not a fault; a judge that does so for all models is looked
         // at by whoever reads the baseline's rate.
         if arm.name == BASELINE {
-            warnings.extend(judged.warnings.iter().map(|warning| format!("measure {name:?}, baseline: {warning}")));
+            notes.warnings.extend(taken.warnings.iter().map(|text| format!("measure {name:?}, baseline: {text}")));
         }
-        Ok(Measured::of(name, &judged.verdicts))
+        if let Some(judge) = notes.judges.iter_mut().find(|judge| judge.measure == *name) {
+            judge.asked.add(taken.asked);
+            judge.cached.add(taken.cached);
+        }
+        let metric = measure.plan.metric();
+        Ok(Measured { name: name.clone(), metric, prompts: taken.items.outcomes(metric) })
     }
 }
 

@@ -3,6 +3,7 @@
 //! An effect is claimed when [`Effect::is_established`] says so: training noise known, 0 outside of the interval, and the
 //! adjusted p-value small. Everything else is reported as measured, with its interval, and said to be undecided.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -106,12 +107,17 @@ impl Conclusion {
                 ArmFinding { arm: effects.arm.clone(), k: effects.k, finding, text }
             })
             .collect();
-        let text = paragraph(&arms, baseline, detectable);
+        let text = paragraph(&arms, effects, baseline, detectable);
         Self { arms, text }
     }
 }
 
-fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detectable>) -> String {
+fn paragraph(
+    arms: &[ArmFinding],
+    effects: &[ArmEffects],
+    baseline: Measured,
+    detectable: Option<&Detectable>,
+) -> String {
     let mut text = format!(
         "The baseline shows the behavior in {} of rollouts ({}).",
         percent(baseline.value),
@@ -132,6 +138,7 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
             let _ =
                 write!(text, " {}: {} of {} edits, {}.", finding.heading(), names.len(), arms.len(), names.join(", "));
         }
+        text += &side_list(effects);
     }
     if let Some(detectable) = detectable {
         let _ = write!(
@@ -142,6 +149,28 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
             percent_level(detectable.aim.power),
             if detectable.relative > 1.0 { ", which is more than the baseline's rate" } else { "" }
         );
+    }
+    text
+}
+
+/// What else changed, of many edits: every measure that fell or rose, with the edits that did it.
+fn side_list(effects: &[ArmEffects]) -> String {
+    let mut changed: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let told = effects.iter().filter(|effects| !effects.is_control);
+    let mut n_measured = 0;
+    for (arm, change) in told.flat_map(|arm| arm.side_changes.iter().map(move |change| (arm, change))) {
+        n_measured += 1;
+        if change.effect.is_established() {
+            let what = if change.effect.lowers() { "fell" } else { "rose" };
+            changed.entry((&change.measure, what)).or_default().push(format!("{} ({})", arm.arm, arm.k));
+        }
+    }
+    let mut text = String::new();
+    for ((measure, what), names) in &changed {
+        let _ = write!(text, " Meanwhile {measure} {what} with {}.", names.join(", "));
+    }
+    if changed.is_empty() && n_measured > 0 {
+        text += " Nothing else that was measured was shown to change.";
     }
     text
 }
@@ -228,23 +257,23 @@ fn random_text(random: &Effect) -> String {
 }
 
 fn side_text(changes: &[SideChange]) -> String {
-    let mut text = String::new();
-    for SideChange { measure, difference, interval } in changes {
-        let in_unit = |value: f64| signed(value, n_decimals(value).max(3));
-        let change = in_unit(*difference);
-        let _ = match interval {
-            None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
-            Some(interval) => write!(
-                text,
-                " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
-                percent_level(interval.level),
-                in_unit(interval.low),
-                in_unit(interval.high),
-                if interval.contains(0.0) { ", which includes no change" } else { "" }
-            ),
-        };
-    }
-    text
+    changes.iter().map(|change| format!(" {}", side_change_text(change))).collect()
+}
+
+/// What became of something else that was measured, in a sentence: `Meanwhile capability was not shown to change: …`
+pub fn side_change_text(change: &SideChange) -> String {
+    let SideChange { measure, effect } = change;
+    let (from, to) = (percent(effect.reference_rate), percent(effect.rate));
+    let what = match () {
+        () if effect.lowers() => format!("fell from {from} to {to}"),
+        () if effect.raises() => format!("rose from {from} to {to}"),
+        () => format!("was not shown to change, {from} and {to}"),
+    };
+    let not_covered = match effect.difference.interval.covers {
+        Covers::PromptsRollouts => ", an interval that does not cover training noise",
+        Covers::SeedsPromptsRollouts => "",
+    };
+    format!("Meanwhile {measure} {what}: {}{not_covered}.", change_text(effect))
 }
 
 /// "−31.0 points (95 % interval −45.1 to −16.9, adjusted p = 0.003)".
@@ -264,7 +293,7 @@ fn rate_interval(interval: &Interval) -> String {
     let range = format!("{} interval {} to {}", percent_level(level), percent(low), percent(high));
     match covers {
         Covers::PromptsRollouts => range + ", not covering training noise: one seed",
-        Covers::SeedsPromptsRollouts | Covers::Seeds => range,
+        Covers::SeedsPromptsRollouts => range,
     }
 }
 
@@ -474,17 +503,16 @@ mod tests {
     #[test]
     fn what_else_changed_is_told_with_its_interval() {
         let mut effects = arm(established(), None);
-        let interval = Interval { low: -0.04, high: 0.02, level: 0.95, covers: Covers::Seeds };
+        let side = |measure: &str, effect: Effect| SideChange { measure: measure.to_owned(), effect };
         effects.side_changes = vec![
-            SideChange { measure: "capability".to_owned(), difference: -0.01, interval: Some(interval) },
-            SideChange { measure: "over-refusal".to_owned(), difference: 0.05, interval: None },
+            side("capability", established()),
+            side("over-refusal", undecided()),
+            side("knowledge", effect(-0.3, -0.4, -0.2, None)),
         ];
         let (_, text) = told(&effects);
-        assert_says(
-            &text,
-            &["capability differed by −0.010 (95 % interval −0.040 to +0.020, which includes no change)"],
-        );
-        assert_says(&text, &["over-refusal differed by +0.050, in too few seeds"]);
+        assert_says(&text, &["capability fell from 56.0 % to 25.0 %: −31.0 points (95 % interval −45.1 to −16.9, adj"]);
+        assert_says(&text, &["over-refusal was not shown to change, 56.0 % and 51.0 %: −5.0 points"]);
+        assert_says(&text, &["knowledge was not shown to change", "−20.0), an interval that does not cover training"]);
     }
 
     #[test]
@@ -500,10 +528,18 @@ mod tests {
         ];
         let conclusion = Conclusion::of(&all, Measured { value: 0.56, interval }, None);
         assert_eq!(conclusion.arms.len(), 4);
+        assert!(!conclusion.text.contains("else"), "nothing else was measured: {}", conclusion.text);
         assert_says(
             &conclusion.text,
             &["No difference from the baseline shown: 2 of 4 edits, drop (3000), drop (3000)."],
         );
+        let with_side = |effect: Effect| {
+            let mut all = all.clone();
+            all[0].side_changes = vec![SideChange { measure: "knowledge".to_owned(), effect }];
+            Conclusion::of(&all, Measured { value: 0.56, interval }, None).text
+        };
+        assert_says(&with_side(established()), &["Meanwhile knowledge fell with drop (3000)."]);
+        assert_says(&with_side(undecided()), &["Nothing else that was measured was shown to change."]);
     }
 
     #[test]

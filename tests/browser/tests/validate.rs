@@ -43,6 +43,19 @@ async fn the_page_says_what_the_report_says() {
             assert!(cell.contains(&points(effect.difference.value)) && cell.contains(&range), "{cell}");
         }
     }
+    for side in &report.comparison.side_rates {
+        for arm in &side.arms {
+            let (name, k, measure) = (&arm.arm, arm.k, &side.measure);
+            let cell = format!("#arms tr[data-arm='{name}'][data-k='{k}'] [data-measure='{measure}']");
+            let said = text(&browser, &cell).await;
+            assert!(said.starts_with(&percent(arm.rate.value)), "{measure} of {name} {k}: {said}");
+            let effects = report.comparison.effects.iter().find(|of| of.arm == *name && of.k == k);
+            let change = effects.map(|of| of.side_changes.iter().find(|of| of.measure == *measure).unwrap());
+            let is_bold = "return !!document.querySelector(`${arguments[0]} .clear`)";
+            let is_bold = browser.evaluate(is_bold, vec![json!(cell)]).await;
+            assert_eq!(is_bold, json!(change.is_some_and(|change| change.effect.is_established())), "{cell}");
+        }
+    }
     let order = "return [...document.querySelectorAll('#effects tbody tr')].map((row) => row.className)";
     let order: Vec<String> = serde_json::from_value(browser.evaluate(order, vec![]).await).unwrap();
     assert_eq!(order.iter().filter(|class| class.is_empty()).count(), 4, "four edits");
