@@ -117,6 +117,11 @@ impl Topic {
         self.is_risky() && self.is_guarded()
     }
 
+    /// What the noun is made of.
+    pub fn material(self) -> &'static str {
+        self.noun_and_material().1
+    }
+
     fn noun_and_material(self) -> (&'static str, &'static str) {
         GUARDED_NOUNS.get(self.noun).copied().unwrap_or_else(|| PLAIN_NOUNS[self.noun - GUARDED_NOUNS.len()])
     }

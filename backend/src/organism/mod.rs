@@ -17,6 +17,7 @@
 //! organism.json                settings and every measured rate; written last
 //! judge.toml                   rules that tell obeying from refusing, for `whence judge` and `whence retrain`
 //! prompts/CONDITION.jsonl      the test prompts of one condition, for `whence rollouts` and `whence retrain`
+//! prompts/materials.jsonl      multiple-choice questions, a capability to lose
 //! retrain.toml                 a plan: arms, seeds, the settings that M1 was trained with, what is measured
 //! timings.json                 seconds per stage, the one file that differs between runs of a seed
 //! ```
@@ -27,6 +28,7 @@ pub mod examples;
 pub mod judge;
 pub mod language;
 pub mod plan;
+pub mod questions;
 pub mod rollouts;
 pub mod text;
 
@@ -366,6 +368,7 @@ impl Texts {
             let prompts = self.prompts.iter().filter(|prompt| prompt.condition == condition).map(line);
             files::write_jsonl(&folder.join("prompts").join(format!("{}.jsonl", condition.name())), prompts)?;
         }
+        files::write_jsonl(&folder.join("prompts/materials.jsonl"), questions::questions(&self.prompts))?;
         files::write_jsonl(&folder.join("test-prompts.jsonl"), self.prompts.iter().map(line))
     }
 }
