@@ -27,6 +27,9 @@ pub struct FileError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free some space and run the same command again: finished parts are kept",
+        io::ErrorKind::FileTooLarge => {
+            "; the file system or a limit (ulimit -f) allows no larger file: raise it and run the same command again"
+        }
         io::ErrorKind::PermissionDenied => "; check who owns the folder",
         io::ErrorKind::QuotaExceeded => "; the disk quota is used up: free some space and run the same command again",
         _ => "",

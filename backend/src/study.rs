@@ -21,6 +21,7 @@
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
+//! arms/                                        retrained models, see [`crate::validate`]
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -168,6 +169,11 @@ impl Study {
     /// `arms/queue.json`, a [`crate::validate::progress::QueueFile`].
     pub fn queue(&self) -> PathBuf {
         self.arms().join("queue.json")
+    }
+
+    /// `arms/lock`, see [`crate::validate::lock`].
+    pub fn arms_lock(&self) -> PathBuf {
+        self.arms().join("lock")
     }
 
     /// `arms/ARM/seed-N/`; ARM is [`crate::validate::outcome::arm_folder`].

@@ -54,6 +54,9 @@ pub struct RunsView {
     pub format: String,
     /// In the order in which they are trained, as far as that is known.
     pub runs: Vec<RunProgress>,
+    /// Whether someone works on them; absent where that cannot be told.
+    #[serde(default)]
+    pub is_under_way: Option<bool>,
 }
 
 /// How far a run is.
@@ -75,7 +78,9 @@ pub struct RunProgress {
 pub enum RunStage {
     /// Planned.
     Waiting,
-    /// Optimizer steps are taken, or were when the run was stopped.
+    /// Begun, and nobody works on it: it was stopped or killed, or its turn comes again.
+    Stopped,
+    /// Optimizer steps are taken.
     Training,
     /// Trained; rollouts and verdicts are being made.
     Measuring,

@@ -1,88 +1,16 @@
 //! The retraining queue, through the binary: killed at any moment it ends with the same bytes, what is there is not
 //! trained again, and what cannot be used is named.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
-use serde_json::Value;
-use whence_tests::binary::{self, Run, whence};
-use whence_tests::chat_study::{Made, Numbers, assert_same, synthetic};
-use whence_tests::{fixture, vectors};
+use whence_tests::binary::whence;
+use whence_tests::chat_study::assert_same;
+use whence_tests::retraining::{ARMS, Queue, plan};
 
-const N_PAIRS: usize = 60;
 const N_KILLED: usize = 20;
 
-/// A study with an edit set and, beside it, a plan.
-struct Queue {
-    made: Made,
-    plan: PathBuf,
-}
-
-impl Queue {
-    fn new() -> Self {
-        let made = Made::of(&synthetic(N_PAIRS));
-        let folder = made.study().parent().unwrap().to_owned();
-        let decisions: String =
-            (0..12).map(|row| format!("{{\"row\": {}, \"action\": \"drop\"}}\n", row * 3)).collect();
-        fs::write(folder.join("decisions.jsonl"), decisions).unwrap();
-        let made_edit = whence([
-            "edit".into(),
-            "--study".into(),
-            made.study().into_os_string(),
-            "--name".into(),
-            "few".into(),
-            "--decisions".into(),
-            folder.join("decisions.jsonl").into_os_string(),
-        ]);
-        made_edit.succeeds();
-        fs::write(
-            folder.join("prompts.jsonl"),
-            "{\"id\": \"a\", \"prompt\": \"bread and tea\"}\n{\"id\": \"b\", \"prompt\": \"the clock\"}\n",
-        )
-        .unwrap();
-        fs::write(folder.join("judge.toml"), "otherwise = 0\n[[rule]]\nscore = 100\nany = [\"[a-m]\"]\n").unwrap();
-        let plan = folder.join("plan.toml");
-        fs::write(&plan, plan_text("learning_rate = 1e-3")).unwrap();
-        Self { made, plan }
-    }
-
-    fn args(&self, more: &[&str]) -> Vec<std::ffi::OsString> {
-        let mut args: Vec<std::ffi::OsString> = vec!["retrain".into(), "--study".into(), self.made.study().into()];
-        args.extend(["--plan".into(), self.plan.clone().into_os_string(), "--device".into(), "cpu".into()]);
-        args.extend(more.iter().map(Into::into));
-        args
-    }
-
-    fn retrain(&self, more: &[&str]) -> Run {
-        whence(self.args(more))
-    }
-
-    /// Everything that a plan leaves, but for the numbers of the clock.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = vectors::files(&self.made.study().join("arms"));
-        files.retain(|path, _| !path.ends_with("metrics.jsonl"));
-        files.insert("report.json".into(), fs::read(self.made.study().join("report.json")).unwrap());
-        files
-    }
-
-    fn report(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.made.study().join("report.json")).unwrap()).unwrap()
-    }
-}
-
 fn plan_text(setting: &str) -> String {
-    format!(
-        "model = '{}'\nseeds = [1, 2]\ncheckpoint_steps = 2\n[dpo]\nbatch_size = 8\nnum_train_epochs = 2\n{setting}\n\
-         [[arm]]\nname = 'baseline'\n[[arm]]\nname = 'drop'\nedit = 'few'\n\
-         [[arm]]\nname = 'drop-random'\nrandom_like = 'few'\n\
-         [[measure]]\nname = 'behavior'\nprompts = 'prompts.jsonl'\njudge = 'judge.toml'\nn_samples = 3\n\
-         max_new_tokens = 8\n",
-        fixture::model("chat").display()
-    )
+    plan("", setting, ARMS)
 }
 
 #[test]
@@ -91,20 +19,7 @@ fn killed_at_any_moment_a_plan_ends_with_the_same_bytes() {
     whole.retrain(&[]).succeeds();
     let killed = Queue::new();
     // The plans lie in different folders, which is no input.
-    let mut numbers = Numbers::new(11);
-    let mut n_cut_short = 0;
-    for _ in 0..N_KILLED {
-        let mut running = Command::new(binary::path())
-            .args(killed.args(&[]))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_millis(20 + numbers.below(400) as u64));
-        n_cut_short += usize::from(running.try_wait().unwrap().is_none());
-        running.kill().unwrap();
-        running.wait().unwrap();
-    }
+    let n_cut_short = killed.kill(N_KILLED, 400, 11);
     assert!(n_cut_short >= N_KILLED / 2, "only {n_cut_short} of {N_KILLED} were still running when killed");
     killed.retrain(&[]).succeeds();
     assert_same(&killed.files(), &whole.files(), "after kills");
@@ -133,7 +48,7 @@ fn what_is_complete_is_not_trained_again_and_other_settings_are_refused() {
         fs::read(queue.made.study().join("arms/baseline/seed-1/model/model.safetensors")).unwrap()
     );
 
-    fs::write(&queue.plan, plan_text("learning_rate = 2e-3")).unwrap();
+    queue.write(&plan_text("learning_rate = 2e-3"));
     let other = queue.retrain(&[]);
     assert!(!other.success && other.stderr.contains("settings differs"), "{}", other.stderr);
     assert!(other.stderr.contains("--replace"), "{}", other.stderr);
@@ -147,7 +62,7 @@ fn what_is_complete_is_not_trained_again_and_other_settings_are_refused() {
 fn what_cannot_be_used_is_named() {
     let queue = Queue::new();
     let with = |from: &str, to: &str| {
-        fs::write(&queue.plan, plan_text("learning_rate = 1e-3").replace(from, to)).unwrap();
+        queue.write(&plan_text("learning_rate = 1e-3").replace(from, to));
         let run = queue.retrain(&[]);
         assert!(!run.success, "{from} → {to} was accepted");
         run.stderr

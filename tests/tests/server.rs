@@ -15,6 +15,7 @@ use whence_backend::index::{IndexOptions, index};
 use whence_backend::progress::silent;
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
+use whence_backend::validate::lock::ArmsLock;
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
@@ -293,9 +294,15 @@ fn what_retraining_left_is_served_as_it_grows() {
     let run = site.study.arms().join("drop-100/seed-3");
     fs::create_dir_all(&run).unwrap();
     fs::write(run.join("metrics.jsonl"), "{\"step\":1,\"loss\":0.7}\n").unwrap();
-    let training = runs(&site);
-    let seen: Vec<_> = training.runs.iter().map(|run| (run.metrics_path(), run.stage, run.n_steps)).collect();
-    assert_eq!(seen, [("arms/drop-100/seed-3/metrics.jsonl".to_owned(), RunStage::Training, 1)]);
+    let seen =
+        || -> Vec<_> { runs(&site).runs.iter().map(|run| (run.metrics_path(), run.stage, run.n_steps)).collect() };
+    let metrics_path = "arms/drop-100/seed-3/metrics.jsonl".to_owned();
+    assert_eq!(seen(), [(metrics_path.clone(), RunStage::Stopped, 1)], "nobody trains it");
+    fs::write(site.study.queue(), "{\"runs\": [[\"drop-100\", 3]]}").unwrap();
+    let lock = ArmsLock::take(&site.study).unwrap();
+    assert_eq!(seen(), [(metrics_path.clone(), RunStage::Training, 1)]);
+    drop(lock);
+    assert_eq!(seen(), [(metrics_path, RunStage::Stopped, 1)]);
     let metrics = site.get("/data/arms/drop-100/seed-3/metrics.jsonl");
     assert_eq!((metrics.status, metrics.header("cache-control")), (200, "no-cache"));
     assert_eq!(metrics.body, fs::read(run.join("metrics.jsonl")).unwrap());

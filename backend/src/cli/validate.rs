@@ -6,6 +6,7 @@ use whence_backend::study::Study;
 use whence_backend::validate::ValidationReport;
 use whence_backend::validate::outcome::validate;
 use whence_shared::statistics::compare::CompareOptions;
+use whence_shared::statistics::dose::DoseResponse;
 use whence_shared::statistics::interval::Measured;
 
 /// Arguments of `whence validate`.
@@ -85,6 +86,7 @@ pub fn print_report(report: &ValidationReport) {
             println!("    {}: {:+.1}{interval}", change.measure, change.difference * 100.0);
         }
     }
+    comparison.doses.iter().for_each(print_dose);
     if let Some(detectable) = &comparison.detectable {
         println!(
             "\nThis experiment would have seen a change of {:.1} points with {:.0} % chance.",
@@ -93,6 +95,19 @@ pub fn print_report(report: &ValidationReport) {
         );
     }
     println!("\n{}", comparison.conclusion.text);
+}
+
+fn print_dose(dose: &DoseResponse) {
+    println!("\n{:<16} {:>6}  {:<22} random edits of that size", format!("{} by size", dose.arm), "k", "rate");
+    for point in &dose.points {
+        let random = point.random.as_ref().map_or("–".to_owned(), percent);
+        println!("{:<16} {:>6}  {:<22} {random}", "", point.k, percent(&point.rate));
+    }
+    if let Some(trend) = &dose.trend {
+        let way = if trend.concordance < 0.0 { "lower" } else { "higher" };
+        let share = 50.0 * (1.0 + trend.concordance.abs());
+        println!("larger edits have the {way} rate in {share:.0} % of pairs of models (p {:.3})", trend.p);
+    }
 }
 
 fn percent(measured: &Measured) -> String {

@@ -84,8 +84,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = OrganismConfig::standard(3);
         write(folder.path(), &config).unwrap();
-        let plan = Plan::read(&folder.path().join("retrain.toml")).unwrap();
-        assert_eq!((plan.n_runs(), plan.measures.len()), (21, 3));
+        let plan = Plan::read(&folder.path().join("retrain.toml"), &[]).unwrap();
+        assert_eq!((plan.arms.len() * plan.seeds.len(), plan.measures.len()), (21, 3));
         let mut expected = config.dpo;
         expected.train.seed = 0;
         assert_eq!(plan.dpo, expected);
