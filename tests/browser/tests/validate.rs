@@ -48,6 +48,14 @@ async fn the_page_says_what_the_report_says() {
     assert_eq!(order.iter().filter(|class| class.is_empty()).count(), 4, "four edits");
     assert!(order.is_sorted(), "edits come before controls: {order:?}");
     browser.wait_for_text("#doses", "Larger edits have the lower rate").await;
+    let numbers = "return [...document.querySelectorAll('#doses details tbody tr')].map((row) => row.textContent)";
+    let numbers: Vec<String> = serde_json::from_value(browser.evaluate(numbers, vec![]).await).unwrap();
+    let points: Vec<_> = report.comparison.doses.iter().flat_map(|dose| &dose.points).collect();
+    assert_eq!(numbers.len(), points.len());
+    for (row, point) in numbers.iter().zip(points) {
+        let rates = [Some(point.rate), point.random].into_iter().flatten().map(|rate| percent(rate.interval.high));
+        assert!(rates.into_iter().all(|high| row.contains(&high)), "{row}");
+    }
     browser.wait_for_text("#curves", "120 steps in all").await;
     let script = "return document.querySelectorAll('#curves polyline').length === arguments[0]";
     browser.wait_until(script, vec![json!(report.runs.len())]).await;
@@ -152,6 +160,9 @@ async fn the_page_follows_while_models_train() {
     browser.wait_for_state("validated").await;
     browser.wait_for_text("#standing", "20 of 30 models trained").await;
     browser.wait_for_text("#standing", "step 31").await;
+    study.write_stopped_runs(&last, 20);
+    browser.wait_for_text("#standing", "Stopped").await;
+    browser.wait_for_text("#standing", "goes on from there").await;
     browser.wait_for_text("#verdict", "Preliminary: of 20 models so far").await;
     assert_eq!(text(&browser, "#conclusion").await, first.comparison.conclusion.text);
     // A report that cannot be read for a moment does not take away the one that could.

@@ -96,15 +96,30 @@ impl StaticStudy {
     ///
     /// Panics when it cannot be written.
     pub fn write_runs(&self, report: &ValidationReport, n_complete: usize) {
+        self.write_runs_as(report, n_complete, RunStage::Training);
+    }
+
+    /// As [`StaticStudy::write_runs`], when whatever trained the next one was killed.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it cannot be written.
+    pub fn write_stopped_runs(&self, report: &ValidationReport, n_complete: usize) {
+        self.write_runs_as(report, n_complete, RunStage::Stopped);
+    }
+
+    fn write_runs_as(&self, report: &ValidationReport, n_complete: usize, next: RunStage) {
         let run = |(i, run): (usize, &RunView)| {
             let (stage, n_steps) = match i.cmp(&n_complete) {
                 std::cmp::Ordering::Less => (RunStage::Complete, N_STEPS),
-                std::cmp::Ordering::Equal => (RunStage::Training, 31),
+                std::cmp::Ordering::Equal => (next, 31),
                 std::cmp::Ordering::Greater => (RunStage::Waiting, 0),
             };
             RunProgress { folder: arm_folder(&run.arm, run.k), seed: run.seed, stage, n_steps }
         };
         let runs = report.runs.iter().enumerate().map(run).collect();
-        self.write("runs.json", &serde_json::to_vec(&RunsView { format: RUNS_FORMAT.into(), runs }).unwrap());
+        let is_under_way = Some(next == RunStage::Training);
+        let view = RunsView { format: RUNS_FORMAT.into(), runs, is_under_way };
+        self.write("runs.json", &serde_json::to_vec(&view).unwrap());
     }
 }
