@@ -183,8 +183,7 @@ impl Plan {
                 for setting in settings {
                     replace(&mut table, parsed(setting).map_err(wrong)?);
                 }
-                let with = || format!("with {}", settings.join(", "));
-                table.try_into().map_err(|error| wrong(format!("{}: {error}", with())))?
+                table.try_into().map_err(|error| wrong(format!("with {}: {error}", settings.join(", "))))?
             }
         };
         plan.check().map_err(wrong)?;
@@ -261,8 +260,8 @@ impl ArmPlan {
 
     /// What the name begins with, when it is an action.
     pub fn action(&self) -> Option<Decision> {
-        let action = self.name.split('-').next().unwrap_or_default().parse().ok();
-        action.filter(|action| *action != Decision::Keep)
+        let word = self.name.split('-').next().unwrap_or_default();
+        [Decision::Drop, Decision::Switch].into_iter().find(|action| action.name() == word)
     }
 
     fn check(&self) -> Result<(), String> {
