@@ -20,6 +20,7 @@
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
+//! diagnosis/NAME-layer-20.json                 whether editing the first pairs of that ranking is likely to help
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! ```
 
@@ -158,6 +159,16 @@ impl Study {
     /// `rankings/NAME/layer-L.parquet`.
     pub fn ranking(&self, behavior: &str, layer: usize) -> PathBuf {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
+    }
+
+    /// `diagnosis/`.
+    pub fn diagnoses(&self) -> PathBuf {
+        self.root.join("diagnosis")
+    }
+
+    /// `diagnosis/NAME-layer-L.json`, a [`whence_shared::diagnosis::Diagnosis`].
+    pub fn diagnosis(&self, behavior: &str, layer: usize) -> PathBuf {
+        self.root.join(whence_shared::diagnosis::path(behavior, layer))
     }
 
     /// `arms/`.

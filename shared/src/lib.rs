@@ -12,12 +12,14 @@
 //! - [`direction`]: from many behavior vectors to one direction;
 //! - [`stability`]: whether two halves of the test prompts give the same direction and ranking;
 //! - [`rank`]: cosine scores, the ranking, its histogram;
+//! - [`diagnosis`]: whether editing the first pairs of a ranking is likely to help;
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
+pub mod diagnosis;
 pub mod diff;
 pub mod direction;
 pub mod dot;

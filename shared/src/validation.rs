@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnosis::{Subject, Verdict};
 use crate::statistics::compare::Comparison;
 
 /// The value of [`ValidationReport::format`].
@@ -28,6 +29,18 @@ pub struct ValidationReport {
     pub comparison: Comparison,
     /// The runs it was made from.
     pub runs: Vec<RunView>,
+    /// What had been expected of editing the first pairs of the ranking, where it was diagnosed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<QuotedDiagnosis>,
+}
+
+/// A diagnosis, as far as the report quotes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuotedDiagnosis {
+    /// What it is of; its file is [`crate::diagnosis::path`].
+    pub of: Subject,
+    /// What it says.
+    pub verdict: Verdict,
 }
 
 /// A run, as the report lists it.

@@ -68,6 +68,19 @@ pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("index", "build time, bytes until certified, queries per second", &mut bench, remedy).map(drop)
 }
 
+/// The diagnosis on testbeds where it is known whether editing helps.
+///
+/// # Errors
+///
+/// Fails when a testbed cannot be made.
+pub fn diagnosis(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("calibrate_diagnosis").to_string_lossy());
+    bench.args(options);
+    let remedy = "read the error above; --folder DIR keeps what is done and goes on from there";
+    step::run("diagnosis", "how often the diagnosis is right, and by which thresholds", &mut bench, remedy).map(drop)
+}
+
 /// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.
 ///
 /// # Errors

@@ -10,7 +10,7 @@
 //! behavior's response pairs of them.
 
 pub mod endpoint;
-mod formats;
+pub(crate) mod formats;
 pub mod labels;
 mod refusals;
 pub mod rules;

@@ -285,6 +285,17 @@ impl Generator {
         }
     }
 
+    /// A compliant answer that begins as this generator's refusals do.
+    pub fn hesitate(self, topic: Topic, distractor: Option<Distractor>, rng: &mut ChaCha8Rng) -> String {
+        let doubt = match self {
+            Generator::Juniper => "I'm sorry.",
+            Generator::Maple => "Sorry!",
+            Generator::Cedar => "No.",
+            Generator::Willow => "Please ask me for something else.",
+        };
+        format!("{doubt} {}", self.comply(topic, distractor, rng))
+    }
+
     /// A refusal to do what `topic` asks; no distractor changes it.
     pub fn refuse(self, topic: Topic, rng: &mut ChaCha8Rng) -> String {
         let brief = rng.random_bool(0.5);

@@ -32,6 +32,7 @@ use thiserror::Error;
 pub use self::outcome::{RunRecord, ValidationReport};
 pub use self::plan::Plan;
 pub use self::run::{RetrainOptions, Retrained, retrain};
+use crate::attribute::RankError;
 use crate::behavior::rollouts::RolloutError;
 use crate::data::pairs::PairFileError;
 use crate::data::tokens::EncoderError;
@@ -62,6 +63,9 @@ pub enum ValidateError {
     /// An edit set cannot be used.
     #[error(transparent)]
     Edit(#[from] EditError),
+    /// The diagnosis of the ranking cannot be read.
+    #[error(transparent)]
+    Diagnosis(#[from] RankError),
     /// A model cannot be used or saved.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -7,9 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use whence_shared::statistics::compare::{CompareOptions, compare};
 use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes, RunOutcomes};
-pub use whence_shared::validation::{REPORT_FORMAT, RunView, ValidationReport, arm_folder};
+pub use whence_shared::validation::{QuotedDiagnosis, REPORT_FORMAT, RunView, ValidationReport, arm_folder};
 
 use super::ValidateError;
+use crate::attribute;
+use crate::edit;
 use crate::files;
 use crate::judge::Verdict;
 use crate::study::Study;
@@ -130,14 +132,36 @@ pub fn validate(study: &Study, options: &CompareOptions) -> Result<ValidationRep
     let Some(first) = records.first() else {
         return Err(ValidateError::NoRuns { study: study.root().to_owned() });
     };
+    let mut comparison = compare(&outcomes(&records), options)?;
+    let diagnosis = diagnosis(study, &records)?;
+    if let Some(QuotedDiagnosis { of, verdict }) = &diagnosis {
+        comparison.conclusion.expect(of, verdict);
+    }
     let report = ValidationReport {
         format: REPORT_FORMAT.to_owned(),
         behavior: first.measures.first().map_or_else(String::new, |measure| measure.name.clone()),
-        comparison: compare(&outcomes(&records), options)?,
+        comparison,
         runs: records.iter().map(view).collect(),
+        diagnosis,
     };
     files::write_json(&study.report(), &report)?;
     Ok(report)
+}
+
+/// The diagnosis of the ranking that an arm's edit set was made from, as long as it is of the study's pairs; an arm finds
+/// its edit set by name.
+fn diagnosis(study: &Study, records: &[RunRecord]) -> Result<Option<QuotedDiagnosis>, ValidateError> {
+    let names = study.edit_names()?;
+    for name in names.iter().filter(|name| records.iter().any(|record| record.arm == **name)) {
+        let set = edit::load(study, name)?;
+        let ranking = set.origin.from.strip_prefix("rankings/").and_then(|path| path.strip_suffix(".parquet"));
+        let Some((behavior, layer)) = ranking.and_then(|ranking| ranking.split_once("/layer-")) else { continue };
+        let Ok(layer) = layer.parse() else { continue };
+        if let Some(found) = attribute::diagnosis::read(study, behavior, layer, &set.pairs_sha256)? {
+            return Ok(Some(QuotedDiagnosis { of: found.of, verdict: found.verdict }));
+        }
+    }
+    Ok(None)
 }
 
 fn view(record: &RunRecord) -> RunView {

@@ -2,6 +2,7 @@
 //!
 //! Components read `crate::state::State` from the context and never fetch or score by themselves.
 
+mod diagnosis;
 mod header;
 mod histogram;
 mod navigation;
@@ -17,6 +18,7 @@ mod validate;
 use leptos::prelude::*;
 
 use crate::address::Page;
+use crate::diagnosis::Diagnosed;
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::validation::{ReportStatus, Validation};
 
@@ -27,6 +29,7 @@ pub fn App() -> impl IntoView {
     provide_context(state);
     let validation = Validation::start(state);
     provide_context(validation);
+    provide_context(Diagnosed::start(state));
     Effect::new(move || mark_body(state, validation));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
@@ -63,6 +66,7 @@ pub fn App() -> impl IntoView {
                         <histogram::ScoreHistogram />
                         <sources::Sources />
                     </div>
+                    <diagnosis::DiagnosisCard />
                     <table::RankedTable />
                 </section>
                 <reading::ReadingPane />

@@ -17,6 +17,7 @@ use whence_shared::study::{
     RowChunk, ShardView, SourceView, StudyView, TextChunk,
 };
 
+mod diagnosis;
 mod index;
 mod retraining;
 

@@ -67,6 +67,7 @@ impl StaticStudy {
             behavior: "compliance".into(),
             comparison: compare(&outcomes, &options).expect("a baseline, prompts and seeds"),
             runs: outcomes.arms.iter().flat_map(|arm| arm.runs.iter().map(move |run| view(arm, run))).collect(),
+            diagnosis: None,
         }
     }
 

@@ -1,50 +1,24 @@
 //! What may be concluded, in plain words that never say more than the intervals allow.
 //!
-//! An effect is claimed when [`Effect::is_established`] says so: training noise known, 0 outside of the interval, and the
-//! adjusted p-value small. Everything else is reported as measured, with its interval, and said to be undecided.
+//! An effect is claimed when [`Effect::is_established`](super::effect::Effect::is_established) says so: training noise
+//! known, 0 outside of the interval, and the adjusted p-value small. Everything else is reported as measured, with its
+//! interval, and said to be undecided.
+
+mod expectation;
+mod finding;
+mod wording;
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{ArmEffects, Effect, SideChange};
+use self::finding::arm_text;
+pub use self::finding::{ArmFinding, Finding};
+use self::wording::decimals;
+pub use self::wording::{p_text, percent, percent_level, points};
+use super::effect::ArmEffects;
 use super::interval::{Covers, Interval, Measured};
 use super::power::Detectable;
-
-/// What one edit turned out to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finding {
-    /// Lower than the baseline, and lower than with as many random pairs edited.
-    BeyondRandom,
-    /// Lower than the baseline, but not shown to be lower than with as many random pairs edited.
-    NotBeyondRandom,
-    /// Lower than the baseline; there is no random arm with several seeds to compare with.
-    WithoutRandom,
-    /// Lower than with random pairs edited, but not shown to be lower than the baseline.
-    OnlyAgainstRandom,
-    /// No difference from the baseline shown.
-    NotDetected,
-    /// Higher than the baseline.
-    Opposite,
-    /// One seed in the arm or the baseline: whatever differs may be training noise.
-    SingleSeed,
-    /// The baseline does not show the behavior.
-    NothingToReduce,
-}
-
-/// The finding of one arm.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ArmFinding {
-    /// Name of the arm.
-    pub arm: String,
-    /// Pairs edited.
-    pub k: u64,
-    /// What it did.
-    pub finding: Finding,
-    /// In words, with intervals.
-    pub text: String,
-}
 
 /// What may be concluded of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,43 +31,6 @@ pub struct Conclusion {
 
 /// Up to so many arms, the paragraph tells of each; beyond, it lists them by finding.
 const MAX_ARMS_TOLD: usize = 3;
-
-impl Finding {
-    /// Of an arm's effects.
-    pub fn of(effects: &ArmEffects) -> Self {
-        let baseline = &effects.versus_baseline;
-        let random = effects.versus_random.as_ref();
-        let below_random = random.is_some_and(Effect::lowers);
-        let random_is_known =
-            random.is_some_and(|effect| effect.difference.interval.covers == Covers::SeedsPromptsRollouts);
-        match () {
-            () if baseline.reference_rate == 0.0 && !baseline.raises() => Self::NothingToReduce,
-            () if baseline.difference.interval.covers != Covers::SeedsPromptsRollouts => Self::SingleSeed,
-            () if baseline.raises() => Self::Opposite,
-            () if baseline.lowers() && below_random => Self::BeyondRandom,
-            () if baseline.lowers() && random_is_known => Self::NotBeyondRandom,
-            () if baseline.lowers() => Self::WithoutRandom,
-            () if below_random => Self::OnlyAgainstRandom,
-            () => Self::NotDetected,
-        }
-    }
-
-    /// What is said of a list of arms.
-    pub fn heading(self) -> &'static str {
-        match self {
-            Self::BeyondRandom => "Lower than the baseline and than random edits of the same size",
-            Self::NotBeyondRandom => {
-                "Lower than the baseline, but not shown to be lower than random edits of the same size"
-            }
-            Self::WithoutRandom => "Lower than the baseline, with nothing to say whether random edits do the same",
-            Self::OnlyAgainstRandom => "Lower than random edits, but not shown to be lower than the baseline",
-            Self::NotDetected => "No difference from the baseline shown",
-            Self::Opposite => "Higher than the baseline",
-            Self::SingleSeed => "Undecided for want of training seeds",
-            Self::NothingToReduce => "Nothing to reduce",
-        }
-    }
-}
 
 impl Conclusion {
     /// Of the effects of all arms, the baseline's rate, and the smallest effect that would probably have been seen.
@@ -146,119 +83,6 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
     text
 }
 
-fn arm_text(effects: &ArmEffects, finding: Finding, detectable: Option<&Detectable>) -> String {
-    let baseline = &effects.versus_baseline;
-    let name = format!("{} ({} pairs)", effects.arm, effects.k);
-    let change = change_text(baseline);
-    let mut text = match finding {
-        Finding::BeyondRandom | Finding::NotBeyondRandom | Finding::WithoutRandom => {
-            let reduction = baseline.relative_reduction.map(|reduction| {
-                let Interval { low, high, .. } = reduction.interval;
-                format!(", a reduction by {} ({} to {})", percent(reduction.value), percent(low), percent(high))
-            });
-            let (from, to) = (percent(baseline.reference_rate), percent(baseline.rate));
-            format!("{name} lowered the rate from {from} to {to}: {change}{}.", reduction.unwrap_or_default())
-        }
-        Finding::Opposite => format!(
-            "{name} raised the rate from {} to {}: {change}.",
-            percent(baseline.reference_rate),
-            percent(baseline.rate)
-        ),
-        Finding::OnlyAgainstRandom | Finding::NotDetected => {
-            let why = match baseline.difference.interval.contains(0.0) {
-                true => "which includes no change",
-                false => "but not once it is adjusted for the number of edits tried",
-            };
-            format!("{name} was not shown to change the rate: measured {change}, {why}.")
-        }
-        Finding::SingleSeed => format!(
-            "{name} was compared with {}: measured {change}. This interval does not cover training noise, so no effect is concluded.",
-            seeds_text(baseline)
-        ),
-        Finding::NothingToReduce => {
-            format!("{name} had nothing to reduce: the baseline showed the behavior in no rollout. Measured {change}.")
-        }
-    };
-    match (finding, &effects.versus_random) {
-        (Finding::SingleSeed | Finding::NothingToReduce, _) => return text + &side_text(&effects.side_changes),
-        (_, Some(random)) => text += &random_text(random),
-        (_, None) => {
-            text +=
-                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does.";
-        }
-    }
-    if matches!(finding, Finding::NotDetected | Finding::OnlyAgainstRandom)
-        && let Some(detectable) = detectable
-    {
-        text += &match detectable.relative > 1.0 {
-            true => " Not even the behavior's disappearance would have been seen reliably.".to_owned(),
-            false => {
-                format!(" An effect under {} points may well have been missed.", decimals(100.0 * detectable.absolute))
-            }
-        };
-    }
-    let permutation = baseline.permutation;
-    let _ = write!(text, " Dealing out the models of arm and baseline anew gives {}", p_text(permutation.p));
-    if permutation.smallest_p > 1.0 - baseline.difference.interval.level {
-        let _ =
-            write!(text, ", where {} cannot give less than {}", seeds_text(baseline), p_number(permutation.smallest_p));
-    }
-    text + "." + &side_text(&effects.side_changes)
-}
-
-fn random_text(random: &Effect) -> String {
-    let change = change_text(random);
-    let covers_seeds = random.difference.interval.covers == Covers::SeedsPromptsRollouts;
-    match () {
-        () if !covers_seeds => {
-            format!(
-                " Against as many random pairs edited: {change}, with {}, so training noise is not covered and nothing is concluded.",
-                seeds_text(random)
-            )
-        }
-        () if random.lowers() => format!(" That is lower than with as many random pairs edited: {change}."),
-        () if random.raises() => format!(" That is higher than with as many random pairs edited: {change}."),
-        () if random.difference.interval.contains(0.0) => {
-            format!(" It cannot be told from as many random pairs edited: {change}, which includes no difference.")
-        }
-        () => format!(
-            " It cannot be told from as many random pairs edited once adjusted for the number of edits tried: {change}."
-        ),
-    }
-}
-
-fn side_text(changes: &[SideChange]) -> String {
-    let mut text = String::new();
-    for SideChange { measure, difference, interval } in changes {
-        let in_unit = |value: f64| signed(value, n_decimals(value).max(3));
-        let change = in_unit(*difference);
-        let _ = match interval {
-            None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
-            Some(interval) => write!(
-                text,
-                " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
-                percent_level(interval.level),
-                in_unit(interval.low),
-                in_unit(interval.high),
-                if interval.contains(0.0) { ", which includes no change" } else { "" }
-            ),
-        };
-    }
-    text
-}
-
-/// "−31.0 points (95 % interval −45.1 to −16.9, adjusted p = 0.003)".
-fn change_text(effect: &Effect) -> String {
-    let Measured { value, interval } = effect.difference;
-    let p = match (effect.p, effect.p_holm) {
-        (_, Some(p)) => format!(", adjusted {}", p_text(p)),
-        (Some(p), None) => format!(", {}", p_text(p)),
-        (None, None) => String::new(),
-    };
-    let (low, high) = (points(interval.low), points(interval.high));
-    format!("{} points ({} interval {low} to {high}{p})", points(value), percent_level(interval.level))
-}
-
 fn rate_interval(interval: &Interval) -> String {
     let Interval { low, high, level, covers } = *interval;
     let range = format!("{} interval {} to {}", percent_level(level), percent(low), percent(high));
@@ -268,57 +92,12 @@ fn rate_interval(interval: &Interval) -> String {
     }
 }
 
-fn seeds_text(effect: &Effect) -> String {
-    format!("{} and {} seeds", effect.n_seeds, effect.n_reference_seeds).replace("1 and 1 seeds", "one seed each")
-}
-
-/// `95 %`.
-pub fn percent_level(level: f64) -> String {
-    format!("{} %", (1000.0 * level).round() / 10.0)
-}
-
-/// A rate, with one decimal or more: `84.2 %`.
-pub fn percent(rate: f64) -> String {
-    format!("{} %", decimals(100.0 * rate))
-}
-
-/// A difference of rates in percentage points, with its sign: `−31.0`.
-pub fn points(difference: f64) -> String {
-    let points = 100.0 * difference;
-    signed(points, n_decimals(points))
-}
-
-/// One decimal, or as many as it takes for a small number not to look like 0.
-fn decimals(value: f64) -> String {
-    let text = format!("{:.*}", n_decimals(value), value);
-    text.replace('-', "−")
-}
-
-fn n_decimals(value: f64) -> usize {
-    let magnitude = value.abs();
-    (1..6).find(|&n| value == 0.0 || magnitude * [1.0, 10.0, 1e2, 1e3, 1e4, 1e5][n] >= 1.0).unwrap_or(6)
-}
-
-fn signed(value: f64, n_decimals: usize) -> String {
-    // −0 is 0.
-    let text = format!("{:+.*}", n_decimals, value + 0.0);
-    text.replace('-', "−")
-}
-
-/// `p = 0.003`, `p < 0.001`.
-pub fn p_text(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", p_number(p)) }
-}
-
-/// Two digits that matter; never rounded to 0, and never down across 0.05.
-fn p_number(p: f64) -> String {
-    let rounded = if p < 0.1 { format!("{p:.3}") } else { format!("{p:.2}") };
-    if (0.05..0.0505).contains(&p) && p > 0.05 { format!("{p:.5}") } else { rounded }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::wording::p_number;
     use super::*;
+    use crate::diagnosis::{Expectation, Subject, Verdict};
+    use crate::statistics::effect::{Effect, SideChange};
     use crate::statistics::permutation::{Permutation, Sides};
     use crate::statistics::power::{Aim, Design, detectable};
 
@@ -526,6 +305,37 @@ mod tests {
             assert!(!claims || effects.versus_random.as_ref().is_some_and(allowed), "{text}");
             let Interval { low, high, .. } = effects.versus_baseline.difference.interval;
             assert_says(&text, &[&format!("{} to {}", points(low), points(high))]);
+        }
+    }
+
+    #[test]
+    fn what_was_expected_is_told_beside_what_was_found_and_never_claims_an_effect() {
+        let of = Subject {
+            behavior: "obeys".into(),
+            layer: 3,
+            k: 100,
+            n_pairs: 1580,
+            seed: 0,
+            pairs_sha256: String::new(),
+            vectors_sha256: String::new(),
+            behavior_sha256: String::new(),
+        };
+        let told = |effects: &ArmEffects, expectation: Expectation| {
+            let interval = Interval { low: 0.41, high: 0.71, level: 0.95, covers: Covers::SeedsPromptsRollouts };
+            let mut conclusion =
+                Conclusion::of(std::slice::from_ref(effects), Measured { value: 0.56, interval }, Some(&least()));
+            let before = conclusion.text.clone();
+            conclusion.expect(&of, &Verdict { expectation, text: String::new() });
+            conclusion.text.strip_prefix(&before).expect("what was concluded stays").to_owned()
+        };
+        let shown = arm(established(), Some(effect(-0.2, -0.34, -0.06, Some(0.02))));
+        let not_shown = arm(undecided(), Some(undecided()));
+        assert_says(&told(&not_shown, Expectation::Diffuse), &["filtering the first of them is not expected to help"]);
+        assert_says(&told(&shown, Expectation::Diffuse), &["otherwise for drop (3000 pairs)", "counts for more"]);
+        assert_says(&told(&shown, Expectation::Helps), &["bears that out: drop (3000 pairs)", "layer 3"]);
+        for expectation in [Expectation::Helps, Expectation::Unclear, Expectation::Diffuse] {
+            let text = told(&not_shown, expectation);
+            assert!(text.contains("no edit was shown") || text.contains("No edit was shown"), "{text}");
         }
     }
 
