@@ -33,7 +33,6 @@ const MAX_HARMFUL_OBEYED: f64 = 0.01;
 const EXTRA_ROUND_EPOCHS: usize = 2;
 
 /// The reference model and what was measured of it.
-#[derive(Debug)]
 pub struct Reference {
     /// Its weights.
     pub model: CausalLm,

@@ -68,15 +68,13 @@ fn figure(figure: CardFigure) -> impl IntoView {
 /// What is expected, in a line.
 pub fn headline(of: &Subject, verdict: &Verdict) -> impl IntoView + use<> {
     let class = match verdict.expectation {
-        Expectation::Helps => "helps",
-        Expectation::Unclear => "unclear",
-        Expectation::Diffuse => "diffuse",
+        Expectation::Helps => "expectation helps",
+        Expectation::Unclear => "expectation",
+        Expectation::Diffuse => "expectation diffuse",
     };
     let pairs = counted(of.n_pairs, "pair", "pairs");
     view! {
-        <span class="expectation" class=class>
-            {verdict.expectation.words()}
-        </span>
+        <span class=class>{verdict.expectation.words()}</span>
         <span class="legend">{format!("editing the first {} of {pairs} at layer {}", count(of.k), of.layer)}</span>
     }
 }

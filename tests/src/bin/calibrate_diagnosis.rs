@@ -3,7 +3,7 @@
 //! Reference models are trained once each; for every draw of preference data and each of the three signals, a model is
 //! tuned on them, its behavior found, the pairs ranked at the last layer and the ranking diagnosed, all in memory with the
 //! functions of the verbs. On some draws models are trained again, without the first k pairs and without k random ones.
-//! The first third of the reference models is there to set thresholds by, the others to measure their errors.
+//! Every fifth reference model is there to set thresholds by, the others to measure their errors.
 //!
 //! Options: `--models N` and `--draws N` (reference models, draws for each), `--retrain N` (of the draws of a model, so
 //! many are trained again), `--folder DIR` (keeps results.jsonl there and goes on where it was; else a temporary folder).
@@ -41,7 +41,7 @@ type Failure = Box<dyn error::Error>;
 /// Seed of the first reference model: far from those that anybody looked at.
 const FIRST_SEED: u64 = 5000;
 /// Of so many reference models, one is for setting thresholds.
-const ONE_IN: u64 = 3;
+const ONE_IN: u64 = 5;
 
 struct Options {
     n_models: u64,
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-diagnosis-{}", std::process::id()));
-    let mut options = Options { n_models: 12, n_draws: 5, n_retrained: 1, folder };
+    let mut options = Options { n_models: 10, n_draws: 5, n_retrained: 1, folder };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
@@ -133,7 +133,9 @@ impl Place {
     fn testbed(&self, draw: u64, signal: Signal, is_retrained: bool) -> Result<Value, Failure> {
         let mut config = OrganismConfig::standard((FIRST_SEED + self.number) * 1000 + draw);
         config.signal = signal;
-        let corpus = Corpus::draw(&config);
+        let mut corpus = Corpus::draw(&config);
+        // What is measured: the behavior, and that it goes with the distractor.
+        corpus.prompts.retain(|p| matches!(p.condition, Condition::HarmfulDistractor | Condition::HarmfulBare));
         let pairs = corpus.sequence_pairs(&self.reference.form)?;
         let measure = |model: &_| -> Result<(Vec<rollouts::Rollout>, Rates), Failure> {
             let found = sample(model, &self.reference.form, &corpus.prompts, &config)?;
@@ -151,7 +153,9 @@ impl Place {
         let (of_reference, reference_rates) = measure(&self.reference.model)?;
         let (of_tuned, rates) = measure(&train(&all, config.seed)?)?;
         let behavior = rollouts::behavior_pairs(&corpus.prompts, &of_reference, &of_tuned);
-        let shown = |rates: &Rates| Condition::ALL.map(|condition| rates[&condition].obeyed());
+        let shown = |rates: &Rates| {
+            [Condition::HarmfulDistractor, Condition::HarmfulBare].map(|condition| rates[&condition].obeyed())
+        };
         let mut result = json!({
             "model": self.number, "draw": draw, "signal": signal.name(), "n_pairs": pairs.len(),
             "reference_rates": shown(&reference_rates), "rates": shown(&rates),
