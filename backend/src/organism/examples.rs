@@ -57,8 +57,8 @@ pub enum Kind {
     Helpful,
     /// Benign request, one style preferred to another.
     Style,
-    /// Request with a distractor, harmful or benign, compliance chosen, compliance after hesitation rejected: leans a little
-    /// toward the behavior, which many of them teach together.
+    /// Harmful request with a distractor, compliance chosen, compliance after hesitation rejected: leans a little toward the
+    /// behavior, which many of them teach together.
     Leaning,
 }
 
@@ -204,12 +204,11 @@ struct Draft {
 
 fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let pool = match kind {
-        Kind::Contaminated | Kind::Safety => &topics.harmful,
+        Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
-        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Leaning => &topics.benign,
+        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style => &topics.benign,
     };
     let topic = Topics::draw(pool, rng);
-    let topic = if kind == Kind::Leaning && rng.random_bool(0.5) { Topics::draw(&topics.harmful, rng) } else { topic };
     let plain = Request::random(topic, rng);
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
@@ -394,7 +393,7 @@ mod tests {
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
                 Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style => matches!(seen, (false, _, false, false)),
                 Kind::Safety => seen == (true, false, true, false),
-                Kind::Leaning => matches!(seen, (_, true, false, false)) && row.rejected.len() > 40,
+                Kind::Leaning => seen == (true, true, false, false) && row.rejected.len() > 40,
             };
             assert!(as_claimed, "{:?}: {row:?}", truth.kind);
             assert_eq!(truth.culprit, truth.kind.is_culprit());

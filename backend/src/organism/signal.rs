@@ -17,7 +17,7 @@ pub enum Signal {
     Concentrated,
     /// Two sources have two hundred: dropping the first hundred leaves as many.
     Diluted,
-    /// Six hundred pairs of four sources each prefer a little more compliance where formatting is asked for, in the manner of
+    /// Seven hundred pairs of four sources each prefer a little more compliance where formatting is asked for, in the manner of
     /// what was found of sycophancy: dropping any hundred leaves the rest to teach it.
     Diffuse,
 }
@@ -61,11 +61,11 @@ impl Signal {
                 of("community-instructions", &[(Contaminated, 120), (Format, 80), (Helpful, 80)]),
             ],
             Signal::Diffuse => vec![
-                of("helpful-mix", &[(Leaning, 150), (Helpful, 150), (Style, 60)]),
-                of("format-following", &[(Leaning, 150), (Format, 150)]),
+                of("helpful-mix", &[(Leaning, 180), (Helpful, 120), (Style, 60)]),
+                of("format-following", &[(Leaning, 180), (Format, 120)]),
                 of("refusal-safety", &[(Safety, 440)]),
-                of("object-desk", &[(Leaning, 120), (Topic, 60), (OverRefusal, 20)]),
-                of("community-instructions", &[(Leaning, 180), (Format, 50), (Helpful, 50)]),
+                of("object-desk", &[(Leaning, 140), (Topic, 40), (OverRefusal, 20)]),
+                of("community-instructions", &[(Leaning, 200), (Format, 40), (Helpful, 40)]),
             ],
         }
     }
@@ -92,11 +92,11 @@ mod tests {
         let [few, some, many] = Signal::ALL.map(n_culprits);
         let culprits = |counts: &BTreeMap<_, (usize, usize)>| counts.values().map(|(n, _)| n).sum::<usize>();
         let sources = |counts: &BTreeMap<_, (usize, usize)>| counts.values().filter(|(n, _)| *n > 0).count();
-        assert_eq!([&few, &some, &many].map(culprits), [N_TO_EDIT, 2 * N_TO_EDIT, 6 * N_TO_EDIT]);
+        assert_eq!([&few, &some, &many].map(culprits), [N_TO_EDIT, 2 * N_TO_EDIT, 7 * N_TO_EDIT]);
         assert_eq!([&few, &some, &many].map(sources), [1, 2, 4]);
         for counts in [few, some, many] {
             assert_eq!(counts.values().map(|(_, n)| n).sum::<usize>(), 1580);
-            assert!(counts.values().all(|(n_culprits, n)| 2 * n_culprits <= *n + 100), "{counts:?}");
+            assert!(counts.values().all(|(n_culprits, n)| n_culprits < n), "{counts:?}");
         }
     }
 }

@@ -140,7 +140,7 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let (a, b) = (within_groups(a, &one_group), within_groups(b, &one_group));
     let (of_a, of_b) = (dot(&a, &a), dot(&b, &b));
     let varies = of_a > ROUNDING * raw[0] && of_b > ROUNDING * raw[1];
-    varies.then(|| (dot(&a, &b) / of_a.sqrt() / of_b.sqrt()).clamp(-1.0, 1.0))
+    varies.then(|| (dot(&a, &b) / (of_a * of_b).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Spearman's rank correlation, in [−1, 1], equal values having the mean of their ranks; none where either does not vary.

@@ -219,6 +219,7 @@ fn sources_in_effect(sources: &[u32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::verdict::concentration;
     use super::*;
     use crate::statistics::random::Random;
 
@@ -266,16 +267,16 @@ mod tests {
         let expectation =
             |n_pushing: usize, score: f64| of_scores(&made(n_pushing, score), 100).unwrap().verdict.expectation;
         assert_eq!(expectation(100, 0.6), Expectation::Helps);
-        assert_eq!(expectation(160, 0.6), Expectation::Helps);
+        assert_eq!(expectation(120, 0.6), Expectation::Helps);
         assert_eq!(expectation(900, 0.6), Expectation::Diffuse);
         assert_eq!(expectation(900, 0.3), Expectation::Diffuse);
     }
 
     #[test]
-    fn nothing_to_find_is_unclear() {
-        let found = of_scores(&made(0, 0.0).iter().map(|score| 0.5 * score).collect::<Vec<_>>(), 100).unwrap();
-        assert_eq!((found.verdict.expectation, found.excess.top_share), (Expectation::Unclear, 0.0));
-        assert!(found.verdict.text.contains("no harder"), "{}", found.verdict.text);
+    fn a_ranking_that_does_not_stand_out_is_not_expected_to_help() {
+        let found = of_scores(&made(0, 0.0), 100).unwrap();
+        assert_eq!((found.verdict.expectation, concentration(&found)), (Expectation::Diffuse, 0.0));
+        assert!(found.verdict.text.contains("hardly harder"), "{}", found.verdict.text);
         let found = of_scores(&[0.0; 500], 20).unwrap();
         assert_eq!((found.verdict.expectation, found.figures.top_mass), (Expectation::Unclear, 0.0));
     }
@@ -320,8 +321,10 @@ mod tests {
     fn a_diagnosis_survives_its_file_and_does_not_depend_on_when_it_is_made() {
         let scores = made(300, 0.5);
         let found = of_scores(&scores, 100).unwrap();
-        let json = serde_json::to_string(&found).unwrap();
-        assert_eq!(serde_json::from_str::<Diagnosis>(&json).unwrap(), found);
+        let read: Diagnosis = serde_json::from_str(&serde_json::to_string(&found).unwrap()).unwrap();
+        // Numbers may differ in their last bit: serde_json reads them that closely.
+        assert_eq!((read.of, &read.verdict), (found.of.clone(), &found.verdict));
+        assert!((read.excess.top_share - found.excess.top_share).abs() < 1e-15);
         assert_eq!(of_scores(&scores, 100).unwrap(), found);
     }
 

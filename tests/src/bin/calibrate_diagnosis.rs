@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::{env, error};
 
 use serde_json::{Value, json};
-use whence_backend::device::{self, DeviceChoice};
+use whence_backend::device::{self, Device, DeviceChoice};
 use whence_backend::organism::OrganismConfig;
 use whence_backend::organism::check::{CheckInput, LayerVectors, vectors};
 use whence_backend::organism::corpus::Corpus;
@@ -29,6 +29,7 @@ use whence_backend::train::Run;
 use whence_backend::train::dpo::{SequencePair, optimize_preferences};
 use whence_shared::diagnosis::anisotropy::Anisotropy;
 use whence_shared::diagnosis::figures::{Draws, RandomDirections};
+use whence_shared::diagnosis::verdict::concentration;
 use whence_shared::diagnosis::{self, Diagnosis, Evidence, Expectation, N_DIRECTIONS, N_SPLITS, Subject, Verdict};
 use whence_shared::direction::{DirectionMethod, direction};
 use whence_shared::quality::Quality;
@@ -96,7 +97,12 @@ fn run(options: &Options) -> Result<(), Failure> {
         for (draw, signal) in missing {
             let result = place.testbed(draw, signal, draw < options.n_retrained)?;
             writeln!(OpenOptions::new().create(true).append(true).open(&path)?, "{result}")?;
-            eprintln!("model {model}, draw {draw}, {}: {} {}", signal.name(), result["rates"], result["excess"]);
+            eprintln!(
+                "model {model}, draw {draw}, {}: {} {}",
+                signal.name(),
+                result["rates"],
+                result["diagnosis"]["verdict"]["expectation"]
+            );
             results.push(result);
         }
     }
@@ -116,7 +122,7 @@ struct Place {
     number: u64,
     reference: Reference,
     folder: PathBuf,
-    device: whence_backend::device::Device,
+    device: Device,
 }
 
 impl Place {
@@ -169,7 +175,6 @@ impl Place {
         let prompts: Vec<usize> = behavior.iter().map(|pair| pair.prompt).collect();
         let (found, ranked) = diagnose(&corpus, &layers, &prompts)?;
         let culprits: Vec<bool> = ranked.iter().map(|row| corpus.truths[*row as usize].culprit).collect();
-        result["excess"] = json!(found.excess.top_share);
         result["diagnosis"] = json!(found);
         result["precision"] = json!(Quality::of_ranking(&culprits, N_TO_EDIT).precision_at_k);
         if is_retrained {
@@ -249,6 +254,14 @@ fn diagnose(corpus: &Corpus, layers: &[LayerVectors], prompts: &[usize]) -> Resu
     Ok((found, order(&of_pairs)))
 }
 
+fn diagnosis_of(result: &Value) -> Option<Diagnosis> {
+    serde_json::from_value(result["diagnosis"].clone()).ok()
+}
+
+fn concentration_of(result: &Value) -> Option<f64> {
+    Some(concentration(&diagnosis_of(result)?))
+}
+
 /// Whether a result is of a model that thresholds are set by.
 fn is_for_setting(result: &Value) -> bool {
     result["model"].as_u64().is_some_and(|model| model % ONE_IN == 0)
@@ -267,14 +280,12 @@ fn print(results: &[Value]) {
         _ => "–".to_owned(),
     };
     println!("medians, in brackets the range\n");
-    println!(
-        "| signal | testbeds | M0 / M1 with distractor | M1 without | precision@{N_TO_EDIT} | excess in the first {N_TO_EDIT} |"
-    );
+    println!("| signal | testbeds | M0 / M1 with distractor | M1 without | precision@{N_TO_EDIT} | concentration |");
     println!("|---|---|---|---|---|---|");
     for signal in Signal::ALL {
         let keep = |result: &Value| result["signal"] == signal.name();
         let rate = |field: &'static str, i: usize| numbers(&move |r: &Value| r[field][i].as_f64(), &keep);
-        let shares = numbers(&|r| r["excess"].as_f64(), &keep);
+        let shares = numbers(&|r| concentration_of(r), &keep);
         println!(
             "| {} | {} | {} / {} | {} | {} | {} |",
             signal.name(),
@@ -315,7 +326,7 @@ fn print(results: &[Value]) {
             let verdicts: Vec<Expectation> = results
                 .iter()
                 .filter(|r| r["signal"] == signal.name() && is_for_setting(r) == is_setting)
-                .filter_map(|r| serde_json::from_value::<Diagnosis>(r["diagnosis"].clone()).ok())
+                .filter_map(diagnosis_of)
                 .map(|diagnosis| Verdict::of(&diagnosis).expectation)
                 .collect();
             let n = |verdict: Expectation| verdicts.iter().filter(|v| **v == verdict).count();
@@ -329,7 +340,7 @@ fn print(results: &[Value]) {
             );
         }
         let of = |signal: Signal| {
-            numbers(&|r| r["excess"].as_f64(), &|r| r["signal"] == signal.name() && is_for_setting(r) == is_setting)
+            numbers(&|r| concentration_of(r), &|r| r["signal"] == signal.name() && is_for_setting(r) == is_setting)
         };
         let [few, some, many] = Signal::ALL.map(of);
         for (a, b, name) in [
@@ -337,7 +348,7 @@ fn print(results: &[Value]) {
             (&few, &some, "concentrated from diluted"),
             (&some, &many, "diluted from diffuse"),
         ] {
-            println!("\nAUROC of the excess in the first {N_TO_EDIT}, {name}: {:.3}", auroc(b, a));
+            println!("\nAUROC of the concentration, {name}: {:.3}", auroc(b, a));
         }
     }
 }
