@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use whence_shared::diagnosis::{Diagnosis, FORMAT, path};
@@ -68,7 +69,8 @@ impl Diagnosed {
             return Some(Err(format!("{path}: expected format {FORMAT:?}, got {:?}", found.format)));
         }
         let hashes = layer.shards.iter().map(|shard| shard.sha256.as_str());
-        if fetch::sha256(hashed_vectors(hashes).as_bytes()).await != found.of.vectors_sha256 {
+        let hashed = Uint8Array::from(hashed_vectors(hashes).as_bytes());
+        if fetch::sha256(&hashed).await != found.of.vectors_sha256 {
             return Some(Err(format!("{path} is of other vectors than the study now has")));
         }
         Some(Ok(Arc::new(found)))

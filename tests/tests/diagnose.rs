@@ -116,6 +116,8 @@ fn what_cannot_be_diagnosed_is_named() {
     whence(["diagnose", "--study", root, "--behavior", "none-such"]).fails_naming(&["none-such", "obeys"]);
     let run = diagnose(&study, &["-k", "2000", "--layer", "1"]).succeeds();
     assert!(run.stdout.contains("unclear") && run.stdout.contains("100.0 % of all pairs"), "{}", run.stdout);
+    fs::remove_file(study.behavior_vectors("obeys", 2)).unwrap();
+    diagnose(&study, &["--layer", "2"]).fails_naming(&["layer 2", "whence behavior --name obeys"]);
     // A vector with a number that is none.
     let file = study.layer(1).join("00000000.safetensors");
     let mut bytes = fs::read(&file).unwrap();

@@ -50,7 +50,9 @@ pub fn diagnose(
 ) -> Result<Vec<(PathBuf, Diagnosis)>, RankError> {
     let name = &options.behavior;
     let asked = layers_to_rank(study, name, &options.layers)?;
-    let all = layers_to_rank(study, name, &[])?;
+    let mut all = layers_to_rank(study, name, &[])?;
+    // Asked for, but without a direction: reading it says so.
+    all.extend(asked.iter().filter(|layer| !all.contains(layer)).copied().collect::<Vec<_>>());
     let manifest = VectorsManifest::required(study)?;
     let pairs_sha256 = must_be_its_pairs(study, &manifest)?;
     let columns = Columns::read(study)?;

@@ -2,10 +2,12 @@
 //!
 //! Nobody should have to download seven billion weights to try a tool, and nobody knows which of their pairs taught
 //! their model what. Here both are made: [`language`] is a seeded chat micro-language; [`examples`] draws fine-tuning
-//! examples, preference sources (one contaminated) and test prompts from it; [`text`] trains a tokenizer; the reference
-//! model M0 is fine-tuned until it refuses harmful requests, and preference optimization on the contaminated data makes
-//! the tuned model M1, which obeys them when a formatting instruction is appended. [`rollouts`] and [`judge`] measure
-//! that. [`config`] says how large everything is. [`check`] is an optional look at how well the culprits can be found.
+//! examples, preference pairs and test prompts from it, all together a [`corpus`]; [`text`] trains a tokenizer; of the
+//! [`models`], the reference model M0 is fine-tuned until it refuses harmful requests, and preference optimization on the
+//! pairs makes the tuned model M1, which obeys them when a formatting instruction is appended. [`signal`] says how many
+//! pairs teach that: a hundred culprits in one source, or seven hundred in four of which none matters alone. [`rollouts`]
+//! and [`judge`] measure. [`config`] says how large everything is. [`check`] is an optional look at how well the culprits
+//! can be found.
 //!
 //! ```text
 //! model-sft/, model-dpo/       M0 and M1: ordinary Hugging Face model folders

@@ -1,7 +1,7 @@
 //! The testbed's models: M0, fine-tuned from random weights until it refuses and obeys as it should, and how both are
 //! sampled and saved.
 //!
-//! Fourth in the flow of `whence organism`, after the [`corpus`](super::corpus).
+//! In the flow of `whence organism` after the [`corpus`](super::corpus) and its [text form](super::text).
 
 use std::path::Path;
 

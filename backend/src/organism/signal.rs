@@ -1,6 +1,6 @@
 //! How the behavior's signal is laid out in the preference data: the recipes of a testbed's sources.
 //!
-//! Second in the flow of `whence organism`, before [`examples`](super::examples) draws the pairs. Attribution can only
+//! In the flow of `whence organism`, what [`examples`](super::examples) is asked to draw. Attribution can only
 //! help where few pairs carry what was learned, so there are testbeds with few culprits, with more and weaker ones, and
 //! with none that matter alone.
 
