@@ -318,7 +318,7 @@ fn print(results: &[Value]) {
             (variance / n).sqrt()
         );
     }
-    for (title, is_setting) in [("thresholds were set by", true), ("not seen before", false)] {
+    for (title, is_setting) in [("thresholds were set by", true), ("were not looked at for that", false)] {
         println!("\n| testbeds that {title} | n | expected to help | unclear | not expected to help |");
         println!("|---|---|---|---|---|");
         for signal in Signal::ALL {
