@@ -51,6 +51,10 @@ pub const MIN_AGREEMENT: f64 = 0.5;
 
 /// How concentrated the push is, in [0, 1]: the share of what is beyond random directions that the first k hold; 0 where
 /// they do not stand out from random directions, and there is nothing to hold.
+///
+/// It is too low where the behavior lies along a direction in which all pairs vary much: random directions have no part of
+/// it, so what unrelated pairs happen to have along it counts as push. There, shuffled labels give scores as high as the
+/// ranking's, which alone does not tell that case from one in which other pairs push as hard the other way.
 pub fn concentration(diagnosis: &Diagnosis) -> f64 {
     let Diagnosis { figures, excess, .. } = diagnosis;
     let stands_out = figures.top_mean > 0.0 && excess.top_mean >= STANDS_OUT_FROM * figures.top_mean;
