@@ -14,9 +14,11 @@
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
+//! - [`cluster`]: groups of prompts and of pairs, their words and sources;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
+pub mod cluster;
 pub mod diff;
 pub mod direction;
 pub mod dot;
