@@ -15,12 +15,14 @@
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
 //! - [`cluster`]: groups of prompts and of pairs, their words and sources;
+//! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
 pub mod cluster;
 pub mod diff;
 pub mod direction;
+pub mod discovery;
 pub mod dot;
 pub mod index;
 pub mod pair;

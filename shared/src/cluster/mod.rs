@@ -10,6 +10,7 @@
 //! - [`hdbscan`]: clusters of any shape in the density of rows, with noise;
 //! - [`partition`]: how far two partitions agree;
 //! - [`stability`]: how many clusters hold when the rows are drawn again, and whether any do;
+//! - [`members`]: who is typical of a cluster and who lies at its border, and which clusters come back;
 //! - [`terms`]: the words that tell a cluster from the others;
 //! - [`enrichment`]: the sources that a cluster has more of than chance.
 //!
@@ -20,6 +21,7 @@ pub mod hdbscan;
 pub mod kmeans;
 pub mod leaf_order;
 pub mod linkage;
+pub mod members;
 pub mod partition;
 pub mod points;
 pub mod stability;

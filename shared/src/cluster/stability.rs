@@ -16,6 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::linkage::{Dendrogram, distances, ward_of_distances};
+use super::members::Distances;
 use super::partition::adjusted_rand;
 use super::points::{ClusterError, Points};
 use crate::statistics::random::Random;
@@ -91,7 +92,7 @@ pub fn stability(points: Points, settings: Settings) -> Result<Stability, Cluste
     }
     let mut random = Random::new(settings.seed);
     let whole = ward_of_distances(own_distances.clone(), n_rows);
-    let stabilities = stabilities(&whole, &own_distances, k_max, settings, &mut random);
+    let stabilities = stabilities(&whole, Distances::new(&own_distances, n_rows), k_max, settings, &mut random);
     let centred = centred(points);
     let null: Vec<Vec<f64>> = (0..settings.n_null)
         .map(|_| {
@@ -120,26 +121,21 @@ fn check(settings: Settings) -> Result<(), ClusterError> {
     Ok(())
 }
 
-/// Stability of 2, 3, … `k_max` clusters of rows with these distances: agreement of the cuts of samples, drawn without
-/// replacement, with those of all rows.
+/// Stability of 2, 3, … `k_max` clusters of rows with these distances: agreement of the cuts of samples with those of all rows.
 fn stabilities(
     whole: &Dendrogram,
-    distances: &[f64],
+    distances: Distances,
     k_max: usize,
     settings: Settings,
     random: &mut Random,
 ) -> Vec<f64> {
-    let n_rows = whole.n_rows;
-    let size = ((n_rows as f64 * settings.share).round() as usize).clamp(k_max, n_rows);
-    let cut = |dendrogram: &Dendrogram, k| dendrogram.cut_into(k).expect("at most half as many clusters as rows");
+    let cut = |dendrogram: &Dendrogram, k: usize| {
+        dendrogram.cut_into(k.min(dendrogram.n_rows)).expect("1 to as many as rows")
+    };
     let mut sums = vec![0.0; k_max - 1];
-    let mut rows: Vec<usize> = (0..n_rows).collect();
     for _ in 0..settings.n_samples {
-        random.shuffle(&mut rows);
-        let mut sample = rows[..size].to_vec();
-        sample.sort_unstable();
-        let within = sample.iter().enumerate().flat_map(|(i, &a)| sample[i + 1..].iter().map(move |&b| (a, b)));
-        let of_sample = ward_of_distances(within.map(|(a, b)| distances[place(a, b, n_rows)]).collect(), size);
+        let sample = sample(whole.n_rows, settings.share, random);
+        let of_sample = distances.ward_of(&sample);
         for (k, sum) in (2..).zip(&mut sums) {
             let of_all = cut(whole, k);
             let expected: Vec<u32> = sample.iter().map(|&row| of_all[row]).collect();
@@ -147,6 +143,16 @@ fn stabilities(
         }
     }
     sums.iter().map(|sum| sum / settings.n_samples as f64).collect()
+}
+
+/// A share of the rows, at least two, drawn without replacement, ascending.
+pub(super) fn sample(n_rows: usize, share: f64, random: &mut Random) -> Vec<usize> {
+    let size = ((n_rows as f64 * share).round() as usize).max(2).min(n_rows);
+    let mut rows: Vec<usize> = (0..n_rows).collect();
+    random.shuffle(&mut rows);
+    rows.truncate(size);
+    rows.sort_unstable();
+    rows
 }
 
 /// ln W(k)/W(1) of 2, 3, … `k_max` clusters. A merge adds half of its squared height to the sum of squares.
@@ -163,11 +169,6 @@ fn log_within(dendrogram: &Dendrogram, k_max: usize) -> Vec<f64> {
     let n_rows = dendrogram.n_rows;
     // Equal rows leave nothing within their clusters; the floor is where rounding begins.
     (2..=k_max).map(|k| libm::log((sums[n_rows - k - 1] / sums[n_rows - 2]).max(1e-12))).collect()
-}
-
-/// Where the distance of rows `a` < `b` stands in [`distances`].
-fn place(a: usize, b: usize, n_rows: usize) -> usize {
-    a * (2 * n_rows - a - 1) / 2 + b - a - 1
 }
 
 /// The rows minus their mean, in f64.
@@ -311,16 +312,5 @@ mod tests {
             }
         }
         assert!(centred.iter().zip(&rotated).filter(|(a, b)| (*a - *b).abs() > 0.01).count() > 100);
-    }
-
-    #[test]
-    fn distances_are_found_by_their_rows() {
-        let points = Points::new(&[0.0, 1.0, 3.0, 7.0, 15.0], 1).unwrap();
-        let all = distances(points);
-        for a in 0..5 {
-            for b in a + 1..5 {
-                assert_eq!(all[place(a, b, 5)], points.distance(a, b));
-            }
-        }
     }
 }
