@@ -20,6 +20,8 @@
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
+//! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
+//! clusters/NAME/similarity.safetensors         the cosines they were made from
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! ```
 
@@ -158,6 +160,11 @@ impl Study {
     /// `rankings/NAME/layer-L.parquet`.
     pub fn ranking(&self, behavior: &str, layer: usize) -> PathBuf {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
+    }
+
+    /// `clusters/NAME/`.
+    pub fn discovery(&self, name: &str) -> PathBuf {
+        self.root.join("clusters").join(name)
     }
 
     /// `arms/`.

@@ -95,7 +95,7 @@ pub struct Text<'a> {
 }
 
 /// How to look.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Where the prompts are cut.
     pub prompt_cut: Cut,
@@ -103,6 +103,59 @@ pub struct Settings {
     pub pair_cut: Cut,
     /// How stability is looked at.
     pub stability: stability::Settings,
+}
+
+/// What `clusters/NAME/discovery.json` holds. Rows of `prompts` and `pairs` are those of the groups.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiscoveryView {
+    /// Its name.
+    pub name: String,
+    /// The behavior whose prompts these are.
+    pub behavior: String,
+    /// Layers that were read together.
+    pub layers: Vec<usize>,
+    /// Which pairs of the study: `all`, `random` or `top`.
+    pub sampling: String,
+    /// How many pairs the study has.
+    pub n_pairs_in_study: usize,
+    /// How they were grouped.
+    pub settings: Settings,
+    /// Hash of what the vectors were made from.
+    pub inputs: String,
+    /// SHA-256 of pairs.parquet.
+    pub pairs_sha256: String,
+    /// The prompts.
+    pub prompts: Vec<PromptEntry>,
+    /// The pairs that were looked at.
+    pub pairs: Vec<PairEntry>,
+    /// Their groups.
+    pub groups: Groups,
+}
+
+/// A prompt with both models' responses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptEntry {
+    /// The prompt.
+    pub prompt: String,
+    /// The reference model's response.
+    pub r0: String,
+    /// The tuned model's response.
+    pub r1: String,
+    /// Its scenario; empty when none was given.
+    pub scenario: String,
+}
+
+/// A pair that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairEntry {
+    /// Row of the study.
+    pub row: u32,
+    /// The pair's id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its last user turn on one line.
+    pub snippet: String,
 }
 
 /// Groups the prompts and pairs of a similarity matrix, row-major `[n_prompts, n_pairs]`.

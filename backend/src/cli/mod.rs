@@ -3,6 +3,7 @@
 mod bar;
 mod behavior;
 mod convert;
+mod discover;
 mod edit;
 mod endpoint;
 mod export;
@@ -52,6 +53,8 @@ enum Verb {
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
     Query(query::Args),
+    /// Group prompts that changed alike and the pairs that changed them, without a behavior defined
+    Discover(discover::Args),
     /// Choose pairs to drop or to switch before training again, or compare such choices
     Edit(edit::Args),
     /// Train again on edited pairs, as a plan says, and measure what changed
@@ -87,6 +90,7 @@ impl Cli {
             Verb::Behavior(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
+            Verb::Discover(args) => args.run(),
             Verb::Edit(args) => args.run(),
             Verb::Retrain(args) => args.run(),
             Verb::Validate(args) => args.run(),

@@ -28,7 +28,7 @@ pub const MAX_ROWS: usize = 2_000;
 const NEARLY: f64 = 0.1;
 
 /// How to look.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The most clusters that are considered, ≥ 2.
     pub k_max: usize,
