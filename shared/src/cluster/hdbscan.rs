@@ -8,7 +8,7 @@
 //! Parameters mean what they mean in scikit-learn's `HDBSCAN`. All rows are never one cluster: a set without structure is
 //! noise as a whole.
 
-use super::points::{ClusterError, Points, distance};
+use super::points::{ClusterError, Points, distances_to};
 
 /// The most rows: all distances are computed (though not kept), n²/2 of them.
 pub const MAX_ROWS: usize = 20_000;
@@ -61,11 +61,11 @@ fn parameter(what: &'static str, expected: String, got: usize) -> ClusterError {
 /// The distance to the row's neighbour of number `min_samples`, where the row itself is the first.
 fn core_distances(points: Points, min_samples: usize) -> Vec<f64> {
     let mut distances = vec![0.0; points.n_rows()];
-    let core_distance = |row: &[f32]| {
-        distances.iter_mut().zip(points.rows()).for_each(|(d, other)| *d = distance(row, other));
+    let core_distance = |row| {
+        distances_to(points, row, 0..points.n_rows(), &mut distances);
         *distances.select_nth_unstable_by(min_samples - 1, f64::total_cmp).1
     };
-    points.rows().map(core_distance).collect()
+    (0..points.n_rows()).map(core_distance).collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,10 +82,12 @@ fn spanning_tree(points: Points, core: &[f64]) -> Vec<Edge> {
     let mut outside: Vec<usize> = (1..n_rows).collect();
     let mut edges = Vec::with_capacity(n_rows - 1);
     let mut current = 0;
+    let mut distances = vec![0.0; n_rows];
     while !outside.is_empty() {
+        distances_to(points, current, outside.iter().copied(), &mut distances);
         let mut best = 0;
         for (place, &row) in outside.iter().enumerate() {
-            let reach = points.distance(current, row).max(core[current]).max(core[row]);
+            let reach = distances[place].max(core[current]).max(core[row]);
             if reach < nearest[row].0 {
                 nearest[row] = (reach, current);
             }

@@ -8,6 +8,7 @@
 //! [`assign`] and [`Sums`] are the two halves of an iteration: any part of the rows can be assigned elsewhere (a worker), and
 //! sums of parts merge, so that the work divides.
 
+use super::nearest::Centres;
 use super::points::{ClusterError, Points, to_unit_rows};
 use crate::dot::dot;
 use crate::statistics::random::Random;
@@ -98,7 +99,7 @@ pub fn from_centres(points: Points, mut centres: Vec<f32>, max_iterations: usize
 pub struct Assigned {
     /// The centre with the largest cosine, the first of equals.
     pub labels: Vec<u32>,
-    /// That cosine.
+    /// That cosine, to rounding.
     pub cosines: Vec<f32>,
 }
 
@@ -108,21 +109,8 @@ pub struct Assigned {
 ///
 /// Panics when there are no centres or they are not as wide as the rows.
 pub fn assign(points: Points, centres: &[f32]) -> Assigned {
-    let width = points.width();
-    assert!(!centres.is_empty() && centres.len().is_multiple_of(width), "centres as wide as rows");
-    let mut assigned = Assigned::default();
-    for row in points.rows() {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (centre, values) in centres.chunks_exact(width).enumerate() {
-            let cosine = dot(row, values);
-            if cosine > best.1 {
-                best = (centre as u32, cosine);
-            }
-        }
-        assigned.labels.push(best.0);
-        assigned.cosines.push(best.1.clamp(-1.0, 1.0));
-    }
-    assigned
+    let (labels, cosines) = Centres::new(centres, points.width()).nearest(points).into_iter().unzip();
+    Assigned { labels, cosines }
 }
 
 /// Sums of the rows of each cluster, from which the next centres follow.

@@ -4,7 +4,7 @@ use kodama::Method;
 use serde::{Deserialize, Serialize};
 
 use super::partition::by_first_row;
-use super::points::{ClusterError, Points};
+use super::points::{ClusterError, Points, distances_to};
 
 /// The most rows: their distances take 1.6 GB in f64.
 pub const MAX_ROWS: usize = 20_000;
@@ -57,9 +57,12 @@ pub(crate) fn ward_of_distances(mut distances: Vec<f64>, n_rows: usize) -> Dendr
 /// Euclidean distances of all pairs of rows: (0, 1), (0, 2), …, (1, 2), …
 pub fn distances(points: Points) -> Vec<f64> {
     let n_rows = points.n_rows();
-    let mut distances = Vec::with_capacity(n_rows * (n_rows - 1) / 2);
+    let mut distances = vec![0.0; n_rows * (n_rows - 1) / 2];
+    let mut rest = distances.as_mut_slice();
     for a in 0..n_rows {
-        distances.extend((a + 1..n_rows).map(|b| points.distance(a, b)));
+        let (of_row, others) = rest.split_at_mut(n_rows - a - 1);
+        distances_to(points, a, a + 1..n_rows, of_row);
+        rest = others;
     }
     distances
 }

@@ -22,6 +22,7 @@ pub mod kmeans;
 pub mod leaf_order;
 pub mod linkage;
 pub mod members;
+mod nearest;
 pub mod partition;
 pub mod points;
 pub mod stability;

@@ -128,14 +128,33 @@ impl<'a> Points<'a> {
     }
 }
 
+/// Euclidean distances of row `a` to `others`, `out[i]` to the i-th of them, in f64, in a fixed order of summation.
+pub(super) fn distances_to(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        /// What the compiler makes of the same code when it may use registers of 256 bits.
+        #[target_feature(enable = "avx2")]
+        fn wide(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
+            one_by_one(points, a, others, out);
+        }
+        // SAFETY: the processor has AVX2.
+        return unsafe { wide(points, a, others, out) };
+    }
+    one_by_one(points, a, others, out);
+}
+
+#[inline(always)]
+fn one_by_one(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
+    let row = points.row(a);
+    for (out, other) in out.iter_mut().zip(others) {
+        *out = distance(row, points.row(other));
+    }
+}
+
 /// Euclidean distance of two rows in f64, in a fixed order of summation.
-///
-/// # Panics
-///
-/// Panics when the lengths differ.
-pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+#[inline(always)]
+fn distance(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 8;
-    assert_eq!(a.len(), b.len(), "distance of rows of different length");
     let mut sums = [0f64; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
