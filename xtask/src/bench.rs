@@ -42,6 +42,24 @@ pub fn training(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("training", "tokens per second of training beside PyTorch", &mut bench, "read the error above").map(drop)
 }
 
+/// Clustering beside scipy and scikit-learn.
+///
+/// # Errors
+///
+/// Fails when Python lacks one of them, or the results differ.
+pub fn cluster(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let remedy = "pip install numpy scipy scikit-learn safetensors, then set WHENCE_PYTHON to that Python";
+    let mut ask = place.command(&python);
+    ask.args(["-c", "import numpy, scipy, sklearn, safetensors"]);
+    step::run("peer", "the benchmark compares with scipy and scikit-learn", &mut ask, remedy)?;
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_cluster").to_string_lossy());
+    bench.args(options).env("WHENCE_PYTHON", python);
+    step::run("cluster", "Ward, k-means and HDBSCAN beside scipy and scikit-learn", &mut bench, "read the error above")
+        .map(drop)
+}
+
 /// Extraction at the size of the real thing, with made-up activations.
 ///
 /// # Errors

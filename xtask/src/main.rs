@@ -31,7 +31,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
-  bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy";
+  bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy
+  bench cluster [OPTIONS]        Ward, k-means and HDBSCAN beside scipy and scikit-learn (WHENCE_PYTHON or python3)";
 
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
@@ -48,6 +49,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         ["bench", "training", options @ ..] => bench::training(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
+        ["bench", "cluster", options @ ..] => bench::cluster(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
