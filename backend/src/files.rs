@@ -154,12 +154,21 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), F
 ///
 /// Panics when a value has no form in JSON.
 pub fn write_jsonl<T: Serialize>(path: &Path, values: impl IntoIterator<Item = T>) -> Result<(), FileError> {
+    write(path, &jsonl(values))
+}
+
+/// Values as JSON, one per line.
+///
+/// # Panics
+///
+/// Panics when a value has no form in JSON.
+pub fn jsonl<T: Serialize>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
     let mut lines = Vec::new();
     for value in values {
         serde_json::to_writer(&mut lines, &value).expect("plain data serializes");
         lines.push(b'\n');
     }
-    write(path, &lines)
+    lines
 }
 
 /// Reads a whole file.

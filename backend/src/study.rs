@@ -19,6 +19,8 @@
 //! behaviors/NAME/selected.jsonl                the response pairs selected from judged rollouts, where they were
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
+//! behaviors/NAME/sweep.json                    the behavior by layer: separation, steering
+//! behaviors/NAME/sweep/layer-20.json           what was read at a layer; beside it, rollouts of the steered model
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
 //! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
 //! clusters/NAME/similarity.safetensors         the cosines they were made from
@@ -152,6 +154,21 @@ impl Study {
         self.behavior(name).join(format!("layer-{layer}.safetensors"))
     }
 
+    /// `behaviors/NAME/behavior.json`, a [`whence_shared::study::BehaviorView`].
+    pub fn behavior_view(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("behavior.json")
+    }
+
+    /// `behaviors/NAME/sweep.json`, a [`whence_shared::sweep::SweepView`].
+    pub fn sweep(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("sweep.json")
+    }
+
+    /// `behaviors/NAME/sweep/`.
+    pub fn sweep_parts(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("sweep")
+    }
+
     /// `rankings/`.
     pub fn rankings(&self) -> PathBuf {
         self.root.join("rankings")
@@ -243,7 +260,7 @@ impl Study {
     /// When the folder exists and cannot be listed.
     pub fn behavior_names(&self) -> Result<Vec<String>, FileError> {
         self.entries(&self.behaviors(), |name| {
-            self.behavior(name).join("behavior.json").is_file().then(|| name.to_owned())
+            self.behavior_view(name).is_file().then(|| name.to_owned())
         })
     }
 

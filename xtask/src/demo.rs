@@ -133,6 +133,15 @@ fn loop_of(k: u64) -> Vec<(&'static str, &'static str, String)> {
         )
     };
     vec![
+        (
+            "sweep",
+            "says at which layers the direction separates responses, and where adding it makes the reference model obey",
+            format!(
+                "sweep --study demo/study --behavior {BEHAVIOR} --model demo/organism/model-sft --device cpu \
+                 --prompts demo/organism/prompts/harmful-distractor.jsonl --rules demo/organism/judge.toml \
+                 --max-new-tokens 64"
+            ),
+        ),
         ("edit", "the first pairs of the ranking are to be dropped", edit("drop", "top", "drop")),
         ("edit", "or their sides switched", edit("switch", "top", "switch")),
         ("edit", "and the last pairs, for comparison", edit("drop-bottom", "bottom", "drop")),

@@ -15,12 +15,14 @@ mod judge;
 mod merge;
 mod model;
 mod organism;
+mod prompts;
 mod query;
 mod rank;
 mod reading;
 mod retrain;
 mod rollouts;
 mod serve;
+mod sweep;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -43,12 +45,16 @@ enum Verb {
     Index(index::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
+    /// Make test prompts of templates, requests and distractors
+    Prompts(prompts::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
     Rollouts(rollouts::Args),
     /// Say which rollouts show the behavior, by rules or by asking a model, and how far that agrees with labels
     Judge(judge::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
+    /// Say at which layers a behavior's direction separates responses, and where adding it brings the behavior about
+    Sweep(sweep::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
@@ -85,9 +91,11 @@ impl Cli {
             Verb::Extract(args) => args.run(),
             Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
+            Verb::Prompts(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Judge(args) => args.run(),
             Verb::Behavior(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
             Verb::Discover(args) => args.run(),

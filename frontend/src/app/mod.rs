@@ -2,6 +2,7 @@
 //!
 //! Components read `crate::state::State` from the context and never fetch or score by themselves.
 
+mod canvas;
 mod header;
 mod histogram;
 mod navigation;
@@ -10,6 +11,7 @@ mod ranking_csv;
 mod reading;
 mod sources;
 mod status_line;
+mod sweep;
 mod table;
 mod turns;
 mod validate;

@@ -19,6 +19,7 @@ use whence_shared::study::{
 
 mod index;
 mod retraining;
+mod sweep;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 
@@ -283,6 +284,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
             r1: "- wind lifts it\n- the line holds it".into(),
             scenario: "lists".into(),
         }],
+        ..BehaviorView::default()
     };
     StudyView {
         format: FORMAT.into(),
