@@ -179,9 +179,25 @@ impl Study {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
     }
 
+    /// `clusters/`.
+    pub fn discoveries(&self) -> PathBuf {
+        self.root.join("clusters")
+    }
+
     /// `clusters/NAME/`.
     pub fn discovery(&self, name: &str) -> PathBuf {
-        self.root.join("clusters").join(name)
+        self.discoveries().join(name)
+    }
+
+    /// Names of the discoveries, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn discovery_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.discoveries(), |name| {
+            self.discovery(name).join("discovery.json").is_file().then(|| name.to_owned())
+        })
     }
 
     /// `arms/`.

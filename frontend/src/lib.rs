@@ -12,6 +12,7 @@
 pub mod address;
 pub mod app;
 pub mod cache;
+pub mod discovery;
 pub mod fetch;
 pub mod number;
 pub mod protocol;

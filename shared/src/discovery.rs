@@ -5,6 +5,12 @@
 //! whose columns are alike changed the same prompts. Both are put into Ward hierarchies, cut where the clusters hold, and
 //! described so that a person can read them: [`discover`]. The result is what `clusters/NAME/discovery.json` holds.
 
+//!
+//! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, metadata
+//! `format` = [`SIMILARITY_FORMAT`].
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::enrichment::{Enrichment, enrichment};
@@ -14,6 +20,12 @@ use crate::cluster::members::{self, Distances, Members};
 use crate::cluster::points::{ClusterError, Points};
 use crate::cluster::stability::{self, Stability};
 use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
+use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
+
+/// The value of [`DiscoveryView::format`].
+pub const FORMAT: &str = "whence.discovery/1";
+/// The format of the matrix's file.
+pub const SIMILARITY_FORMAT: &str = "whence.similarity/1";
 
 /// Terms of a cluster.
 const N_TERMS: usize = 12;
@@ -108,6 +120,8 @@ pub struct Settings {
 /// What `clusters/NAME/discovery.json` holds. Rows of `prompts` and `pairs` are those of the groups.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiscoveryView {
+    /// [`FORMAT`].
+    pub format: String,
     /// Its name.
     pub name: String,
     /// The behavior whose prompts these are.
@@ -156,6 +170,29 @@ pub struct PairEntry {
     pub source: String,
     /// Its last user turn on one line.
     pub snippet: String,
+}
+
+/// A matrix as the bytes of its file. The same matrix gives the same bytes.
+///
+/// # Panics
+///
+/// Panics when it is not of that many rows and columns.
+pub fn write_similarity(similarity: &[f32], n_prompts: usize, n_pairs: usize) -> Vec<u8> {
+    let bytes = f32_bytes(similarity);
+    let tensor =
+        TensorView::new(Dtype::F32, vec![n_prompts, n_pairs], &bytes).expect("one similarity per prompt and pair");
+    let metadata = [("format".to_owned(), SIMILARITY_FORMAT.to_owned())].into();
+    tensors::write(vec![("similarity", tensor)], metadata).expect("one tensor of known shape")
+}
+
+/// The matrix of a file, row-major.
+///
+/// # Errors
+///
+/// When it is no such file, or not of that many rows and columns.
+pub fn read_similarity(file: &[u8], n_prompts: usize, n_pairs: usize) -> Result<Vec<f32>, TensorsError> {
+    let file = TensorFile::parse(file, SIMILARITY_FORMAT)?;
+    Ok(f32s(file.data("similarity", Dtype::F32, &[n_prompts, n_pairs])?))
 }
 
 /// Groups the prompts and pairs of a similarity matrix, row-major `[n_prompts, n_pairs]`.
@@ -306,6 +343,16 @@ mod tests {
             assert_eq!((web.terms[0].term.as_str(), web.sources[0].source.as_str()), ("apple", "web"));
             assert!(web.sources[0].p_adjusted < 1e-6 && web.jaccard > 0.75 && web.silhouette > 0.3);
         }
+    }
+
+    #[test]
+    fn a_matrix_comes_back_from_its_file_and_no_other_does() {
+        let similarity = [0.5, -0.25, 1.0, 0.0, 0.125, -1.0];
+        let file = write_similarity(&similarity, 2, 3);
+        assert_eq!(read_similarity(&file, 2, 3).unwrap(), similarity);
+        assert!(read_similarity(&file, 3, 2).unwrap_err().to_string().contains("expected F32 [3, 2], got F32 [2, 3]"));
+        assert!(read_similarity(&file[..file.len() - 1], 2, 3).is_err());
+        assert!(read_similarity(b"{}", 2, 3).is_err());
     }
 
     #[test]

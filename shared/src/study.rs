@@ -7,6 +7,8 @@
 //! rows/N.json                             RowChunk: rows N·rows_per_row_chunk ..
 //! texts/N.json                            TextChunk: rows N·rows_per_text_chunk ..
 //! vectors/layer-L/FILE.safetensors        pair vectors (crate::shard)
+//! clusters/NAME/discovery.json            groups of prompts and pairs (crate::discovery)
+//! clusters/NAME/similarity.safetensors    what they were made from
 //! behaviors/NAME/layer-L.safetensors      behavior vectors and their direction (crate::shard)
 //! behaviors/NAME/sweep.json               SweepView: the behavior by layer (crate::sweep)
 //! ```
@@ -44,6 +46,9 @@ pub struct StudyView {
     pub layers: Vec<LayerView>,
     /// Behaviors, in alphabetical order.
     pub behaviors: Vec<BehaviorView>,
+    /// Names of the discoveries, in alphabetical order.
+    #[serde(default)]
+    pub discoveries: Vec<String>,
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,

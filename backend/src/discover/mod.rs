@@ -13,8 +13,6 @@ pub mod similarity;
 
 use std::path::PathBuf;
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use thiserror::Error;
 use whence_shared::cluster::points::ClusterError;
 use whence_shared::cluster::stability;
@@ -137,6 +135,7 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         .collect();
     let groups = discovery::discover(&similarity, &of_prompts, &of_pairs, options.settings)?;
     let view = DiscoveryView {
+        format: discovery::FORMAT.into(),
         name: options.name.clone(),
         behavior: options.behavior.clone(),
         layers,
@@ -196,10 +195,7 @@ fn read_rows(file: &PairFile, rows: &[u32]) -> Result<Vec<Pair>, PairFileError> 
 
 /// discovery.json goes last: a result without it does not exist.
 fn store(study: &Study, view: &DiscoveryView, similarity: &[f32]) -> Result<(), DiscoverError> {
-    let bytes: Vec<u8> = similarity.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let shape = vec![view.prompts.len(), view.pairs.len()];
-    let tensor = TensorView::new(Dtype::F32, shape, &bytes).expect("one similarity per prompt and pair");
-    let file = safetensors::serialize([("similarity", tensor)], None).expect("one tensor of known shape");
+    let file = discovery::write_similarity(similarity, view.prompts.len(), view.pairs.len());
     files::write(&study.discovery(&view.name).join("similarity.safetensors"), &file)?;
     Ok(files::write_json(&study.discovery(&view.name).join("discovery.json"), view)?)
 }

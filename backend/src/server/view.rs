@@ -75,6 +75,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         model: manifest.map(|manifest| manifest.model),
         layers,
         behaviors,
+        discoveries: study.discovery_names()?,
         gather: true,
     })
 }

@@ -58,6 +58,10 @@ pub struct Ink {
     pub bar: RGBColor,
     /// `--accent`
     pub accent: RGBColor,
+    /// `--ground`
+    pub ground: RGBColor,
+    /// `--rejected`
+    pub rejected: RGBColor,
 }
 
 impl Ink {
@@ -73,6 +77,8 @@ impl Ink {
             line: color("--line"),
             bar: color("--bar"),
             accent: color("--accent"),
+            ground: color("--ground"),
+            rejected: color("--rejected"),
         }
     }
 }

@@ -303,6 +303,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         }),
         layers: Vec::new(),
         behaviors: plan.behaviors.iter().map(behavior).collect(),
+        discoveries: Vec::new(),
         gather: false,
     }
 }

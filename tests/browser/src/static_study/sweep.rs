@@ -73,5 +73,11 @@ fn layer(layer: usize) -> LayerSweep {
         auroc_within_prompts: Some(0.55 + 0.08 * at),
         d_prime: Some(0.5 * at),
     });
-    LayerSweep { layer, direction_norm: at, residual_norm: 3.0 * at, separation, steered: vec![steered(0.5), steered(1.5)] }
+    LayerSweep {
+        layer,
+        direction_norm: at,
+        residual_norm: 3.0 * at,
+        separation,
+        steered: vec![steered(0.5), steered(1.5)],
+    }
 }
