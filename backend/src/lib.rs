@@ -2,11 +2,8 @@
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors) → [`judge`] (which
-<<<<<<< HEAD
-//! rollouts show it) → [`attribute`] (the ranking), [`discover`] (groups without a behavior) → [`edit`] (which pairs to drop or switch) → [`train`] →
-=======
-//! rollouts show it) → [`sweep`] (the behavior by layer) → [`attribute`] (the ranking) → [`edit`] (which pairs to drop or switch) → [`train`] →
->>>>>>> sweep
+//! rollouts show it) → [`sweep`] (the behavior by layer) → [`attribute`] (the ranking), [`discover`] (groups without a
+//! behavior) → [`edit`] (which pairs to drop or switch) → [`train`] →
 //! [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`] knows where everything
 //! lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to, [`memory`] how much was
 //! needed, [`device`] alone names compute backends.

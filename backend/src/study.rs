@@ -275,9 +275,7 @@ impl Study {
     ///
     /// When the folder exists and cannot be listed.
     pub fn behavior_names(&self) -> Result<Vec<String>, FileError> {
-        self.entries(&self.behaviors(), |name| {
-            self.behavior_view(name).is_file().then(|| name.to_owned())
-        })
+        self.entries(&self.behaviors(), |name| self.behavior_view(name).is_file().then(|| name.to_owned()))
     }
 
     /// Layers whose pair vectors are complete, ascending.

@@ -33,8 +33,8 @@ use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
 use crate::study::{Study, inputs_hash};
 use reading::Readers;
-pub use stability::SplitOptions;
 use stability::Rows;
+pub use stability::SplitOptions;
 
 /// Triples shown to a reader of the study.
 const N_EXAMPLES: usize = 24;

@@ -37,7 +37,8 @@ pub fn read(path: &Path) -> Result<Vec<TestPrompt>, RolloutError> {
         let prompt = prompt(line, columns).map_err(wrong)?;
         if let Some(first) = lines_by_id.insert(prompt.id.clone(), line) {
             let unit = lines::unit(path);
-            let reason = format!("id {:?} is also that of {unit} {first}: give every prompt its own, or none", prompt.id);
+            let reason =
+                format!("id {:?} is also that of {unit} {first}: give every prompt its own, or none", prompt.id);
             return Err(wrong(reason));
         }
         prompts.push(prompt);
