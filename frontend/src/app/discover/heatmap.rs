@@ -46,7 +46,7 @@ pub fn Heatmap(found: Arc<Found>) -> impl IntoView {
             let canvas = canvas.get_untracked()?;
             let at = |offset: i32, room: i32, n: usize| {
                 let share = (f64::from(offset) - MARGIN_PX) / (f64::from(room) - MARGIN_PX);
-                (0.0..1.0).contains(&share).then(|| (share * n as f64) as usize)
+                (0.0..1.0).contains(&share).then_some((share * n as f64) as usize)
             };
             let groups = &found.view.groups;
             let row = at(event.offset_y(), canvas.client_height(), groups.prompts.leaf_order.len())?;
