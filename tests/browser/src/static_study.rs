@@ -17,6 +17,7 @@ use whence_shared::study::{
     RowChunk, ShardView, SourceView, StudyView, TextChunk,
 };
 
+mod discovery;
 mod index;
 mod retraining;
 mod sweep;
