@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use serde_json::from_slice;
 use tempfile::{TempDir, tempdir};
+use whence_backend::discover::similarity::Sampling;
+use whence_backend::discover::{DiscoverOptions, discover};
 use whence_backend::files;
 use whence_backend::index::{IndexOptions, index};
 use whence_backend::progress::silent;
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
+use whence_shared::cluster::stability;
+use whence_shared::discovery::{Cut, DiscoveryView, Settings, read_similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
@@ -322,6 +326,36 @@ fn what_retraining_left_is_served_as_it_grows() {
     ] {
         assert_eq!(site.get(path).status, 404, "{path}");
     }
+}
+
+#[test]
+fn a_discovery_is_listed_and_served_once_it_is_whole() {
+    let site = Site::new();
+    let listed = || -> Vec<String> {
+        let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
+        view.discoveries
+    };
+    assert!(listed().is_empty());
+    assert_eq!(site.get("/data/clusters/broad/discovery.json").status, 404);
+    let options = DiscoverOptions {
+        name: "broad".into(),
+        behavior: made_study::BEHAVIOR.into(),
+        layers: Vec::new(),
+        n_pairs: 40,
+        sampling: Sampling::Random,
+        settings: Settings {
+            prompt_cut: Cut::Stable,
+            pair_cut: Cut::Into(3),
+            stability: stability::Settings { n_samples: 2, n_null: 2, ..stability::Settings::default() },
+        },
+    };
+    let made = discover(&site.study, &options, &silent).unwrap();
+    assert_eq!(listed(), ["broad"]);
+    let served: DiscoveryView = from_slice(site.get("/data/clusters/broad/discovery.json").json()).unwrap();
+    assert_eq!(served.groups.pairs.clusters.len(), 3);
+    let matrix = site.get("/data/clusters/broad/similarity.safetensors");
+    assert_eq!(matrix.status, 200);
+    assert_eq!(read_similarity(&matrix.body, made.prompts.len(), 40).unwrap().len(), made.prompts.len() * 40);
 }
 
 #[test]
