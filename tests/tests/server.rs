@@ -330,7 +330,7 @@ fn what_retraining_left_is_served_as_it_grows() {
 
 #[test]
 fn a_discovery_is_listed_and_served_once_it_is_whole() {
-    let site = Site::new();
+    let site = Site::start();
     let listed = || -> Vec<String> {
         let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
         view.discoveries
