@@ -27,6 +27,9 @@ pub struct FileError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => "; free some space and run the same command again: finished parts are kept",
+        io::ErrorKind::FileTooLarge => {
+            "; the file system or a limit (ulimit -f) allows no larger file: raise it and run the same command again"
+        }
         io::ErrorKind::PermissionDenied => "; check who owns the folder",
         io::ErrorKind::QuotaExceeded => "; the disk quota is used up: free some space and run the same command again",
         _ => "",
@@ -154,12 +157,21 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), F
 ///
 /// Panics when a value has no form in JSON.
 pub fn write_jsonl<T: Serialize>(path: &Path, values: impl IntoIterator<Item = T>) -> Result<(), FileError> {
+    write(path, &jsonl(values))
+}
+
+/// Values as JSON, one per line.
+///
+/// # Panics
+///
+/// Panics when a value has no form in JSON.
+pub fn jsonl<T: Serialize>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
     let mut lines = Vec::new();
     for value in values {
         serde_json::to_writer(&mut lines, &value).expect("plain data serializes");
         lines.push(b'\n');
     }
-    write(path, &lines)
+    lines
 }
 
 /// Reads a whole file.

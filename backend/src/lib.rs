@@ -2,7 +2,8 @@
 //!
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors) → [`judge`] (which
-//! rollouts show it) → [`attribute`] (the ranking) → [`edit`] (which pairs to drop or switch) → [`train`] →
+//! rollouts show it) → [`sweep`] (the behavior by layer) → [`attribute`] (the ranking), [`discover`] (groups without a
+//! behavior) → [`edit`] (which pairs to drop or switch) → [`train`] →
 //! [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`] knows where everything
 //! lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to, [`memory`] how much was
 //! needed, [`device`] alone names compute backends.
@@ -15,7 +16,9 @@ pub mod behavior;
 pub mod convert;
 pub mod data;
 pub mod device;
+pub mod discover;
 pub mod edit;
+pub mod evaluate;
 pub mod extract;
 pub mod files;
 pub mod hashes;
@@ -28,5 +31,6 @@ pub mod organism;
 pub mod progress;
 pub mod server;
 pub mod study;
+pub mod sweep;
 pub mod train;
 pub mod validate;

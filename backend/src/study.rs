@@ -19,8 +19,14 @@
 //! behaviors/NAME/selected.jsonl                the response pairs selected from judged rollouts, where they were
 //! behaviors/NAME/behavior.json                 counts, method, inputs
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
+//! behaviors/NAME/sweep.json                    the behavior by layer: separation, steering
+//! behaviors/NAME/sweep/layer-20.json           what was read at a layer; beside it, rollouts of the steered model
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
+//! diagnosis/NAME-layer-20.json                 whether editing the first pairs of that ranking is likely to help
+//! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
+//! clusters/NAME/similarity.safetensors         the cosines they were made from
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
+//! arms/                                        retrained models, see [`crate::validate`]
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -150,6 +156,21 @@ impl Study {
         self.behavior(name).join(format!("layer-{layer}.safetensors"))
     }
 
+    /// `behaviors/NAME/behavior.json`, a [`whence_shared::study::BehaviorView`].
+    pub fn behavior_view(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("behavior.json")
+    }
+
+    /// `behaviors/NAME/sweep.json`, a [`whence_shared::sweep::SweepView`].
+    pub fn sweep(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("sweep.json")
+    }
+
+    /// `behaviors/NAME/sweep/`.
+    pub fn sweep_parts(&self, name: &str) -> PathBuf {
+        self.behavior(name).join("sweep")
+    }
+
     /// `rankings/`.
     pub fn rankings(&self) -> PathBuf {
         self.root.join("rankings")
@@ -160,6 +181,37 @@ impl Study {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
     }
 
+    /// `diagnosis/`.
+    pub fn diagnoses(&self) -> PathBuf {
+        self.root.join("diagnosis")
+    }
+
+    /// `diagnosis/NAME-layer-L.json`, a [`whence_shared::diagnosis::Diagnosis`].
+    pub fn diagnosis(&self, behavior: &str, layer: usize) -> PathBuf {
+        self.root.join(whence_shared::diagnosis::path(behavior, layer))
+    }
+
+    /// `clusters/`.
+    pub fn discoveries(&self) -> PathBuf {
+        self.root.join("clusters")
+    }
+
+    /// `clusters/NAME/`.
+    pub fn discovery(&self, name: &str) -> PathBuf {
+        self.discoveries().join(name)
+    }
+
+    /// Names of the discoveries, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn discovery_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.discoveries(), |name| {
+            self.discovery(name).join("discovery.json").is_file().then(|| name.to_owned())
+        })
+    }
+
     /// `arms/`.
     pub fn arms(&self) -> PathBuf {
         self.root.join("arms")
@@ -168,6 +220,11 @@ impl Study {
     /// `arms/queue.json`, a [`crate::validate::progress::QueueFile`].
     pub fn queue(&self) -> PathBuf {
         self.arms().join("queue.json")
+    }
+
+    /// `arms/lock`, see [`crate::validate::lock`].
+    pub fn arms_lock(&self) -> PathBuf {
+        self.arms().join("lock")
     }
 
     /// `arms/ARM/seed-N/`; ARM is [`crate::validate::outcome::arm_folder`].
@@ -188,6 +245,11 @@ impl Study {
             })?);
         }
         Ok(runs)
+    }
+
+    /// `judge-cache/`: what judges at endpoints answered, by the hash of what was asked.
+    pub fn judge_cache(&self) -> PathBuf {
+        self.root.join("judge-cache")
     }
 
     /// `report.json`.
@@ -235,9 +297,7 @@ impl Study {
     ///
     /// When the folder exists and cannot be listed.
     pub fn behavior_names(&self) -> Result<Vec<String>, FileError> {
-        self.entries(&self.behaviors(), |name| {
-            self.behavior(name).join("behavior.json").is_file().then(|| name.to_owned())
-        })
+        self.entries(&self.behaviors(), |name| self.behavior_view(name).is_file().then(|| name.to_owned()))
     }
 
     /// Layers whose pair vectors are complete, ascending.

@@ -8,7 +8,7 @@ use crate::protocol::{End, IndexUse};
 /// What the query string says. `None` means "not stated": the app then chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
-    /// `view=validate`: the page; the ranking unless stated.
+    /// `view=validate`, `view=discover`: the page; the ranking unless stated.
     pub page: Page,
     /// `behavior`: a behavior's name.
     pub behavior: Option<String>,
@@ -23,6 +23,8 @@ pub struct Address {
     pub is_bank: bool,
     /// `without`: a behavior whose direction is projected out.
     pub without: Option<String>,
+    /// `groups`: a discovery's name.
+    pub groups: Option<String>,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
 }
@@ -33,8 +35,25 @@ pub enum Page {
     /// Pairs by score.
     #[default]
     Ranking,
+    /// Prompts and pairs in groups.
+    Discover,
     /// What retraining on edited pairs did.
     Validate,
+}
+
+impl Page {
+    /// As the address and `<body>` name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Page::Ranking => "ranking",
+            Page::Discover => "discover",
+            Page::Validate => "validate",
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        [Page::Discover, Page::Validate].into_iter().find(|page| page.name() == name).unwrap_or_default()
+    }
 }
 
 /// How a change enters the browser's history.
@@ -54,13 +73,14 @@ impl Address {
         let number = |key: &str| params.get(key).and_then(|value| value.parse::<usize>().ok());
         let name = |key: &str| params.get(key).filter(|name| !name.is_empty());
         Self {
-            page: if name("view").as_deref() == Some("validate") { Page::Validate } else { Page::Ranking },
+            page: Page::named(&name("view").unwrap_or_default()),
             behavior: name("behavior"),
             layer: number("layer"),
             k: number("k").filter(|&k| k > 0),
             end: if name("end").as_deref() == Some("bottom") { End::Bottom } else { End::Top },
             is_bank: name("by").as_deref() == Some("bank"),
             without: name("without"),
+            groups: name("groups"),
             row: number("row").and_then(|row| u32::try_from(row).ok()),
         }
     }
@@ -70,7 +90,8 @@ impl Address {
         let url = Url::new(&web_sys::window()?.location().href().ok()?).ok()?;
         let params = url.search_params();
         let values = [
-            ("view", (self.page == Page::Validate).then(|| "validate".to_owned())),
+            ("view", (self.page != Page::Ranking).then(|| self.page.name().to_owned())),
+            ("groups", self.groups.clone()),
             ("behavior", self.behavior.clone()),
             ("layer", self.layer.map(|n| n.to_string())),
             ("k", self.k.map(|n| n.to_string())),

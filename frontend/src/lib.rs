@@ -6,12 +6,14 @@
 //! the document's base, so any static host at any sub-path will do.
 //!
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
-//! the page knows) → [`app`] (what the page shows). What retraining found comes by a shorter way: [`fetch`] →
-//! [`validation`] → [`app`].
+//! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
+//! shorter way: [`fetch`] → [`validation`], [`diagnosis`] → [`app`].
 
 pub mod address;
 pub mod app;
 pub mod cache;
+pub mod diagnosis;
+pub mod discovery;
 pub mod fetch;
 pub mod number;
 pub mod protocol;

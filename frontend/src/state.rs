@@ -235,6 +235,8 @@ pub struct State {
     pub k: Memo<usize>,
     /// Row of the selected pair.
     pub row: Memo<Option<u32>>,
+    /// The discovery that the address names.
+    pub groups: Memo<Option<String>>,
     /// How far the ranking is.
     pub status: RwSignal<RankStatus>,
     /// The last ranking, as far as it is known; it stays until there is something of the next one.
@@ -288,6 +290,7 @@ impl State {
             wanted,
             kept: RwSignal::new(None),
             row: Memo::new(move |_| address.get().row),
+            groups: Memo::new(move |_| address.get().groups),
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
             remark: RwSignal::new(None),
@@ -331,6 +334,21 @@ impl State {
     /// The address of another page with everything else as chosen. Tracked.
     pub fn link_to(self, page: Page) -> Option<String> {
         Address { page, ..self.address.get() }.href()
+    }
+
+    /// The address of a pair on a page. Tracked.
+    pub fn link_to_pair(self, page: Page, row: u32) -> Option<String> {
+        Address { page, row: Some(row), ..self.address.get() }.href()
+    }
+
+    /// Shows a pair in the ranking.
+    pub fn show_pair(self, row: u32) {
+        self.change(Step::Push, |address| (address.page, address.row) = (Page::Ranking, Some(row)));
+    }
+
+    /// Shows another discovery.
+    pub fn choose_groups(self, name: String) {
+        self.change(Step::Push, |address| address.groups = Some(name));
     }
 
     /// Ranks by another behavior.
@@ -501,6 +519,7 @@ impl State {
             end: stated.end,
             is_bank: stated.is_bank,
             without: self.wanted.get().and_then(|wanted| wanted.query.without.first().cloned()),
+            groups: stated.groups.clone(),
             row: stated.row.filter(|row| (*row as usize) < study.n_pairs),
         };
         if complete != stated {

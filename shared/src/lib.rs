@@ -10,22 +10,34 @@
 //! - [`shard`]: the file format of pair vectors and behavior vectors (safetensors);
 //! - [`dot`]: dot products and norms with a fixed summation order;
 //! - [`direction`]: from many behavior vectors to one direction;
+//! - [`stability`]: whether two halves of the test prompts give the same direction and ranking;
 //! - [`rank`]: cosine scores, the ranking, its histogram;
+//! - [`diagnosis`]: whether editing the first pairs of a ranking is likely to help;
+//! - [`logistic`]: the regression that a probe is trained with;
 //! - [`quality`]: how good a ranking is when the truth is known;
 //! - [`statistics`]: what retraining without some pairs did, and how sure that is;
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
+//! - [`cluster`]: groups of prompts and of pairs, their words and sources;
+//! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
+//! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
+pub mod cluster;
+pub mod diagnosis;
 pub mod diff;
 pub mod direction;
+pub mod discovery;
 pub mod dot;
 pub mod index;
+pub mod logistic;
 pub mod pair;
 pub mod quality;
 pub mod rank;
 pub mod shard;
+pub mod stability;
 pub mod statistics;
 pub mod study;
+pub mod sweep;
 mod tensors;
 pub mod validation;

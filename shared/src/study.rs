@@ -7,7 +7,10 @@
 //! rows/N.json                             RowChunk: rows N·rows_per_row_chunk ..
 //! texts/N.json                            TextChunk: rows N·rows_per_text_chunk ..
 //! vectors/layer-L/FILE.safetensors        pair vectors (crate::shard)
+//! clusters/NAME/discovery.json            groups of prompts and pairs (crate::discovery)
+//! clusters/NAME/similarity.safetensors    what they were made from
 //! behaviors/NAME/layer-L.safetensors      behavior vectors and their direction (crate::shard)
+//! behaviors/NAME/sweep.json               SweepView: the behavior by layer (crate::sweep)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::direction::DirectionMethod;
 use crate::pair::Pair;
 use crate::shard::StoreDtype;
+use crate::stability::Stability;
 
 /// The value of [`StudyView::format`].
 pub const FORMAT: &str = "whence.study/1";
@@ -42,6 +46,9 @@ pub struct StudyView {
     pub layers: Vec<LayerView>,
     /// Behaviors, in alphabetical order.
     pub behaviors: Vec<BehaviorView>,
+    /// Names of the discoveries, in alphabetical order.
+    #[serde(default)]
+    pub discoveries: Vec<String>,
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,
@@ -135,7 +142,7 @@ pub struct ShardView {
 }
 
 /// One behavior.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct BehaviorView {
     /// Its name, unique in the study; letters, digits, `-` and `_`.
     pub name: String,
@@ -152,6 +159,16 @@ pub struct BehaviorView {
     pub layers: Vec<usize>,
     /// A few of its triples, for the reader.
     pub examples: Vec<BehaviorExample>,
+    /// Hash of what its vectors were made from: the model and text form, the triples, method and reading. Empty where that
+    /// was not written down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub inputs: String,
+    /// Whether two halves of its test prompts say the same; absent where that was not measured, or there is one prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
+    /// Whether `behaviors/NAME/sweep.json` is there, a [`crate::sweep::SweepView`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_sweep: bool,
 }
 
 fn default_reading() -> String {

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnosis::{Subject, Verdict};
 use crate::statistics::compare::Comparison;
 
 /// The value of [`ValidationReport::format`].
-pub const REPORT_FORMAT: &str = "whence.report/1";
+pub const REPORT_FORMAT: &str = "whence.report/2";
 /// The value of [`RunsView::format`].
 pub const RUNS_FORMAT: &str = "whence.runs/1";
 
@@ -24,10 +25,86 @@ pub struct ValidationReport {
     pub format: String,
     /// Name of the measure that is the behavior.
     pub behavior: String,
+    /// Everything that was measured; the first is the behavior.
+    pub measures: Vec<MeasureView>,
     /// Rates, effects, tests, doses and the verdict.
     pub comparison: Comparison,
     /// The runs it was made from.
     pub runs: Vec<RunView>,
+    /// What had been expected of editing the first pairs of the ranking, where it was diagnosed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<QuotedDiagnosis>,
+}
+
+/// A diagnosis, as far as the report quotes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuotedDiagnosis {
+    /// What it is of; its file is [`crate::diagnosis::path`].
+    pub of: Subject,
+    /// What it says.
+    pub verdict: Verdict,
+}
+
+/// Something that was measured of every run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasureView {
+    /// Its name.
+    pub name: String,
+    /// What its rates count.
+    pub metric: Metric,
+}
+
+/// What the rate of a measure counts. Named as lm-evaluation-harness names them, where it has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Rollouts that a judge says show it.
+    #[default]
+    Rate,
+    /// Multiple-choice questions of which the right option has the highest log-likelihood Σ log p(token), given the prompt.
+    Acc,
+    /// The same with log-likelihoods divided by the option's length in characters.
+    AccNorm,
+    /// Answers that are word for word what was expected.
+    ExactMatch,
+    /// Prompts of which every check is passed.
+    PromptLevelStrictAcc,
+    /// The same, where a response that passes without its first line, its last line or its asterisks passes too.
+    PromptLevelLooseAcc,
+    /// Checks that are passed, of all prompts together.
+    InstLevelStrictAcc,
+    /// The same, as loosely.
+    InstLevelLooseAcc,
+}
+
+impl Metric {
+    /// As in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Acc => "acc",
+            Self::AccNorm => "acc_norm",
+            Self::ExactMatch => "exact_match",
+            Self::PromptLevelStrictAcc => "prompt_level_strict_acc",
+            Self::PromptLevelLooseAcc => "prompt_level_loose_acc",
+            Self::InstLevelStrictAcc => "inst_level_strict_acc",
+            Self::InstLevelLooseAcc => "inst_level_loose_acc",
+        }
+    }
+
+    /// What it is a share of, in words.
+    pub fn counts(self) -> &'static str {
+        match self {
+            Self::Rate => "share of rollouts that show it",
+            Self::Acc => "share of questions whose right option has the highest log-likelihood",
+            Self::AccNorm => "share of questions whose right option has the highest log-likelihood per character",
+            Self::ExactMatch => "share of responses with exactly the right answer",
+            Self::PromptLevelStrictAcc => "share of responses that follow all instructions on form",
+            Self::PromptLevelLooseAcc => "share of responses that follow all instructions on form, loosely",
+            Self::InstLevelStrictAcc => "share of instructions on form that are followed",
+            Self::InstLevelLooseAcc => "share of instructions on form that are followed, loosely",
+        }
+    }
 }
 
 /// A run, as the report lists it.
@@ -43,7 +120,7 @@ pub struct RunView {
     pub n_pairs: usize,
     /// Mean loss of the last tenth of the steps.
     pub final_loss: f32,
-    /// Share of rollouts that show it, by measure.
+    /// What each measure's metric says of it, in [0, 1], by measure.
     pub rates: BTreeMap<String, f64>,
 }
 
@@ -54,6 +131,9 @@ pub struct RunsView {
     pub format: String,
     /// In the order in which they are trained, as far as that is known.
     pub runs: Vec<RunProgress>,
+    /// Whether someone works on them; absent where that cannot be told.
+    #[serde(default)]
+    pub is_under_way: Option<bool>,
 }
 
 /// How far a run is.
@@ -75,7 +155,9 @@ pub struct RunProgress {
 pub enum RunStage {
     /// Planned.
     Waiting,
-    /// Optimizer steps are taken, or were when the run was stopped.
+    /// Begun, and nobody works on it: it was stopped or killed, or its turn comes again.
+    Stopped,
+    /// Optimizer steps are taken.
     Training,
     /// Trained; rollouts and verdicts are being made.
     Measuring,
@@ -155,6 +237,13 @@ mod tests {
         assert_eq!(training_steps("").unwrap(), []);
         let of_supervised = training_steps("{\"step\":1,\"loss\":2.0}\n").unwrap();
         assert_eq!(of_supervised[0].rewards_accuracies, None);
+    }
+
+    #[test]
+    fn metrics_have_one_name_everywhere() {
+        for metric in [Metric::Rate, Metric::AccNorm, Metric::PromptLevelStrictAcc, Metric::InstLevelLooseAcc] {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
     }
 
     #[test]

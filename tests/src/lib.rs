@@ -9,4 +9,5 @@ pub mod loopback;
 pub mod made_source;
 pub mod made_study;
 pub mod random_model;
+pub mod retraining;
 pub mod vectors;

@@ -175,7 +175,7 @@ pub fn write_behavior_vectors(
         method: DirectionMethod::Mean,
         reading: "M0/M0".into(),
         layers: layers.into(),
-        examples: Vec::new(),
+        ..BehaviorView::default()
     };
     files::write(&study.behavior(name).join("behavior.json"), &serde_json::to_vec(&view).unwrap()).unwrap();
 }

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 use whence_backend::attribute::table::{self, Labels};
@@ -224,6 +227,45 @@ fn an_export_imports_again_to_the_same_pairs() {
     }
     let own = imported(case.root.path(), "own", &case.study.pairs());
     assert_eq!(own, before, "a study's pairs are such a file themselves");
+}
+
+/// What `datasets` makes of the file follows from its schema: `List({'role': string, 'content': string})`.
+#[test]
+fn an_exported_parquet_file_has_the_columns_and_types_that_trainers_read() {
+    let case = Case::new();
+    let top = case.make("top", Way::Top { ranking: ranking(1), k: 20 }, None).unwrap();
+    let kept: Vec<Pair> =
+        pairs(&case.study).into_iter().zip(0..).filter_map(|(p, row)| top.set.edited(row, p).unwrap()).collect();
+    let whole = ["id", "prompt", "chosen", "rejected", "source", "metadata"];
+    for form in [TrainerForm::Trl, TrainerForm::TrlImplicit, TrainerForm::OpenInstruct] {
+        let path = case.root.path().join(format!("{form}.parquet"));
+        case.export(Some("top"), &path, form, FileFormat::Parquet);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
+        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let expected = whole.into_iter().filter(|name| *name != "prompt" || form != TrainerForm::TrlImplicit);
+        assert_eq!(names, expected.collect::<Vec<_>>(), "{form}");
+        let mut read = Vec::new();
+        for batch in builder.build().unwrap() {
+            let batch = batch.unwrap();
+            let ids = batch.column_by_name("id").unwrap().as_string::<i32>().clone();
+            let chosen = batch.column_by_name("chosen").unwrap().as_list::<i32>().clone();
+            for i in 0..batch.num_rows() {
+                let turns = chosen.value(i);
+                let text = |name: &str| turns.as_struct().column_by_name(name).unwrap().as_string::<i32>().clone();
+                let last = turns.len() - 1;
+                read.push((
+                    ids.value(i).to_owned(),
+                    text("role").value(last).to_owned(),
+                    text("content").value(last).to_owned(),
+                ));
+            }
+        }
+        let expected = kept.iter().map(|pair| {
+            let last = pair.chosen.last().unwrap();
+            (pair.id.clone(), last.role.clone(), last.content.clone())
+        });
+        assert_eq!(read, expected.collect::<Vec<_>>(), "{form}");
+    }
 }
 
 #[test]

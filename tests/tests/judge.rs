@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use whence_backend::behavior::rollouts::endpoint::EndpointOptions;
-use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions};
+use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions, Prices};
 use whence_backend::judge::rules::Rules;
 use whence_backend::judge::{Judge, JudgeError, JudgeOptions, Judged, THRESHOLD, Verdict, judge, labels, read};
 use whence_backend::progress::silent;
@@ -72,6 +72,7 @@ impl Case {
             prompt: self.path("prompt.txt"),
             max_tokens: 99,
             temperature: 0.0,
+            prices: Prices::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use burn::tensor::DType;
 use serde_json::Value;
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::model::ModelFolder;
-use whence_backend::organism::{self, OrganismConfig, OrganismError};
+use whence_backend::organism::{self, OrganismConfig, OrganismError, Signal};
 use whence_backend::progress::silent;
 use whence_shared::dot::norm;
 use whence_shared::pair::Message;
@@ -76,6 +76,30 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     for name in ["model-sft/model.safetensors", "truth.jsonl", "preferences/refusal-safety.jsonl"] {
         assert!(first[name] != third[name], "{name} is the same for two seeds");
     }
+}
+
+#[test]
+fn signals_share_the_reference_model_and_are_the_same_every_time() {
+    let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    for (folder, signal) in folders.iter().zip([Signal::Diffuse, Signal::Diffuse, Signal::Concentrated]) {
+        make(folder.path(), &OrganismConfig { signal, ..tiny(7) });
+    }
+    let [mut first, mut second, concentrated] = [0, 1, 2].map(|i| files(folders[i].path()));
+    assert!(first.remove("timings.json").is_some() && second.remove("timings.json").is_some());
+    assert!(first == second, "two runs of the same seed differ");
+    for name in ["model-sft/model.safetensors", "model-sft/tokenizer.json", "test-prompts.jsonl"] {
+        assert!(first[name] == concentrated[name], "{name} depends on the signal");
+    }
+    assert!(first["model-dpo/model.safetensors"] != concentrated["model-dpo/model.safetensors"]);
+    let truths = lines(&folders[0].path().join("truth.jsonl"));
+    let of_sources: BTreeSet<&str> = truths
+        .iter()
+        .filter(|truth| truth["culprit"] == true)
+        .map(|truth| truth["id"].as_str().unwrap().rsplit_once('-').unwrap().0)
+        .collect();
+    assert_eq!(of_sources.len(), 4, "{of_sources:?}");
+    let summary: Value = serde_json::from_slice(&first["organism.json"]).unwrap();
+    assert_eq!((&summary["config"]["signal"], &summary["n_to_edit"]), (&Value::from("diffuse"), &Value::from(100)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use whence_backend::model::{CausalLm, ModelConfig, checkpoint};
 use whence_backend::progress::silent;
 use whence_backend::train::dpo::{DpoConfig, DpoObjective, SequencePair, optimize_preferences};
 use whence_backend::train::sequences::{Sequence, token_logps};
-use whence_backend::train::{Computed, Gradients, ReferenceLogps, Run, TrainConfig, compute_step};
+use whence_backend::train::{Computed, Gradients, ReferenceLogps, Run, TrainConfig, Weights, compute_step};
 use whence_tests::fixture::{self, Tensors, relative_difference};
 
 /// Largest difference over largest value, f32 against f64.
@@ -199,5 +199,39 @@ fn fifty_steps_go_the_same_way() {
             assert!(worst <= TRACK_TOLERANCE);
             assert!(expected[expected.len() - 1] < 0.7 * expected[0], "something was learned");
         }
+    }
+}
+
+#[test]
+fn fifty_steps_with_weights_rounded_to_bf16_go_the_way_that_pytorch_goes() {
+    for recorded in Recorded::all() {
+        let losses =
+            |name: &str| -> Vec<f64> { serde_json::from_value(recorded.json[name]["losses"].clone()).unwrap() };
+        let (expected, unrounded) = (losses("rounded"), losses("track"));
+        let mut config = recorded.config(&recorded.json["rounded"]["settings"]);
+        config.train = TrainConfig { weights: Weights::Bf16, num_train_epochs: expected.len(), ..config.train };
+        let (pairs, reference) = (&recorded.pairs, Some(&recorded.reference));
+        let trained = optimize_preferences(recorded.model(), pairs, reference, &config, &Run::new(&silent)).unwrap();
+        let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let ours: Vec<f64> = trained.losses().into_iter().map(f64::from).collect();
+        let (worst, by_rounding) = (apart(&ours, &expected), apart(&expected, &unrounded));
+        println!("{}: losses differ by {worst:.1e}, rounding alone makes {by_rounding:.1e}", recorded.name);
+        assert!(worst < by_rounding / 4.0 && worst <= TRACK_TOLERANCE);
+        if recorded.name != NAMES[0] {
+            continue;
+        }
+        let (mut n_values, mut n_equal) = (0, 0);
+        for (key, data) in checkpoint::weights_of(&trained.model) {
+            let (_, expected) = recorded.tensors.f32(&format!("rounded.{key}"));
+            for (got, expected) in data.as_slice::<f32>().unwrap().iter().zip(&expected) {
+                assert_eq!(got.to_bits() & 0xffff, 0, "{key}: a number of bf16");
+                // One step of bf16 where the unrounded weight lies in the middle between two.
+                assert!((got - expected).abs() <= expected.abs() / 64.0 + 1e-6, "{key}: {got} for {expected}");
+                n_values += 1;
+                n_equal += usize::from(got == expected);
+            }
+        }
+        println!("{n_equal} of {n_values} rounded weights are equal");
+        assert!(n_equal as f64 > 0.998 * f64::from(n_values));
     }
 }

@@ -10,11 +10,16 @@ use std::time::Duration;
 
 use serde_json::from_slice;
 use tempfile::{TempDir, tempdir};
+use whence_backend::discover::similarity::Sampling;
+use whence_backend::discover::{DiscoverOptions, discover};
 use whence_backend::files;
 use whence_backend::index::{IndexOptions, index};
 use whence_backend::progress::silent;
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
+use whence_backend::validate::lock::ArmsLock;
+use whence_shared::cluster::stability;
+use whence_shared::discovery::{Cut, DiscoveryView, Settings, read_similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
@@ -293,9 +298,15 @@ fn what_retraining_left_is_served_as_it_grows() {
     let run = site.study.arms().join("drop-100/seed-3");
     fs::create_dir_all(&run).unwrap();
     fs::write(run.join("metrics.jsonl"), "{\"step\":1,\"loss\":0.7}\n").unwrap();
-    let training = runs(&site);
-    let seen: Vec<_> = training.runs.iter().map(|run| (run.metrics_path(), run.stage, run.n_steps)).collect();
-    assert_eq!(seen, [("arms/drop-100/seed-3/metrics.jsonl".to_owned(), RunStage::Training, 1)]);
+    let seen =
+        || -> Vec<_> { runs(&site).runs.iter().map(|run| (run.metrics_path(), run.stage, run.n_steps)).collect() };
+    let metrics_path = "arms/drop-100/seed-3/metrics.jsonl".to_owned();
+    assert_eq!(seen(), [(metrics_path.clone(), RunStage::Stopped, 1)], "nobody trains it");
+    fs::write(site.study.queue(), "{\"runs\": [[\"drop-100\", 3]]}").unwrap();
+    let lock = ArmsLock::take(&site.study).unwrap();
+    assert_eq!(seen(), [(metrics_path.clone(), RunStage::Training, 1)]);
+    drop(lock);
+    assert_eq!(seen(), [(metrics_path, RunStage::Stopped, 1)]);
     let metrics = site.get("/data/arms/drop-100/seed-3/metrics.jsonl");
     assert_eq!((metrics.status, metrics.header("cache-control")), (200, "no-cache"));
     assert_eq!(metrics.body, fs::read(run.join("metrics.jsonl")).unwrap());
@@ -322,6 +333,36 @@ fn what_retraining_left_is_served_as_it_grows() {
     ] {
         assert_eq!(site.get(path).status, 404, "{path}");
     }
+}
+
+#[test]
+fn a_discovery_is_listed_and_served_once_it_is_whole() {
+    let site = Site::start();
+    let listed = || -> Vec<String> {
+        let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
+        view.discoveries
+    };
+    assert!(listed().is_empty());
+    assert_eq!(site.get("/data/clusters/broad/discovery.json").status, 404);
+    let options = DiscoverOptions {
+        name: "broad".into(),
+        behavior: made_study::BEHAVIOR.into(),
+        layers: Vec::new(),
+        n_pairs: 40,
+        sampling: Sampling::Random,
+        settings: Settings {
+            prompt_cut: Cut::Stable,
+            pair_cut: Cut::Into(3),
+            stability: stability::Settings { n_samples: 2, n_null: 2, ..stability::Settings::default() },
+        },
+    };
+    let made = discover(&site.study, &options, &silent).unwrap();
+    assert_eq!(listed(), ["broad"]);
+    let served: DiscoveryView = from_slice(site.get("/data/clusters/broad/discovery.json").json()).unwrap();
+    assert_eq!(served.groups.pairs.clusters.len(), 3);
+    let matrix = site.get("/data/clusters/broad/similarity.safetensors");
+    assert_eq!(matrix.status, 200);
+    assert_eq!(read_similarity(&matrix.body, made.prompts.len(), 40).unwrap().len(), made.prompts.len() * 40);
 }
 
 #[test]

@@ -10,15 +10,16 @@ use burn::module::Module;
 use burn::tensor::{DType, Int, Tensor, TensorData};
 use serde_json::Value;
 use whence_backend::device::{self, DeviceChoice};
-use whence_backend::model::lora::{self, LoraConfig, TargetModule};
+use whence_backend::model::lora::{self, ALL_LINEAR, LoraConfig};
 use whence_backend::model::{CausalLm, ModelConfig, checkpoint, folder};
 use whence_backend::progress::silent;
 use whence_backend::train::checkpoint::FILE;
 use whence_backend::train::dpo::{DpoConfig, DpoObjective, LossType, SequencePair, optimize_preferences};
+use whence_backend::train::rounding::rounded;
 use whence_backend::train::sequences::Sequence;
 use whence_backend::train::sft::fine_tune;
 use whence_backend::train::{
-    Checkpoints, Computed, Gradients, ReferenceLogps, Run, TrainConfig, TrainError, Trained, compute_step,
+    Checkpoints, Computed, Gradients, ReferenceLogps, Run, TrainConfig, TrainError, Trained, Weights, compute_step,
 };
 use whence_tests::fixture::{self, Tensors, relative_difference};
 
@@ -306,9 +307,13 @@ fn fine_tuning_takes_the_same_settings() {
     assert!(plain.iter().zip(&checkpointed).all(|(a, b)| (a - b).abs() < 1e-3), "{plain:?} {checkpointed:?}");
 }
 
-fn adapted(target_modules: &[TargetModule]) -> CausalLm {
-    let config = LoraConfig { r: 3, lora_alpha: 5.0, target_modules: target_modules.to_vec(), seed: 7 };
-    lora::adapt(model(), &config).unwrap()
+fn lora_config(targets: &[&str]) -> LoraConfig {
+    let target_modules = targets.iter().map(|&t| t.to_owned()).collect();
+    LoraConfig { r: 3, lora_alpha: 5.0, target_modules, lora_dropout: 0.0, seed: 7 }
+}
+
+fn adapted(targets: &[&str]) -> CausalLm {
+    lora::adapt(model(), &lora_config(targets)).unwrap()
 }
 
 fn logits(model: &CausalLm) -> Vec<f32> {
@@ -319,7 +324,7 @@ fn logits(model: &CausalLm) -> Vec<f32> {
 
 #[test]
 fn adapters_change_nothing_until_trained_and_merge_into_the_same_function() {
-    let targets = [TargetModule::QProj, TargetModule::VProj, TargetModule::DownProj];
+    let targets = ["q_proj", "self_attn.v_proj", "down_proj"];
     let fresh = adapted(&targets);
     assert_eq!(fresh.n_adapters(), 2 * 3);
     assert_eq!(logits(&fresh), logits(&model()));
@@ -342,11 +347,17 @@ fn adapters_change_nothing_until_trained_and_merge_into_the_same_function() {
     assert!(error.contains("has adapters already"), "{error}");
     let error = lora::adapt(model(), &LoraConfig { r: 0, ..LoraConfig::default() }).unwrap_err().to_string();
     assert_eq!(error, "lora: r: expected at least 1, got 0");
+    for wrong in ["c_attn", "proj", "", "layers.9.self_attn.q_proj"] {
+        let error = lora::adapt(model(), &lora_config(&["q_proj", wrong])).unwrap_err().to_string();
+        assert!(error.contains(&format!("the model has no {wrong:?}")), "{error}");
+        assert!(error.contains("down_proj, gate_proj, k_proj") && !error.contains("\"q_proj\""), "{error}");
+    }
+    assert_eq!(adapted(&["layers.1.self_attn.q_proj"]).n_adapters(), 1);
 }
 
 #[test]
 fn adapters_have_the_gradients_that_the_chain_rule_gives() {
-    let targets = TargetModule::ALL;
+    let targets = ALL_LINEAR;
     let scale = 5.0 / 3.0;
     let model = train_with(adapted(&targets), &config(), &Run::new(&silent)).unwrap().model;
     let dense = lora::merge(model.clone());
@@ -388,17 +399,16 @@ fn adapters_have_the_gradients_that_the_chain_rule_gives() {
 #[test]
 fn adapters_resume_and_are_saved_as_peft_saves_them() {
     let config = config();
-    let whole = train_with(adapted(&TargetModule::ALL), &config, &Run::new(&silent)).unwrap();
+    let whole = train_with(adapted(&ALL_LINEAR), &config, &Run::new(&silent)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    cancelled_after(adapted(&TargetModule::ALL), &config, 5, folder.path());
+    cancelled_after(adapted(&ALL_LINEAR), &config, 5, folder.path());
     let stored = Tensors::read(&folder.path().join(FILE));
     assert!(stored.names().iter().all(|name| name.contains(".lora.")), "frozen weights are not stored");
     let run = Run { checkpoints: checkpoints(folder.path(), 100), ..Run::new(&silent) };
-    let resumed = train_with(adapted(&TargetModule::ALL), &config, &run).unwrap();
+    let resumed = train_with(adapted(&ALL_LINEAR), &config, &run).unwrap();
     assert!(bytes(&resumed.model) == bytes(&whole.model));
 
-    let lora = LoraConfig { r: 3, lora_alpha: 5.0, seed: 7, ..LoraConfig::default() };
-    lora::save_adapter(&whole.model, &lora, "base/model", folder.path()).unwrap();
+    lora::save_adapter(&whole.model, &lora_config(&ALL_LINEAR), "base/model", folder.path()).unwrap();
     let adapter: Value = serde_json::from_slice(&fs::read(folder.path().join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((adapter["r"].as_u64(), adapter["base_model_name_or_path"].as_str()), (Some(3), Some("base/model")));
     let tensors = Tensors::read(&folder.path().join("adapter_model.safetensors"));
@@ -411,6 +421,104 @@ fn adapters_resume_and_are_saved_as_peft_saves_them() {
     folder::save(&whole.model, &model_config, folder.path()).unwrap();
     let difference = relative_difference(&logits(&model_at(folder.path())), &logits(&whole.model));
     assert!(difference < 1e-5, "{difference}");
+}
+
+#[test]
+fn dropout_is_drawn_anew_every_step_and_resumes_exactly() {
+    let start = |lora_dropout| lora::adapt(model(), &LoraConfig { lora_dropout, ..lora_config(&ALL_LINEAR) }).unwrap();
+    assert!(lora::adapt(model(), &LoraConfig { lora_dropout: 1.0, ..lora_config(&ALL_LINEAR) }).is_err());
+    let whole = train_with(start(0.5), &config(), &Run::new(&silent)).unwrap();
+    assert!(bytes(&whole.model) != bytes(&train_with(start(0.0), &config(), &Run::new(&silent)).unwrap().model));
+    let folder = tempfile::tempdir().unwrap();
+    cancelled_after(start(0.5), &config(), 5, folder.path());
+    let run = Run { checkpoints: checkpoints(folder.path(), 100), ..Run::new(&silent) };
+    let error = train_with(start(0.25), &config(), &run).unwrap_err().to_string();
+    assert!(error.contains("lora_dropout: expected 0.25, got 0.5"), "{error}");
+    assert!(bytes(&train_with(start(0.5), &config(), &run).unwrap().model) == bytes(&whole.model));
+    // Outside training nothing is left out.
+    assert_eq!(logits(&whole.model), logits(&whole.model.clone().valid()));
+    let masked = whole.model.masked(1);
+    assert!(logits(&masked) != logits(&whole.model) && logits(&masked) != logits(&whole.model.masked(2)));
+    // The way there that activation checkpointing takes twice leaves out the same inputs.
+    let with = |activation_checkpointing| DpoConfig {
+        train: TrainConfig { activation_checkpointing, ..config().train },
+        ..config()
+    };
+    let difference = difference(&compute_as_is(&masked, &with(false)), &compute_as_is(&masked, &with(true)));
+    assert!(difference < 2e-5, "{difference}");
+    // In the mean over masks an adapter's output is what it is without.
+    let n_masks = 400;
+    let mut mean = vec![0f32; logits(&whole.model).len()];
+    let one =
+        lora::adapt(model(), &LoraConfig { lora_dropout: 0.3, ..lora_config(&["layers.1.mlp.down_proj"]) }).unwrap();
+    let one = train_with(one, &config(), &Run::new(&silent)).unwrap().model;
+    for seed in 0..n_masks {
+        logits(&one.masked(seed)).iter().zip(&mut mean).for_each(|(x, mean)| *mean += x / n_masks as f32);
+    }
+    let off = |of: &CausalLm| relative_difference(&logits(of), &logits(&one));
+    let of_mean = relative_difference(&mean, &logits(&one));
+    assert!(of_mean < off(&one.masked(3)) / 4.0, "{of_mean} {}", off(&one.masked(3)));
+}
+
+/// As [`compute`], with reference log-probabilities of the plain model.
+fn compute_as_is(masked: &CausalLm, config: &DpoConfig) -> Computed {
+    let pairs = pairs(5);
+    let reference = ReferenceLogps::compute(&model(), &pairs, &silent).unwrap();
+    let objective = DpoObjective { pairs: &pairs, reference: &reference, config };
+    compute_step(masked, &objective, &config.train, &[0, 1, 2, 3, 4]).unwrap()
+}
+
+#[test]
+fn rounded_weights_resume_from_their_masters_and_adapters_stay_whole() {
+    for weights in [Weights::Bf16, Weights::F16] {
+        let config = DpoConfig { train: TrainConfig { weights, ..config().train }, ..config() };
+        for targets in [&[][..], &["q_proj", "up_proj"]] {
+            let start = || if targets.is_empty() { model() } else { adapted(targets) };
+            let whole = train_with(start(), &config, &Run::new(&silent)).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            cancelled_after(start(), &config, 3, folder.path());
+            let run = Run { checkpoints: checkpoints(folder.path(), 2), ..Run::new(&silent) };
+            let resumed = train_with(start(), &config, &run).unwrap();
+            assert!(bytes(&resumed.model) == bytes(&whole.model), "{weights:?} {targets:?}");
+            assert_eq!(resumed.losses(), whole.losses());
+            let is_rounded = |x: &f32| match weights {
+                Weights::Bf16 => half::bf16::from_f32(*x).to_f32() == *x,
+                _ => half::f16::from_f32(*x).to_f32() == *x,
+            };
+            for (key, data) in checkpoint::weights_of(&whole.model) {
+                let n_whole = data.as_slice::<f32>().unwrap().iter().filter(|x| !is_rounded(x)).count();
+                assert_eq!(n_whole > 0, key.contains(".lora."), "{key}");
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    cancelled_after(model(), &config(), 3, folder.path());
+    let half = DpoConfig { train: TrainConfig { weights: Weights::Bf16, ..config().train }, ..config() };
+    let run = Run { checkpoints: checkpoints(folder.path(), 2), ..Run::new(&silent) };
+    let error = train_with(model(), &half, &run).unwrap_err().to_string();
+    assert!(error.contains("weights: expected \"bf16\", got nothing"), "{error}");
+}
+
+/// What a device that computes bf16 does, here with the CPU's slow kernels for it.
+#[test]
+fn products_in_bf16_have_nearly_the_gradients_of_products_in_f32() {
+    for targets in [&[][..], &ALL_LINEAR] {
+        let start = || if targets.is_empty() { model() } else { adapted(targets) };
+        let computed = |computed: DType| compute(&rounded(start(), Weights::Bf16, computed), &config(), &pairs(6));
+        let (exact, narrow) = (computed(DType::F32), computed(DType::BF16));
+        assert!((exact.loss - narrow.loss).abs() < 0.01 * exact.loss.abs(), "{} {}", exact.loss, narrow.loss);
+        assert!(exact.gradients.keys().eq(narrow.gradients.keys()));
+        let (mut dot, mut norms) = (0f64, [0f64; 2]);
+        for key in exact.gradients.keys() {
+            for (a, b) in values(&exact.gradients, key).into_iter().zip(values(&narrow.gradients, key)) {
+                dot += f64::from(a) * f64::from(b);
+                norms = [norms[0] + f64::from(a).powi(2), norms[1] + f64::from(b).powi(2)];
+            }
+        }
+        let cosine = dot / (norms[0] * norms[1]).sqrt();
+        println!("{targets:?}: cosine of the gradients {cosine:.5}");
+        assert!(cosine > 0.995 && exact.loss != narrow.loss, "{cosine}");
+    }
 }
 
 #[test]

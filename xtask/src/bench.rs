@@ -42,6 +42,24 @@ pub fn training(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("training", "tokens per second of training beside PyTorch", &mut bench, "read the error above").map(drop)
 }
 
+/// Clustering beside scipy and scikit-learn.
+///
+/// # Errors
+///
+/// Fails when Python lacks one of them, or the results differ.
+pub fn cluster(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let remedy = "pip install numpy scipy scikit-learn safetensors, then set WHENCE_PYTHON to that Python";
+    let mut ask = place.command(&python);
+    ask.args(["-c", "import numpy, scipy, sklearn, safetensors"]);
+    step::run("peer", "the benchmark compares with scipy and scikit-learn", &mut ask, remedy)?;
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_cluster").to_string_lossy());
+    bench.args(options).env("WHENCE_PYTHON", python);
+    step::run("cluster", "Ward, k-means and HDBSCAN beside scipy and scikit-learn", &mut bench, "read the error above")
+        .map(drop)
+}
+
 /// Extraction at the size of the real thing, with made-up activations.
 ///
 /// # Errors
@@ -66,6 +84,19 @@ pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
     bench.args(options).env("WHENCE_BIN", place.whence());
     let remedy = "read the error above; --folder DIR chooses another disk";
     step::run("index", "build time, bytes until certified, queries per second", &mut bench, remedy).map(drop)
+}
+
+/// The diagnosis on testbeds where it is known whether editing helps.
+///
+/// # Errors
+///
+/// Fails when a testbed cannot be made.
+pub fn diagnosis(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("calibrate_diagnosis").to_string_lossy());
+    bench.args(options);
+    let remedy = "read the error above; --folder DIR keeps what is done and goes on from there";
+    step::run("diagnosis", "how often the diagnosis is right, and by which thresholds", &mut bench, remedy).map(drop)
 }
 
 /// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.

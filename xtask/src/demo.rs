@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: the whole loop on the planted testbed, with the same commands a person would type, into `demo/`:
-//! find the pairs that taught a behavior, then train again without them. The app is served from the ranking on.
+//! find the pairs that taught a behavior, then train again without them. The app is served from the ranking on. With
+//! `--diffuse` the same into `demo/diffuse/`, on a testbed where no few pairs did.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -31,6 +32,8 @@ pub struct Options {
     pub fresh: bool,
     /// Stop before serving, and fail when over the budget.
     pub no_serve: bool,
+    /// On a testbed whose signal is spread over very many pairs.
+    pub diffuse: bool,
 }
 
 impl Options {
@@ -45,13 +48,19 @@ impl Options {
             match *arg {
                 "--fresh" => options.fresh = true,
                 "--no-serve" => options.no_serve = true,
+                "--diffuse" => options.diffuse = true,
                 other => {
-                    let what = format!("demo: expected --fresh or --no-serve, got {other:?}");
+                    let what = format!("demo: expected --fresh, --no-serve or --diffuse, got {other:?}");
                     return Err(Failure::new(what, "leave it out"));
                 }
             }
         }
         Ok(options)
+    }
+
+    /// Where the demo lies, below the checkout.
+    fn folder(self) -> &'static str {
+        if self.diffuse { "demo/diffuse" } else { "demo" }
     }
 }
 
@@ -63,23 +72,27 @@ impl Options {
 pub fn demo(place: &Place, options: Options) -> Result<(), Failure> {
     setup::app_tools(place)?;
     let built = [build_whence(place)?, app::build(place)?];
-    let folder = place.root.join("demo");
+    let demo = options.folder();
+    let folder = place.root.join(demo);
     if options.fresh {
         remove(&folder)?;
     }
     // A finished testbed is kept: its numbers depend on its seed alone.
     let is_whole = !folder.join("organism").join("organism.json").is_file();
     if !is_whole {
-        step::announce("organism", "demo/organism is there already; --fresh makes it again");
+        step::announce("organism", &format!("{demo}/organism is there already; --fresh makes it again"));
     }
 
     let mut costs = Vec::new();
-    for (name, why, line) in path() {
+    for (name, why, line) in path(options) {
         if name == "organism" && !is_whole {
             continue;
         }
         costs.push(whence_step(place, name, why, &line)?);
     }
+    let k = n_to_edit(&folder)?;
+    let line = format!("diagnose --study {demo}/study --behavior {BEHAVIOR} --layer {EDIT_LAYER} -k {k}");
+    costs.push(whence_step(place, "diagnose", "says whether editing the first pairs is likely to help", &line)?);
     println!("\nbuilding took");
     step::print_costs(&built);
     println!("the path to the ranking took");
@@ -87,11 +100,10 @@ pub fn demo(place: &Place, options: Options) -> Result<(), Failure> {
     if is_whole {
         judge(&costs, BUDGET, options)?;
     }
-    let server = if options.no_serve { None } else { Some(serve(place)?) };
+    let server = if options.no_serve { None } else { Some(serve(place, demo)?) };
 
-    let n_culprits = n_culprits(&folder)?;
     let mut costs = Vec::new();
-    for (name, why, line) in loop_of(n_culprits) {
+    for (name, why, line) in loop_of(demo, k) {
         costs.push(whence_step(place, name, why, &line)?);
     }
     println!("training again took");
@@ -113,26 +125,34 @@ fn whence_step(place: &Place, name: &'static str, why: &str, line: &str) -> Resu
     step::run(name, why, &mut whence(place, line), remedy)
 }
 
-/// How many pairs were planted, as the testbed says.
-fn n_culprits(folder: &Path) -> Result<u64, Failure> {
+/// How many pairs are to be edited, as the testbed says.
+fn n_to_edit(folder: &Path) -> Result<u64, Failure> {
     let path = folder.join("organism").join("organism.json");
     let wrong =
         |what: String| Failure::new(format!("{}: {what}", path.display()), "`cargo xtask demo --fresh` makes it again");
     let text = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
     let summary: Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-    let sources = summary["sources"].as_object().ok_or_else(|| wrong("no sources".to_owned()))?;
-    Ok(sources.values().filter_map(|source| source["n_culprits"].as_u64()).sum())
+    summary["n_to_edit"].as_u64().ok_or_else(|| wrong("expected a number n_to_edit".to_owned()))
 }
 
-/// From the ranking to what changed: edit sets of as many pairs as were planted, and the plan that the testbed wrote.
-fn loop_of(k: u64) -> Vec<(&'static str, &'static str, String)> {
+/// From the ranking to what changed: edit sets of `k` pairs, and the plan that the testbed wrote.
+fn loop_of(demo: &str, k: u64) -> Vec<(&'static str, &'static str, String)> {
     let edit = |name: &str, which: &str, action: &str| {
         format!(
-            "edit --study demo/study --name {name} --{which} {k} --ranking {BEHAVIOR} --layer {EDIT_LAYER} \
+            "edit --study {demo}/study --name {name} --{which} {k} --ranking {BEHAVIOR} --layer {EDIT_LAYER} \
              --action {action} --replace"
         )
     };
     vec![
+        (
+            "sweep",
+            "says at which layers the direction separates responses, and where adding it makes the reference model obey",
+            format!(
+                "sweep --study demo/study --behavior {BEHAVIOR} --model demo/organism/model-sft --device cpu \
+                 --prompts demo/organism/prompts/harmful-distractor.jsonl --rules demo/organism/judge.toml \
+                 --max-new-tokens 64"
+            ),
+        ),
         ("edit", "the first pairs of the ranking are to be dropped", edit("drop", "top", "drop")),
         ("edit", "or their sides switched", edit("switch", "top", "switch")),
         ("edit", "and the last pairs, for comparison", edit("drop-bottom", "bottom", "drop")),
@@ -140,42 +160,43 @@ fn loop_of(k: u64) -> Vec<(&'static str, &'static str, String)> {
         (
             "retrain",
             "trains again on each edit, with several seeds, and measures what changed",
-            "retrain --study demo/study --plan demo/organism/retrain.toml --device cpu".to_owned(),
+            format!("retrain --study {demo}/study --plan {demo}/organism/retrain.toml --device cpu"),
         ),
     ]
 }
 
 /// The commands between building and serving: name, purpose and arguments.
-fn path() -> [(&'static str, &'static str, String); 5] {
-    let model = "demo/organism/model-sft";
+fn path(options: Options) -> [(&'static str, &'static str, String); 5] {
+    let demo = options.folder();
+    let model = format!("{demo}/organism/model-sft");
+    let (diffuse, why) = match options.diffuse {
+        true => (" --diffuse", "trains a small model on preference data that teaches a behavior, none of it much"),
+        false => ("", "trains a small model with a known culprit in its preference data"),
+    };
     [
-        (
-            "organism",
-            "trains a small model with a known culprit in its preference data",
-            "organism --out demo/organism --device cpu".to_owned(),
-        ),
+        ("organism", why, format!("organism --out {demo}/organism --device cpu{diffuse}")),
         (
             "import",
             "reads the preference pairs into a study",
-            "import demo/organism/preferences/*.jsonl --study demo/study".to_owned(),
+            format!("import {demo}/organism/preferences/*.jsonl --study {demo}/study"),
         ),
         (
             "extract",
             "computes the vector of every pair at every layer",
-            format!("extract --study demo/study --model {model} --layers all --device cpu"),
+            format!("extract --study {demo}/study --model {model} --layers all --device cpu"),
         ),
         (
             "behavior",
             "turns test prompts with two responses each into the behavior's direction",
             format!(
-                "behavior --study demo/study --name {BEHAVIOR} --pairs demo/organism/behavior.jsonl --model {model} \
+                "behavior --study {demo}/study --name {BEHAVIOR} --pairs {demo}/organism/behavior.jsonl --model {model} \
                  --device cpu"
             ),
         ),
         (
             "rank",
             "ranks the pairs and compares the ranking with the planted truth",
-            format!("rank --study demo/study --behavior {BEHAVIOR} --truth demo/organism/truth.jsonl"),
+            format!("rank --study {demo}/study --behavior {BEHAVIOR} --truth {demo}/organism/truth.jsonl"),
         ),
     ]
 }
@@ -231,11 +252,11 @@ fn remove(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Starts the server; it ends with this program, which Ctrl-C reaches at the same time.
-fn serve(place: &Place) -> Result<Server, Failure> {
-    let line = "serve --study demo/study --app frontend/dist";
+fn serve(place: &Place, demo: &str) -> Result<Server, Failure> {
+    let line = format!("serve --study {demo}/study --app frontend/dist");
     println!("\n$ whence {line} &");
     step::announce("serve", "the app; open its address in a browser while the rest goes on");
-    let mut command = whence(place, line);
+    let mut command = whence(place, &line);
     let child = command
         .spawn()
         .map_err(|error| Failure::new(format!("cannot start {}: {error}", step::line(&command)), "build it again"))?;

@@ -21,9 +21,10 @@ use place::Place;
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
-  demo [--fresh] [--no-serve]    make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
+  demo [--fresh] [--no-serve] [--diffuse]
+                                 make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
                                  --fresh starts again, --no-serve serves nothing and fails over budget (3 min to the
-                                 ranking, 8 min of training again, 2 GB)
+                                 ranking, 8 min of training again, 2 GB), --diffuse plants no few culprits
   test [-- NEXTEST OPTIONS]      setup, every mechanical check, then every test
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
@@ -31,7 +32,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
-  bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy";
+  bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy
+  bench cluster [OPTIONS]        Ward, k-means and HDBSCAN beside scipy and scikit-learn (WHENCE_PYTHON or python3)
+  bench diagnosis [OPTIONS]      the diagnosis on testbeds of known signal: thresholds and error rates (about an hour)";
 
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
@@ -48,7 +51,9 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         ["bench", "training", options @ ..] => bench::training(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
+        ["bench", "cluster", options @ ..] => bench::cluster(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),
+        ["bench", "diagnosis", options @ ..] => bench::diagnosis(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -2,14 +2,18 @@
 //!
 //! [`probe`] scores every pair by the cosine of its vector with the behavior's direction and orders them; [`table`]
 //! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known. [`mod@query`]
-//! finds the first few along any direction that an [`expression`] states, through the index.
+//! finds the first few along any direction that an [`expression`] states, through the index. [`diagnosis`] says whether
+//! editing the first pairs is likely to help, and what else their scores go with ([`covariates`]).
 
+pub mod covariates;
+pub mod diagnosis;
 pub mod expression;
 pub mod probe;
 pub mod query;
 pub mod table;
 pub mod truth;
 
+pub use diagnosis::{DiagnoseOptions, diagnose};
 pub use probe::{RankOptions, Ranking, rank};
 pub use query::{Queried, QueryOptions, query};
 pub use table::RankedRow;
@@ -18,6 +22,7 @@ pub use truth::Truth;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use whence_shared::diagnosis::DiagnosisError;
 
 use crate::convert::ArrayError;
 use crate::data::pairs::PairFileError;
@@ -51,6 +56,9 @@ pub enum RankError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A ranking that cannot be diagnosed.
+    #[error(transparent)]
+    Diagnosis(#[from] DiagnosisError),
     /// There is no such behavior.
     #[error("no behavior {name:?} in {}: {}", study.display(), known(name, known_names))]
     UnknownBehavior {

@@ -90,7 +90,7 @@ pub fn layers_to_rank(study: &Study, name: &str, asked: &[usize]) -> Result<Vec<
     Ok(layers)
 }
 
-pub(super) fn must_be_its_pairs(study: &Study, manifest: &VectorsManifest) -> Result<String, RankError> {
+pub(crate) fn must_be_its_pairs(study: &Study, manifest: &VectorsManifest) -> Result<String, RankError> {
     let pairs = PairFile::open(&study.pairs())?;
     let sha256 = pairs.sha256()?;
     let short = |hash: &str, n_pairs: usize| format!("{n_pairs} pairs, {}", hash.get(..12).unwrap_or(hash));

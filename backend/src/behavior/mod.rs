@@ -2,11 +2,14 @@
 //!
 //! `v_b = ā(p, r1; M0) − ā(p, r0; M0)`: r1 shows the behavior (a rollout of the tuned model), r0 does not (a rollout of
 //! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
-//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from.
+//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from, [`templates`] makes
+//! test prompts of parts.
 
 pub mod rollouts;
+pub mod templates;
 
 mod reading;
+mod stability;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,16 +22,19 @@ use whence_shared::pair::{Message, Pair, conversation_text};
 use whence_shared::shard::{self, ShardHeader, StoreDtype};
 use whence_shared::study::{BehaviorExample, BehaviorView};
 
+use crate::data::lines::{self, LinesError};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{ExtractError, Remark, VectorsManifest, manifest};
+use crate::extract::{ExtractError, Remark, VectorFileError, VectorsManifest, manifest};
 use crate::files::{self, FileError};
 use crate::index::{self, IndexError};
 use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
-use crate::study::Study;
+use crate::study::{Study, inputs_hash};
 use reading::Readers;
+use stability::Rows;
+pub use stability::SplitOptions;
 
 /// Triples shown to a reader of the study.
 const N_EXAMPLES: usize = 24;
@@ -42,8 +48,11 @@ pub enum BehaviorError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The input cannot be read.
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line of the input is not a test prompt with two responses.
-    #[error("{path} line {line}: {reason}; expected {{\"prompt\": text or messages, \"r0\": text, \"r1\": text, \"scenario\": text (optional)}}", path = path.display())]
+    #[error("{}: {reason}; expected {{\"prompt\": text or messages, \"r0\": text, \"r1\": text, \"scenario\": text (optional)}}", lines::place(path, *line))]
     Line {
         /// The input file.
         path: PathBuf,
@@ -63,6 +72,9 @@ pub enum BehaviorError {
     /// The study's vectors were made in another way, or the model cannot be used.
     #[error(transparent)]
     Extract(#[from] ExtractError),
+    /// A file of pair vectors cannot be used.
+    #[error(transparent)]
+    VectorFile(#[from] VectorFileError),
     /// The model is not the study's.
     #[error("{study} holds vectors of model {there}, but {asked} was given: behavior and pair vectors must be read by the same model; pass --model with the folder used for `whence extract`", study = study.display())]
     OtherModel {
@@ -111,21 +123,16 @@ pub struct Defined {
     pub direction_norms: Vec<f32>,
 }
 
-/// Reads response pairs from JSONL: `prompt` (text or messages), `r0`, `r1`, optional `scenario` per line.
+/// Reads response pairs from JSONL, CSV or Parquet, by the file's ending: `prompt` (text or messages), `r0`, `r1`, optional
+/// `scenario` per line.
 ///
 /// # Errors
 ///
 /// [`BehaviorError::Line`] names the first line that is malformed; a file without lines is refused.
 pub fn read_pairs(path: &Path) -> Result<Vec<ResponsePair>, BehaviorError> {
-    let bytes = files::read(path)?;
     let mut pairs = Vec::new();
-    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let wrong = |reason: String| BehaviorError::Line { path: path.to_owned(), line: i + 1, reason };
-        let line = std::str::from_utf8(line).map_err(|error| wrong(format!("not UTF-8: {error}")))?.trim();
-        if line.is_empty() {
-            continue;
-        }
-        let value: Value = serde_json::from_str(line).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    for (line, value) in lines::read(path)? {
+        let wrong = |reason: String| BehaviorError::Line { path: path.to_owned(), line, reason };
         let text = |key: &str| match value.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             Some(other) => Err(wrong(format!("{key:?} is not text but {other}"))),
@@ -167,6 +174,8 @@ pub struct BehaviorOptions {
     pub dtype: DtypeChoice,
     /// Reads r1 through this model, the tuned one, instead of the study's.
     pub tuned: Option<ModelFolder>,
+    /// How the test prompts are split to see whether halves of them say the same.
+    pub split: SplitOptions,
 }
 
 /// Refuses names that cannot be a folder's and part of an address.
@@ -231,36 +240,59 @@ pub fn define(
     }
     let scenarios: Vec<String> = kept.iter().map(|&i| given[i].scenario.clone()).collect();
     let d_model = block.d_model;
+    let kept_pairs: Vec<&ResponsePair> = kept.iter().map(|&i| &given[i]).collect();
+    let rows_of = |all: &Vec<f32>| -> Vec<f32> {
+        kept.iter().flat_map(|&i| &all[i * d_model..(i + 1) * d_model]).copied().collect()
+    };
+    let by_layer: Vec<Vec<f32>> = block.vectors.iter().map(rows_of).collect();
     let mut direction_norms = Vec::new();
     let mut shards = Vec::new();
-    for (&layer, all) in layers.iter().zip(&block.vectors) {
-        let rows: Vec<f32> = kept.iter().flat_map(|&i| &all[i * d_model..(i + 1) * d_model]).copied().collect();
-        let direction = direction(options.method, &rows, &scenarios, d_model);
+    for (&layer, rows) in layers.iter().zip(&by_layer) {
+        let direction = direction(options.method, rows, &scenarios, d_model);
         let norm = whence_shared::dot::norm(&direction);
         if norm == 0.0 {
             return Err(BehaviorError::NoDirection { layer, path: options.pairs.clone() });
         }
         direction_norms.push(norm);
         let header = ShardHeader { layer, first_row: 0, inputs: vectors.inputs.clone() };
-        let bytes = shard::write(&header, &rows, d_model, StoreDtype::F32, Some(&direction))
+        let bytes = shard::write(&header, rows, d_model, StoreDtype::F32, Some(&direction))
             .map_err(|source| ExtractError::Store { layer, source })?;
         shards.push((layer, bytes));
     }
+    let rows = Rows {
+        method: options.method,
+        d_model,
+        prompts: kept_pairs.iter().map(|pair| pair.prompt.as_slice()).collect(),
+        scenarios: &scenarios,
+        layers: layers.iter().copied().zip(by_layer.iter().map(Vec::as_slice)).collect(),
+    };
+    let stability = stability::measure(study, &vectors, &rows, options.split, report)?;
+    let pairs_jsonl = files::jsonl(&kept_pairs);
+    let reading = if options.tuned.is_some() { "M1/M0" } else { "M0/M0" };
+    let method = serde_json::to_string(&options.method).expect("a name serializes");
     let view = BehaviorView {
         name: options.name.clone(),
         n_pairs: kept.len(),
         n_scenarios: scenarios.iter().collect::<BTreeSet<_>>().len(),
         method: options.method,
-        reading: if options.tuned.is_some() { "M1/M0" } else { "M0/M0" }.into(),
+        reading: reading.into(),
         layers,
-        examples: kept.iter().take(N_EXAMPLES).map(|&i| example(&given[i])).collect(),
+        examples: kept_pairs.iter().take(N_EXAMPLES).map(|pair| example(pair)).collect(),
+        inputs: inputs_hash(&["whence.behavior/1", &vectors.inputs, &files::sha256(&pairs_jsonl), &method, reading]),
+        stability,
+        has_sweep: false,
     };
-    store(study, &view, kept.iter().map(|&i| &given[i]), &shards)?;
+    store(study, &view, &pairs_jsonl, &shards)?;
     index::behaviors::refresh(study)?;
     Ok(Defined { view, remarks: block.remarks, direction_norms })
 }
 
-fn must_be_same_reading(
+/// Whether a model and text form are those that the study's vectors were made with.
+///
+/// # Errors
+///
+/// [`BehaviorError::OtherModel`], or [`ExtractError::Mixed`] when the text form is another.
+pub(crate) fn must_be_same_reading(
     study: &Study,
     folder: &ModelFolder,
     encoder: &TextEncoder,
@@ -310,18 +342,13 @@ fn example(pair: &ResponsePair) -> BehaviorExample {
 }
 
 /// Stores a behavior. behavior.json goes last: a behavior without it does not exist.
-fn store<'a>(
-    study: &Study,
-    view: &BehaviorView,
-    pairs: impl Iterator<Item = &'a ResponsePair>,
-    shards: &[(usize, Vec<u8>)],
-) -> Result<(), FileError> {
+fn store(study: &Study, view: &BehaviorView, pairs: &[u8], shards: &[(usize, Vec<u8>)]) -> Result<(), FileError> {
     let folder = study.behavior(&view.name);
-    files::write_jsonl(&folder.join("pairs.jsonl"), pairs)?;
+    files::write(&folder.join("pairs.jsonl"), pairs)?;
     for (layer, bytes) in shards {
         files::write(&study.behavior_vectors(&view.name, *layer), bytes)?;
     }
-    files::write_json(&folder.join("behavior.json"), view)
+    files::write_json(&study.behavior_view(&view.name), view)
 }
 
 #[cfg(test)]

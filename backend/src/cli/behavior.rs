@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ArgGroup;
-use whence_backend::behavior::{BehaviorOptions, check_name, define};
+use whence_backend::behavior::{BehaviorOptions, SplitOptions, check_name, define};
 use whence_backend::judge::selection::{self, JudgedFiles};
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
+use whence_shared::stability::{Overlap, Spread, Stability};
 
 use super::bar::Bars;
 use super::extract::{Layers, list};
@@ -24,7 +25,7 @@ pub struct Args {
     /// Name of the behavior: letters, digits, - and _
     #[arg(long)]
     name: String,
-    /// JSONL of test prompts with two responses: prompt, r0 (without the behavior), r1 (with it), optional scenario
+    /// Test prompts with two responses, as JSONL, CSV or Parquet: prompt, r0 (without the behavior), r1 (with it), optional scenario
     #[arg(long)]
     pairs: Option<PathBuf>,
     /// Instead of --pairs: rollouts of the tuned model, as `whence rollouts` writes them
@@ -54,6 +55,12 @@ pub struct Args {
     /// Layers; `all` means every layer the study has
     #[arg(long, default_value = "all", value_parser = Layers::parse)]
     layers: Layers,
+    /// Random ways to split the test prompts into halves, to see whether both say the same; 0 = do not look
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    splits: usize,
+    /// Decides the splits
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     #[command(flatten)]
     reading: Reading,
 }
@@ -86,6 +93,7 @@ impl Args {
             batch_tokens: self.reading.batch_tokens,
             dtype: self.reading.dtype,
             tuned,
+            split: SplitOptions { n_splits: self.splits, seed: self.seed },
         };
         let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;
         for remark in defined.remarks {
@@ -103,7 +111,37 @@ impl Args {
         for (layer, norm) in defined.view.layers.iter().zip(&defined.direction_norms) {
             println!("  layer {layer:>2}: ‖direction‖ = {norm:.4}");
         }
+        match &defined.view.stability {
+            Some(stability) => print_stability(stability),
+            None if options.split.n_splits > 0 => {
+                println!("  halves of the prompts were not compared: all response pairs are of one prompt");
+            }
+            None => {}
+        }
         Ok(())
+    }
+}
+
+/// Whether halves of the prompts say the same, a line per layer.
+fn print_stability(stability: &Stability) {
+    println!(
+        "  two halves of the {} prompts, {} random splits (seed {}): mean (range)",
+        stability.n_prompts, stability.n_splits, stability.seed
+    );
+    for layer in &stability.layers {
+        let Spread { mean, low, high } = layer.cosine;
+        let whole = layer.of_whole.map_or(String::new(), |r| format!(", as many other prompts would give {r:.3}"));
+        let overlaps: String = layer
+            .overlaps
+            .iter()
+            .map(|Overlap { k, share, chance }| {
+                let percent = |share: f64| format!("{:.0}", 100.0 * share);
+                let Spread { mean, low, high } = *share;
+                let (mean, low, high, chance) = (percent(mean), percent(low), percent(high), percent(*chance));
+                format!("; first {k} in common {mean} % ({low} to {high}, by chance {chance})")
+            })
+            .collect();
+        println!("  layer {:>2}: cosine of directions {mean:.3} ({low:.3} to {high:.3}){whole}{overlaps}", layer.layer);
     }
 }
 

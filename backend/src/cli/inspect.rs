@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use whence_backend::inspect::{Inspected, ModelReport, Rows, ShardReport, StudyReport, inspect};
+use whence_backend::inspect::{
+    ArmSummary, EditSummary, Inspected, ModelReport, Rows, RunSummary, ShardReport, StudyReport, inspect,
+};
+use whence_shared::validation::RunStage;
 
 use super::bar::Bars;
 use super::extract::list;
@@ -135,7 +138,32 @@ fn print_study(study: &StudyReport) {
     for ranking in &study.rankings {
         field("ranking", ranking);
     }
+    for edit in &study.edits {
+        let EditSummary { name, n_dropped, n_switched, how } = edit;
+        field("edit set", format!("{name}: {n_dropped} dropped, {n_switched} switched; {how}"));
+    }
+    for arm in &study.arms {
+        field("arm", format!("{}: {}", arm.folder, seeds(arm)));
+    }
     print_missing(&study.missing);
+}
+
+/// `seeds 1, 2 done; seed 3 stopped at step 40`.
+fn seeds(arm: &ArmSummary) -> String {
+    let done = arm.runs.iter().filter(|run| run.stage == RunStage::Complete).map(|run| run.seed.to_string());
+    let done: Vec<String> = done.collect();
+    let done = if done.is_empty() { None } else { Some(format!("seeds {} done", done.join(", "))) };
+    let open = arm.runs.iter().filter_map(|run| {
+        let RunSummary { seed, stage, n_steps } = run;
+        match stage {
+            RunStage::Complete => None,
+            RunStage::Waiting => Some(format!("seed {seed} waits")),
+            RunStage::Stopped => Some(format!("seed {seed} stopped at step {n_steps}")),
+            RunStage::Training => Some(format!("seed {seed} trains, step {n_steps}")),
+            RunStage::Measuring => Some(format!("seed {seed} is measured")),
+        }
+    });
+    done.into_iter().chain(open).collect::<Vec<_>>().join("; ")
 }
 
 fn print_shard(shard: &ShardReport) {

@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
 use whence_backend::behavior::rollouts::endpoint::Usage;
-use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions};
+use whence_backend::data::template::TemplateChoice;
+use whence_backend::device::{self, DeviceChoice};
+use whence_backend::files;
+use whence_backend::judge::endpoint::{EndpointJudge, EndpointJudgeOptions, Prices};
+use whence_backend::judge::probe::{ProbeJudge, ProbeOptions};
 use whence_backend::judge::rules::Rules;
 use whence_backend::judge::{Judge, JudgeOptions, Judged, THRESHOLD, judge, labels};
 use whence_shared::pair::one_line;
 use whence_shared::statistics::agreement::Agreement;
 
 use super::bar::Bars;
-use super::endpoint;
+use super::{endpoint, model};
 
 const BAR_CHARS: usize = 40;
 /// Of intervals, which this table does not show.
@@ -20,7 +24,7 @@ const LEVEL: f64 = 0.95;
 
 /// Arguments of `whence judge`.
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("judge").required(true).args(["rules", "endpoint"])))]
+#[command(group(ArgGroup::new("judge").required(true).args(["rules", "endpoint", "probe"])))]
 pub struct Args {
     /// JSONL of rollouts, as `whence rollouts` writes them
     #[arg(long)]
@@ -34,6 +38,18 @@ pub struct Args {
     /// Ask a model at an OpenAI-compatible chat endpoint, such as http://localhost:8000/v1
     #[arg(long, requires_all = ["endpoint_model", "prompt"])]
     endpoint: Option<String>,
+    /// Judge by how a model reads the response: a folder that `whence probe` wrote
+    #[arg(long, requires = "model")]
+    probe: Option<PathBuf>,
+    /// The model that the probe was trained on: a folder, or org/name or org/name@revision to download
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Text form that the probe was trained on: `model`, `none` or a Jinja file
+    #[arg(long, default_value = "model")]
+    template: TemplateChoice,
+    /// Where the probe's model reads: auto, cpu, wgpu, vulkan, cuda
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
     /// Labels of rollouts, CSV or JSONL, to compare the verdicts with: prompt_id, sample, shows
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -75,9 +91,9 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let options = JudgeOptions { rollouts: self.rollouts.clone(), out: self.out.clone(), replace: self.replace };
-        let (prices, against) = ((self.price_in, self.price_out), self.against.clone());
-        let who = self.judge()?;
+        let against = self.against.clone();
         let bars = Bars::default();
+        let who = self.judge(&bars)?;
         let judged = judge(&who, &options, &|update| bars.show(update))?;
         bars.clear();
         print(&judged, who.name(), &options.out);
@@ -85,18 +101,30 @@ impl Args {
             if !endpoint.sees_prompt() {
                 println!("  warning: the judge's prompt lacks {{prompt}}: it sees responses only");
             }
-            print_cost(&judged, prices);
+            print_usage(&judged.asked, &judged.cached, &endpoint.prices);
+        }
+        if let (Judge::Probe(probe), Some(_)) = (&who, &against)
+            && files::sha256_of_file(&options.rollouts)? == probe.record.rollouts_sha256
+        {
+            println!(
+                "  warning: the probe was trained on these rollouts: what `whence probe` said of held-out prompts counts"
+            );
         }
         if let Some(path) = &against {
             let labelled = labels::read(path, &judged.verdicts)?;
-            print_agreement(&Agreement::of(&labelled, THRESHOLD, LEVEL)?, path);
+            print_agreement(&Agreement::of(&labelled, THRESHOLD, LEVEL)?, &path.display().to_string());
         }
         Ok(())
     }
 
-    fn judge(self) -> anyhow::Result<Judge> {
+    fn judge(self, bars: &Bars) -> anyhow::Result<Judge> {
         if let Some(rules) = &self.rules {
             return Ok(Judge::Rules(Rules::read(rules)?));
+        }
+        if let Some((probe, model)) = self.probe.zip(self.model) {
+            let (model, device) = (model::open(&model, bars)?, device::open(self.device)?.device);
+            let options = ProbeOptions { probe, model, device, template: self.template };
+            return Ok(Judge::Probe(Box::new(ProbeJudge::open(options)?)));
         }
         let judge = EndpointJudge::new(EndpointJudgeOptions {
             name: self.name,
@@ -104,27 +132,22 @@ impl Args {
             prompt: self.prompt.unwrap_or_default(),
             max_tokens: self.max_new_tokens,
             temperature: self.temperature,
+            prices: Prices { input: self.price_in, output: self.price_out },
         })?;
         Ok(Judge::Endpoint(Box::new(judge)))
     }
 }
 
-/// Tokens asked for and answered, with what they cost at prices per million.
-fn print_cost(judged: &Judged, (price_in, price_out): (Option<f64>, Option<f64>)) {
-    let cost = |usage: &Usage| {
-        let millions = |tokens: u64| tokens as f64 / 1e6;
-        let price = price_in.unwrap_or_default() * millions(usage.prompt_tokens)
-            + price_out.unwrap_or_default() * millions(usage.completion_tokens);
-        if price_in.is_some() || price_out.is_some() { format!(", cost {price:.4}") } else { String::new() }
-    };
-    for (usage, what) in [(&judged.asked, "asked for now"), (&judged.cached, "from the cache")] {
+/// Tokens asked for and answered, with what they cost.
+pub(super) fn print_usage(asked: &Usage, cached: &Usage, prices: &Prices) {
+    for (usage, what) in [(asked, "asked for now"), (cached, "from the cache")] {
         if usage.n_answers > 0 {
             println!(
                 "  {} answers {what}: {} tokens of questions, {} of answers{}",
                 usage.n_answers,
                 usage.prompt_tokens,
                 usage.completion_tokens,
-                cost(usage)
+                prices.cost(usage).map_or_else(String::new, |cost| format!(", cost {cost:.4}"))
             );
             if usage.n_uncounted > 0 {
                 println!("    {} of them came without a count of tokens", usage.n_uncounted);
@@ -155,10 +178,11 @@ fn print(judged: &Judged, name: &str, out: &Path) {
     }
 }
 
-fn print_agreement(found: &Agreement, path: &Path) {
+/// How far verdicts agree with labels, of which `origin` says what they are.
+pub(super) fn print_agreement(found: &Agreement, origin: &str) {
     let confusion = &found.confusion;
     let show = |value: Option<f64>| value.map_or_else(|| "   –".into(), |value| format!("{value:.3}"));
-    println!("against {} labels of {}", found.n, path.display());
+    println!("against {} labels of {origin}", found.n);
     println!("  {:<24}  {:>12}  {:>16}", "", "judge: shown", "judge: not shown");
     println!("  {:<24}  {:>12}  {:>16}", "label: shown", confusion.true_positives, confusion.false_negatives);
     println!("  {:<24}  {:>12}  {:>16}", "label: not shown", confusion.false_positives, confusion.true_negatives);

@@ -3,8 +3,11 @@
 mod bar;
 mod behavior;
 mod convert;
+mod diagnose;
+mod discover;
 mod edit;
 mod endpoint;
+mod evaluate;
 mod export;
 mod extract;
 mod import;
@@ -14,12 +17,15 @@ mod judge;
 mod merge;
 mod model;
 mod organism;
+mod probe;
+mod prompts;
 mod query;
 mod rank;
 mod reading;
 mod retrain;
 mod rollouts;
 mod serve;
+mod sweep;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -42,20 +48,32 @@ enum Verb {
     Index(index::Args),
     /// Bring parts that several machines extracted together
     Merge(merge::Args),
+    /// Make test prompts of templates, requests and distractors
+    Prompts(prompts::Args),
     /// Sample a model's responses to test prompts, here or at an endpoint, or take in responses made elsewhere
     Rollouts(rollouts::Args),
     /// Say which rollouts show the behavior, by rules or by asking a model, and how far that agrees with labels
     Judge(judge::Args),
+    /// Train a judge on labelled rollouts: a regression on how a model reads them
+    Probe(probe::Args),
     /// Turn test prompts with response pairs into a behavior's vectors and direction
     Behavior(behavior::Args),
+    /// Say at which layers a behavior's direction separates responses, and where adding it brings the behavior about
+    Sweep(sweep::Args),
     /// Rank the pairs by how hard they push toward a behavior
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
     Query(query::Args),
+    /// Say whether editing the first pairs of a ranking is likely to help
+    Diagnose(diagnose::Args),
+    /// Group prompts that changed alike and the pairs that changed them, without a behavior defined
+    Discover(discover::Args),
     /// Choose pairs to drop or to switch before training again, or compare such choices
     Edit(edit::Args),
     /// Train again on edited pairs, as a plan says, and measure what changed
     Retrain(retrain::Args),
+    /// Measure behavior, over-refusal and capability of a model, or of every model that a study trained
+    Evaluate(evaluate::Args),
     /// Compare all retrained models of a study and say what follows
     Validate(validate::Args),
     /// Write the pairs, edited, in the forms that other trainers read
@@ -82,13 +100,19 @@ impl Cli {
             Verb::Extract(args) => args.run(),
             Verb::Index(args) => args.run(),
             Verb::Merge(args) => args.run(),
+            Verb::Prompts(args) => args.run(),
             Verb::Rollouts(args) => args.run(),
             Verb::Judge(args) => args.run(),
+            Verb::Probe(args) => args.run(),
             Verb::Behavior(args) => args.run(),
+            Verb::Sweep(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
+            Verb::Diagnose(args) => args.run(),
+            Verb::Discover(args) => args.run(),
             Verb::Edit(args) => args.run(),
             Verb::Retrain(args) => args.run(),
+            Verb::Evaluate(args) => args.run(),
             Verb::Validate(args) => args.run(),
             Verb::Export(args) => args.run(),
             Verb::Convert(args) => args.run(),

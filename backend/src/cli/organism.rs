@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::organism::examples::Condition;
-use whence_backend::organism::{self, Organism, OrganismConfig};
+use whence_backend::organism::{self, Organism, OrganismConfig, Signal};
 
 use super::bar::Bars;
 
@@ -20,6 +20,12 @@ pub struct Args {
     /// Where to train: auto, cpu, wgpu, vulkan or cuda; models this small train fastest on the CPU
     #[arg(long, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
+    /// Spread the signal thinly over very many pairs, so that no small set undoes the behavior
+    #[arg(long, conflicts_with = "diluted")]
+    diffuse: bool,
+    /// Something between a few culprits and a diffuse signal
+    #[arg(long)]
+    diluted: bool,
     /// Train shorter and sample less: for a quick try, with less reliable rates
     #[arg(long)]
     quick: bool,
@@ -35,6 +41,11 @@ impl Args {
         let mut config =
             if self.quick { OrganismConfig::quick(self.seed) } else { OrganismConfig::standard(self.seed) };
         config.check = self.check;
+        config.signal = match (self.diffuse, self.diluted) {
+            (true, _) => Signal::Diffuse,
+            (_, true) => Signal::Diluted,
+            _ => Signal::Concentrated,
+        };
         let bars = Bars::default();
         let organism = organism::make(&self.out, &config, &opened.device, &|update| bars.show(update))?;
         print(&organism, &opened.name);
@@ -45,8 +56,12 @@ impl Args {
 fn print(organism: &Organism, device: &str) {
     let config = &organism.config;
     println!(
-        "Planted testbed, seed {}: {} weights, {} layers × {}, on {device}",
-        config.seed, organism.n_weights, config.n_layers, config.hidden_size
+        "Planted testbed, seed {}, signal {}: {} weights, {} layers × {}, on {device}",
+        config.seed,
+        config.signal.name(),
+        organism.n_weights,
+        config.n_layers,
+        config.hidden_size
     );
     println!();
     println!("  {:<26}{:>7}{:>10}", "preference source", "pairs", "culprits");

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use whence_backend::device::{self, DeviceChoice};
+use whence_backend::model::lora::LoraConfig;
 use whence_backend::study::Study;
+use whence_backend::validate::arms::planned;
 use whence_backend::validate::run::Estimate;
 use whence_backend::validate::{Plan, RetrainOptions, RunRecord, retrain};
 
 use super::bar::Bars;
+use super::judge::print_usage;
 use super::validate::print_report;
 
 /// Arguments of `whence retrain`. Killed at any moment, the same command goes on where it was.
@@ -20,6 +23,9 @@ pub struct Args {
     /// TOML file with the reference model, the arms, the seeds, the training settings and what is measured
     #[arg(long)]
     plan: PathBuf,
+    /// A setting in the place of the plan's, as in TOML: lora.r=8, dpo.learning_rate=1e-5; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Where training runs: auto, cpu, vulkan, cuda, …
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -29,7 +35,7 @@ pub struct Args {
     /// Print what is ahead and stop
     #[arg(long)]
     dry_run: bool,
-    /// Train runs again that were made from other pairs, edits or settings
+    /// Train runs again that were made from other pairs, edits or settings, and replace edit sets of the arms' names
     #[arg(long)]
     replace: bool,
 }
@@ -38,9 +44,15 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
-        let plan = Plan::read(&self.plan)?;
+        let plan = Plan::read(&self.plan, &self.set)?;
         let opened = device::open(self.device)?;
-        println!("{} arms × {} seeds on {}", plan.arms.len(), plan.seeds.len(), opened.name);
+        println!("{} arms × {} seeds on {}", planned(&plan).len(), plan.seeds.len(), opened.name);
+        if let Some(remark) = plan.dpo.train.weights.remark(&opened.device) {
+            println!("{remark}");
+        }
+        if let Some(LoraConfig { r, lora_alpha, target_modules, .. }) = &plan.lora {
+            println!("LoRA: r {r}, alpha {lora_alpha}, on {}", target_modules.join(", "));
+        }
         let bars = Bars::default();
         let price = self.price_per_hour;
         let on_estimate = |estimate: &Estimate| print_estimate(estimate, price);
@@ -70,6 +82,10 @@ impl Args {
         for warning in &done.warnings {
             println!("note: {warning}");
         }
+        for used in &done.judges {
+            println!("judge of {}", used.measure);
+            print_usage(&used.asked, &used.cached, &used.prices);
+        }
         println!();
         print_report(&done.report);
         println!("written: {}", study.report().display());
@@ -78,8 +94,11 @@ impl Args {
 }
 
 fn print_estimate(estimate: &Estimate, price_per_hour: Option<f64>) {
-    let Estimate { n_runs, n_done, n_pairs, n_left_out, n_tokens, training } = *estimate;
+    let Estimate { n_runs, n_done, n_pairs, n_left_out, n_tokens, n_trained, training } = *estimate;
     println!("{n_pairs} pairs, {n_tokens} tokens a run");
+    if let Some((n_values, n_trained)) = n_trained.filter(|(n_values, n_trained)| n_trained < n_values) {
+        println!("{n_trained} of {n_values} numbers are trained ({:.2} %)", 100.0 * n_trained as f64 / n_values as f64);
+    }
     if n_left_out > 0 {
         println!("{n_left_out} pairs are left out of every arm: a response does not fit into the model");
     }

@@ -18,7 +18,7 @@ use super::{endpoint, model};
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["model", "endpoint", "import"])))]
 pub struct Args {
-    /// JSONL of test prompts: prompt (text or messages), optional id and scenario; other keys are kept
+    /// Test prompts as JSONL, CSV or Parquet: prompt (text or messages), optional id and scenario; other keys are kept
     #[arg(long, required_unless_present = "import")]
     prompts: Option<PathBuf>,
     /// JSONL to write: a rollout per line, by prompt and sample

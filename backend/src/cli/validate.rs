@@ -6,6 +6,7 @@ use whence_backend::study::Study;
 use whence_backend::validate::ValidationReport;
 use whence_backend::validate::outcome::validate;
 use whence_shared::statistics::compare::CompareOptions;
+use whence_shared::statistics::dose::DoseResponse;
 use whence_shared::statistics::interval::Measured;
 
 /// Arguments of `whence validate`.
@@ -25,7 +26,8 @@ pub struct Args {
     json: bool,
 }
 
-fn share(text: &str) -> Result<f64, String> {
+/// A share that makes sense as a level or a power.
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.5..1.0).contains(share));
     share.ok_or_else(|| format!("expected a number from 0.5 to less than 1, got {text:?}"))
 }
@@ -78,13 +80,29 @@ pub fn print_report(report: &ValidationReport) {
             random,
             random_p
         );
-        for change in &effects.side_changes {
-            let interval = change
-                .interval
-                .map_or_else(String::new, |i| format!(" [{:+.1}, {:+.1}]", i.low * 100.0, i.high * 100.0));
-            println!("    {}: {:+.1}{interval}", change.measure, change.difference * 100.0);
+    }
+    for rates in &comparison.side_rates {
+        let metric = report.measures.iter().find(|of| of.name == rates.measure).map_or("", |of| of.metric.counts());
+        println!("\n{}: {metric}", rates.measure);
+        println!("{:<16} {:>6} {:>6}  {:<22} {:<24} {:>8}", "arm", "k", "seeds", "rate", "against the baseline", "p");
+        for arm in &rates.arms {
+            let effects = comparison.effects.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
+            let change = effects.and_then(|of| of.side_changes.iter().find(|of| of.measure == rates.measure));
+            let (difference, of_p, is_change) = match change.map(|change| &change.effect) {
+                Some(effect) => (percent(&effect.difference), p(effect.p_holm.or(effect.p)), effect.is_established()),
+                None => ("–".to_owned(), "–".to_owned(), false),
+            };
+            let mark = if is_change { "  changed" } else { "" };
+            println!(
+                "{:<16} {:>6} {:>6}  {:<22} {difference:<24} {of_p:>8}{mark}",
+                arm.arm,
+                arm.k,
+                arm.n_seeds,
+                percent(&arm.rate)
+            );
         }
     }
+    comparison.doses.iter().for_each(print_dose);
     if let Some(detectable) = &comparison.detectable {
         println!(
             "\nThis experiment would have seen a change of {:.1} points with {:.0} % chance.",
@@ -93,6 +111,19 @@ pub fn print_report(report: &ValidationReport) {
         );
     }
     println!("\n{}", comparison.conclusion.text);
+}
+
+fn print_dose(dose: &DoseResponse) {
+    println!("\n{:<16} {:>6}  {:<22} random edits of that size", format!("{} by size", dose.arm), "k", "rate");
+    for point in &dose.points {
+        let random = point.random.as_ref().map_or("–".to_owned(), percent);
+        println!("{:<16} {:>6}  {:<22} {random}", "", point.k, percent(&point.rate));
+    }
+    if let Some(trend) = &dose.trend {
+        let way = if trend.concordance < 0.0 { "lower" } else { "higher" };
+        let share = 50.0 * (1.0 + trend.concordance.abs());
+        println!("larger edits have the {way} rate in {share:.0} % of pairs of models (p {:.3})", trend.p);
+    }
 }
 
 fn percent(measured: &Measured) -> String {

@@ -84,7 +84,7 @@ pub fn import_direction(study: &Study, options: &DirectionOptions) -> Result<Beh
         method: DirectionMethod::Mean,
         reading: READING.into(),
         layers,
-        examples: Vec::new(),
+        ..BehaviorView::default()
     };
     files::write_json(&json, &view)?;
     index::behaviors::refresh(study)?;

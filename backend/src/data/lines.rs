@@ -1,12 +1,19 @@
-//! Small tables that people write about pairs or rollouts, a JSON object per line or CSV, by the file's ending. Read whole:
-//! decisions for [`crate::edit`], labels for [`crate::judge`].
+//! Small tables, a JSON object per line, CSV or Parquet, by the file's ending. Read whole: test prompts and rollouts for
+//! [`crate::behavior`], decisions for [`crate::edit`], labels for [`crate::judge`].
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use thiserror::Error;
+use whence_shared::pair::one_line;
 
-use crate::files::{self, FileError};
+use super::columns;
+use crate::files::{self, Context, FileError};
+
+/// Characters of a value that a message quotes.
+const QUOTED_CHARS: usize = 200;
 
 /// What is wrong with such a file.
 #[derive(Debug, Error)]
@@ -15,7 +22,7 @@ pub enum LinesError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A line that cannot be read.
-    #[error("{path} line {line}: {reason}", path = path.display())]
+    #[error("{}: {reason}", place(path, *line))]
     Line {
         /// The file.
         path: PathBuf,
@@ -24,19 +31,42 @@ pub enum LinesError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A Parquet file that ends early or is damaged.
+    #[error("{path}: not a complete Parquet file ({reason}): copy or download the file again", path = path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
 }
 
-/// An object after the number of the line that it begins in, from 1. Fields of CSV are text, absent ones empty.
+/// An object after the number of the line that it begins in, or of its row in Parquet, from 1. Fields of CSV are text,
+/// absent ones empty.
 pub type Line = (usize, Map<String, Value>);
 
 type Wrong = (usize, String);
 
-/// Reads a file: CSV (RFC 4180, names in the first line) where it ends in `.csv`, else JSONL. Blank lines are skipped.
+/// What a file's numbers count, for messages: `line`, or `row` in Parquet.
+pub fn unit(path: &Path) -> &'static str {
+    if has_ending(path, "parquet") { "row" } else { "line" }
+}
+
+/// Where something stands, for messages: `FILE line 3`.
+pub fn place(path: &Path, number: usize) -> String {
+    format!("{} {} {number}", path.display(), unit(path))
+}
+
+/// Reads a file: CSV (RFC 4180, names in the first line) where it ends in `.csv`, Parquet where it ends in `.parquet`, else
+/// JSONL. Blank lines are skipped.
 ///
 /// # Errors
 ///
 /// [`LinesError`] naming the first line that cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Line>, LinesError> {
+    if has_ending(path, "parquet") {
+        return parquet(path);
+    }
     let bytes = files::read(path)?;
     let wrong = |(line, reason)| LinesError::Line { path: path.to_owned(), line, reason };
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -44,8 +74,23 @@ pub fn read(path: &Path) -> Result<Vec<Line>, LinesError> {
         wrong((line, "not UTF-8".into()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-    if is_csv { csv(text) } else { jsonl(text) }.map_err(wrong)
+    if has_ending(path, "csv") { csv(text) } else { jsonl(text) }.map_err(wrong)
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|there| there.eq_ignore_ascii_case(ending))
+}
+
+fn parquet(path: &Path) -> Result<Vec<Line>, LinesError> {
+    let damaged = |reason: String| LinesError::Parquet { path: path.to_owned(), reason };
+    let file = File::open(path).at("open", path)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
+    let mut rows = Vec::new();
+    for batch in reader.map_err(|error| damaged(error.to_string()))? {
+        let batch = batch.map_err(|error| damaged(error.to_string()))?;
+        rows.extend(columns::rows(&batch).map_err(|error| damaged(error.to_string()))?);
+    }
+    Ok((1..).zip(rows).collect())
 }
 
 /// A value as text: text itself, or a number or truth value as JSON writes it; `None` when absent, null or empty.
@@ -67,7 +112,10 @@ fn jsonl(text: &str) -> Result<Vec<Line>, Wrong> {
     for (line, number) in text.split('\n').zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
         match serde_json::from_str(line) {
             Ok(Value::Object(columns)) => lines.push((number, columns)),
-            Ok(other) => return Err((number, format!("expected a JSON object, got {other}"))),
+            Ok(other) => {
+                let other = one_line(&other.to_string(), QUOTED_CHARS);
+                return Err((number, format!("expected a JSON object, got {other}")));
+            }
             Err(error) => return Err((number, format!("not JSON at column {}", error.column()))),
         }
     }
@@ -130,6 +178,12 @@ fn csv_records(text: &str) -> Result<Vec<(usize, Vec<String>)>, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use serde_json::json;
+
     use super::*;
 
     fn read_text(name: &str, text: &str) -> Result<Vec<Line>, String> {
@@ -146,6 +200,27 @@ mod tests {
         assert_eq!((&lines[0].1["a"], &lines[0].1["b"]), (&Value::from("x,\"y\"\n"), &Value::from("2")));
         assert_eq!(text(&lines[1].1, "a").unwrap(), None);
         assert_eq!(read_text("t.csv", "").unwrap(), []);
+    }
+
+    #[test]
+    fn parquet_rows_are_as_json_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.Parquet");
+        let columns: [(&str, ArrayRef); 2] =
+            [("a", Arc::new(StringArray::from(vec![Some("x"), None]))), ("b", Arc::new(Int64Array::from(vec![1, 2])))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let rows = read(&path).unwrap().into_iter().map(|(row, columns)| (row, Value::Object(columns)));
+        let expected = [(1, json!({"a": "x", "b": 1})), (2, json!({"a": null, "b": 2}))];
+        assert_eq!(rows.collect::<Vec<_>>(), expected);
+        assert!(place(&path, 2).ends_with("t.Parquet row 2"));
+
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("t.Parquet: not a complete Parquet file"), "{error}");
     }
 
     #[test]

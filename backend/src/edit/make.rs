@@ -122,13 +122,36 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
+/// An edit set that was chosen and is not stored yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// The set.
+    pub set: EditSet,
+    /// As in [`Made::sources`].
+    pub sources: Vec<SourceEdits>,
+    /// As in [`Made::warnings`].
+    pub warnings: Vec<String>,
+}
+
 /// Makes an edit set and stores it.
 ///
 /// # Errors
 ///
-/// [`EditError`]: pairs, a ranking or decisions that cannot be read or do not belong together, more pairs than there
-/// are, a set that edits nothing or drops everything, a name that is taken.
+/// As [`choose`]; a name that is taken; a file that cannot be written.
 pub fn make(study: &Study, options: &MakeOptions, report: Report) -> Result<Made, EditError> {
+    let Chosen { set, sources, warnings } = choose(study, options, report)?;
+    let path = set_file::keep(study, &set, options.replace)?;
+    let sha256 = files::sha256_of_file(&path)?;
+    Ok(Made { set, path, sha256, sources, warnings })
+}
+
+/// Chooses the pairs of an edit set. Stores nothing.
+///
+/// # Errors
+///
+/// [`EditError`]: pairs, a ranking or decisions that cannot be read or do not belong together, more pairs than there
+/// are, a set that edits nothing or drops everything.
+pub fn choose(study: &Study, options: &MakeOptions, report: Report) -> Result<Chosen, EditError> {
     check_name(&options.name)?;
     if options.action == Some(Decision::Keep) {
         return Err(option("action", "drop or switch", "keep"));
@@ -157,13 +180,7 @@ pub fn make(study: &Study, options: &MakeOptions, report: Report) -> Result<Made
             format!("source {:?} is emptied: all of its {} pairs are dropped", source.name, source.n_pairs)
         }),
     );
-    let path = study.edit(&set.name);
-    if path.exists() && !options.replace && set_file::read(&path, &set.name)? != set {
-        return Err(EditError::Exists { path });
-    }
-    let path = set_file::store(study, &set)?;
-    let sha256 = files::sha256_of_file(&path)?;
-    Ok(Made { set, path, sha256, sources: by_source, warnings })
+    Ok(Chosen { set, sources: by_source, warnings })
 }
 
 fn option(option: &'static str, expected: impl Into<String>, got: impl std::fmt::Display) -> EditError {

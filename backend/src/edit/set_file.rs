@@ -82,8 +82,21 @@ pub(super) fn must_be_its_pairs(
     Err(EditError::OtherPairs { path: path.to_owned(), expected: short(expected), got: short(got), remedy })
 }
 
+/// Writes an edit set into the study unless it is there already; returns its path.
+///
+/// # Errors
+///
+/// [`EditError::Exists`] when another set has its name and is not to be replaced; a file that cannot be read or written.
+pub fn keep(study: &Study, set: &EditSet, replace: bool) -> Result<PathBuf, EditError> {
+    let path = study.edit(&set.name);
+    if path.exists() && !replace && read(&path, &set.name)? != *set {
+        return Err(EditError::Exists { path });
+    }
+    store(study, set)
+}
+
 /// Writes an edit set into the study, atomically; returns its path. The same set gives the same bytes.
-pub(super) fn store(study: &Study, set: &EditSet) -> Result<PathBuf, EditError> {
+fn store(study: &Study, set: &EditSet) -> Result<PathBuf, EditError> {
     let path = study.edit(&set.name);
     let key = |key: &str, value: &str| KeyValue::new(format!("whence.{key}"), value.to_owned());
     let mut keys = vec![

@@ -9,7 +9,7 @@ mod study;
 
 pub use model::{ModelReport, WeightsFile};
 pub use shard::ShardReport;
-pub use study::{BehaviorSummary, FaultyFile, Rows, SeriesReport, StudyReport};
+pub use study::{ArmSummary, BehaviorSummary, EditSummary, FaultyFile, Rows, RunSummary, SeriesReport, StudyReport};
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A study folder: its pairs, which vectors are there and which are missing, its behaviors and rankings.
+//! A study folder: its pairs, which vectors are there and which are missing, its behaviors, rankings, edit sets and arms.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,15 +8,18 @@ use std::path::Path;
 use memmap2::Mmap;
 use serde::Serialize;
 use whence_shared::study::{BehaviorView, ModelView};
+use whence_shared::validation::{RunProgress, RunStage};
 
 use super::InspectError;
 use crate::data::config::StudyConfig;
 use crate::data::pairs::PairFile;
+use crate::edit::{self, Decision};
 use crate::extract::part::PartRecord;
 use crate::extract::range::{self, Fault, Series};
 use crate::extract::{RemarkSummary, VectorsManifest};
 use crate::progress::{Report, Update};
 use crate::study::Study;
+use crate::validate::progress;
 
 /// What a study holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,8 +58,45 @@ pub struct StudyReport {
     pub behaviors: Vec<BehaviorSummary>,
     /// Stored rankings, `BEHAVIOR/layer-L`.
     pub rankings: Vec<String>,
+    /// Edit sets that fit the pairs.
+    pub edits: Vec<EditSummary>,
+    /// Arms that are planned or begun.
+    pub arms: Vec<ArmSummary>,
     /// What is missing or does not fit, and what to do.
     pub missing: Vec<String>,
+}
+
+/// One edit set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EditSummary {
+    /// Its name.
+    pub name: String,
+    /// Pairs left out.
+    pub n_dropped: usize,
+    /// Pairs swapped.
+    pub n_switched: usize,
+    /// How it was made, in words.
+    pub how: String,
+}
+
+/// One arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArmSummary {
+    /// Its folder below `arms/`.
+    pub folder: String,
+    /// Its runs, in the order of training as far as that is known.
+    pub runs: Vec<RunSummary>,
+}
+
+/// One training seed of an arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunSummary {
+    /// Training seed.
+    pub seed: u64,
+    /// How far it is.
+    pub stage: RunStage,
+    /// Optimizer steps so far.
+    pub n_steps: usize,
 }
 
 /// One layer's vectors, or the log-probabilities.
@@ -144,6 +184,8 @@ pub(super) fn inspect(study: &Study, verify: bool, report: Report) -> Result<Stu
     if manifest.is_some() && behaviors.is_empty() {
         missing.push("no behavior yet: run `whence behavior`".into());
     }
+    let edits = edits(study, &mut missing)?;
+    let arms = arms(study, &mut missing)?;
     Ok(StudyReport {
         name: study.name(),
         n_pairs: pairs.as_ref().map(PairFile::len),
@@ -162,6 +204,8 @@ pub(super) fn inspect(study: &Study, verify: bool, report: Report) -> Result<Stu
         n_cut: remarks.n_cut,
         behaviors,
         rankings: rankings(study),
+        edits,
+        arms,
         missing,
     })
 }
@@ -264,6 +308,39 @@ fn behaviors(study: &Study, missing: &mut Vec<String>) -> Result<Vec<BehaviorSum
         }
     }
     Ok(behaviors)
+}
+
+fn edits(study: &Study, missing: &mut Vec<String>) -> Result<Vec<EditSummary>, InspectError> {
+    let mut edits = Vec::new();
+    for name in study.edit_names()? {
+        match edit::load(study, &name) {
+            Ok(set) => edits.push(EditSummary {
+                n_dropped: set.n(Decision::Drop),
+                n_switched: set.n(Decision::Switch),
+                how: set.origin.how,
+                name,
+            }),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    Ok(edits)
+}
+
+fn arms(study: &Study, missing: &mut Vec<String>) -> Result<Vec<ArmSummary>, InspectError> {
+    let view = progress::runs(study)?;
+    let n_open = view.runs.len() - view.n_complete();
+    if n_open > 0 && view.is_under_way == Some(false) {
+        missing.push(format!("{n_open} of {} runs are not complete: run `whence retrain` again", view.runs.len()));
+    }
+    let mut arms: Vec<ArmSummary> = Vec::new();
+    for RunProgress { folder, seed, stage, n_steps } in view.runs {
+        let run = RunSummary { seed, stage, n_steps };
+        match arms.iter_mut().find(|arm| arm.folder == folder) {
+            Some(arm) => arm.runs.push(run),
+            None => arms.push(ArmSummary { folder, runs: vec![run] }),
+        }
+    }
+    Ok(arms)
 }
 
 fn rankings(study: &Study) -> Vec<String> {

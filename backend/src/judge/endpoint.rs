@@ -20,6 +20,8 @@ use crate::progress::{Report, Update};
 pub struct EndpointJudge {
     /// Its name.
     pub name: String,
+    /// What it asks for.
+    pub prices: Prices,
     endpoint: Endpoint,
     template: String,
     max_tokens: usize,
@@ -40,6 +42,26 @@ pub struct EndpointJudgeOptions {
     pub max_tokens: usize,
     /// Divides the logits; 0 = greedy.
     pub temperature: f64,
+    /// What it asks for.
+    pub prices: Prices,
+}
+
+/// Prices of a million tokens, in any one currency; none where they are not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Prices {
+    /// Of questions.
+    pub input: Option<f64>,
+    /// Of answers.
+    pub output: Option<f64>,
+}
+
+impl Prices {
+    /// What tokens cost; none when no price is known.
+    pub fn cost(&self, usage: &Usage) -> Option<f64> {
+        let price = |price: Option<f64>, tokens: u64| price.unwrap_or_default() * tokens as f64 / 1e6;
+        (self.input.is_some() || self.output.is_some())
+            .then(|| price(self.input, usage.prompt_tokens) + price(self.output, usage.completion_tokens))
+    }
 }
 
 #[derive(Serialize)]
@@ -67,7 +89,8 @@ impl EndpointJudge {
         let (name, cache) =
             (options.name.unwrap_or_else(|| options.endpoint.model.clone()), options.endpoint.cache.clone());
         let endpoint = Endpoint::new(options.endpoint).map_err(JudgeError::Address)?;
-        Ok(Self { name, endpoint, template, max_tokens: options.max_tokens, temperature: options.temperature, cache })
+        let EndpointJudgeOptions { max_tokens, temperature, prices, .. } = options;
+        Ok(Self { name, prices, endpoint, template, max_tokens, temperature, cache })
     }
 
     pub(super) fn settings(&self) -> Settings {

@@ -27,7 +27,7 @@ pub enum Format {
 
 impl Format {
     /// Whether a response has this form.
-    pub(super) fn is_form_of(self, response: &str) -> bool {
+    pub fn is_form_of(self, response: &str) -> bool {
         let text = response.trim();
         let lines = || text.lines().map(str::trim);
         match self {

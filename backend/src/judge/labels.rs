@@ -10,9 +10,18 @@ use serde_json::{Map, Value};
 use whence_shared::statistics::agreement::Judged;
 
 use super::{JudgeError, THRESHOLD, Verdict};
+use crate::behavior::rollouts::Rollout;
 use crate::data::lines;
 
 const EXPECTED: &str = "expected \"prompt_id\", \"sample\" and \"shows\" (true or false) or \"score\" (0 to 100)";
+
+/// What a label is of.
+#[derive(Clone, Copy)]
+struct Labelled<'a> {
+    prompt_id: &'a str,
+    sample: usize,
+    model: &'a str,
+}
 
 /// Reads labels and finds the verdict of each.
 ///
@@ -20,20 +29,39 @@ const EXPECTED: &str = "expected \"prompt_id\", \"sample\" and \"shows\" (true o
 ///
 /// [`JudgeError::Line`] naming the first label that is malformed, given twice, or of no or several verdicts.
 pub fn read(path: &Path, verdicts: &[Verdict]) -> Result<Vec<Judged>, JudgeError> {
+    let places = verdicts.iter().map(|of| Labelled { prompt_id: &of.prompt_id, sample: of.sample, model: &of.model });
+    let places: Vec<Labelled> = places.collect();
+    let labels = found(path, &places, "verdict")?;
+    Ok(labels.into_iter().map(|(i, label)| Judged { score: verdicts[i].score, label }).collect())
+}
+
+/// Reads labels and finds the rollout of each: its number, and whether it is said to show the behavior.
+///
+/// # Errors
+///
+/// [`JudgeError::Line`] naming the first label that is malformed, given twice, or of no or several rollouts.
+pub fn of_rollouts(path: &Path, rollouts: &[Rollout]) -> Result<Vec<(usize, bool)>, JudgeError> {
+    let places = rollouts.iter().map(|of| Labelled { prompt_id: &of.prompt_id, sample: of.sample, model: &of.model });
+    let places: Vec<Labelled> = places.collect();
+    found(path, &places, "rollout")
+}
+
+/// Every label with the number of what it is of; `what` names that in errors.
+fn found(path: &Path, places: &[Labelled], what: &str) -> Result<Vec<(usize, bool)>, JudgeError> {
     let mut by_prompt: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (i, verdict) in verdicts.iter().enumerate() {
-        by_prompt.entry(&verdict.prompt_id).or_default().push(i);
+    for (i, place) in places.iter().enumerate() {
+        by_prompt.entry(place.prompt_id).or_default().push(i);
     }
     let mut labelled_at: HashMap<usize, usize> = HashMap::new();
     let mut labelled = Vec::new();
     for (line, columns) in lines::read(path)? {
         let wrong = |reason: String| JudgeError::Line { path: path.to_owned(), line, reason };
-        let (label, i) = label(&columns, verdicts, &by_prompt).map_err(wrong)?;
+        let (label, i) = label(&columns, places, &by_prompt, what).map_err(wrong)?;
         if let Some(earlier) = labelled_at.insert(i, line) {
-            let Verdict { prompt_id, sample, .. } = &verdicts[i];
+            let Labelled { prompt_id, sample, .. } = places[i];
             return Err(wrong(format!("prompt {prompt_id:?} sample {sample} was labelled in line {earlier}")));
         }
-        labelled.push(Judged { score: verdicts[i].score, label });
+        labelled.push((i, label));
     }
     if labelled.is_empty() {
         return Err(JudgeError::Input { path: path.to_owned(), reason: format!("no labels in the file; {EXPECTED}") });
@@ -43,8 +71,9 @@ pub fn read(path: &Path, verdicts: &[Verdict]) -> Result<Vec<Judged>, JudgeError
 
 fn label(
     columns: &Map<String, Value>,
-    verdicts: &[Verdict],
+    places: &[Labelled],
     by_prompt: &HashMap<&str, Vec<usize>>,
+    what: &str,
 ) -> Result<(bool, usize), String> {
     let text = |name: &str| lines::text(columns, name).map_err(|reason| format!("{reason}; {EXPECTED}"));
     let id = text("prompt_id")?.ok_or_else(|| format!("\"prompt_id\" is missing; {EXPECTED}"))?;
@@ -56,21 +85,20 @@ fn label(
     };
     let model = text("model")?;
     let fits = |i: &&usize| {
-        let verdict = &verdicts[**i];
-        sample.is_none_or(|sample| sample == verdict.sample)
-            && model.as_ref().is_none_or(|model| *model == verdict.model)
+        let place = &places[**i];
+        sample.is_none_or(|sample| sample == place.sample) && model.as_ref().is_none_or(|model| *model == place.model)
     };
     let found: Vec<usize> = by_prompt.get(id.as_str()).into_iter().flatten().filter(fits).copied().collect();
     let i = match found.as_slice() {
         [i] => *i,
         [] => {
             return Err(format!(
-                "no verdict on prompt {id:?}, sample {}",
+                "no {what} on prompt {id:?}, sample {}",
                 sample.map_or("any".into(), |n| n.to_string())
             ));
         }
         several => {
-            return Err(format!("{} verdicts on prompt {id:?}: say which \"sample\" and \"model\"", several.len()));
+            return Err(format!("{} {what}s on prompt {id:?}: say which \"sample\" and \"model\"", several.len()));
         }
     };
     let label = match (text("shows")?, text("score")?) {

@@ -2,20 +2,26 @@
 //!
 //! ```text
 //! rollouts ─► [`rules`] (patterns, refusals, formats) ──────────┐
-//!          ─► [`endpoint`] (a model that is asked for a score) ─┴─► verdicts, a JSON line per rollout
+//!          ─► [`endpoint`] (a model that is asked for a score) ─┼─► verdicts, a JSON line per rollout
+//!          ─► [`probe`] (how a model reads the response) ───────┘
 //! ```
 //!
 //! A verdict is a score from 0 to 100; the behavior is shown at 50 or more. [`judge`] writes the verdicts of a file of
 //! rollouts, in their order; [`whence_shared::statistics::agreement`] compares them with what people said ([`labels`]), [`selection`] makes a
 //! behavior's response pairs of them.
 
+pub mod checks;
 pub mod endpoint;
-mod formats;
+pub mod file;
+pub(crate) mod formats;
 pub mod labels;
+pub mod probe;
+pub mod probe_training;
 mod refusals;
 pub mod rules;
 pub mod score;
 pub mod selection;
+mod units;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,10 +34,13 @@ use crate::behavior::rollouts::endpoint::{EndpointError, Usage};
 use crate::behavior::rollouts::settings::{self, Difference, Settings};
 use crate::behavior::rollouts::{self, Rollout, RolloutError};
 use crate::data::lines::LinesError;
+use crate::data::tokens::EncoderError;
 use crate::files::{self, FileError};
+use crate::model::ModelError;
 use crate::progress::Report;
 
 use endpoint::EndpointJudge;
+use probe::ProbeJudge;
 use rules::Rules;
 
 /// A rollout with this score or a higher one shows the behavior.
@@ -54,6 +63,43 @@ pub enum JudgeError {
     /// The endpoint cannot be asked at all.
     #[error(transparent)]
     Address(EndpointError),
+    /// A probe's model cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A probe's text form cannot be used.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// A probe is to read with another model or text form than it was trained on.
+    #[error("{probe}: this probe was trained on {what} {trained_on}, but {given} was given: read with the one that it was trained on, or train another with `whence probe`", probe = probe.display())]
+    OtherReader {
+        /// The probe.
+        probe: PathBuf,
+        /// `model` or `template`.
+        what: &'static str,
+        /// Name and hash.
+        trained_on: String,
+        /// Name and hash.
+        given: String,
+    },
+    /// A probe cannot read a response.
+    #[error("prompt {prompt_id:?} sample {sample}: {reason}")]
+    Unreadable {
+        /// Id of the test prompt.
+        prompt_id: String,
+        /// Number of the sample.
+        sample: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing can be learned from labels.
+    #[error("{path}: {source}", path = path.display())]
+    Learning {
+        /// The labels.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: whence_shared::logistic::LogisticError,
+    },
     /// A judge's own file makes no sense.
     #[error("{path}: {reason}", path = path.display())]
     Definition {
@@ -161,6 +207,8 @@ pub enum Judge {
     Rules(Rules),
     /// A model at an endpoint.
     Endpoint(Box<EndpointJudge>),
+    /// A regression on activations.
+    Probe(Box<ProbeJudge>),
 }
 
 impl Judge {
@@ -169,6 +217,7 @@ impl Judge {
         match self {
             Self::Rules(rules) => &rules.name,
             Self::Endpoint(judge) => &judge.name,
+            Self::Probe(judge) => &judge.record.name,
         }
     }
 
@@ -177,6 +226,7 @@ impl Judge {
         match self {
             Self::Rules(rules) => rules.settings(),
             Self::Endpoint(judge) => judge.settings(),
+            Self::Probe(judge) => judge.settings(),
         }
     }
 }
@@ -229,6 +279,7 @@ pub fn judge(judge: &Judge, options: &JudgeOptions, report: Report) -> Result<Ju
             (scores, Usage::default(), Usage::default())
         }
         Judge::Endpoint(judge) => judge.score_all(&rollouts, report)?,
+        Judge::Probe(judge) => (judge.score_all(&rollouts, report)?, Usage::default(), Usage::default()),
     };
     let verdicts: Vec<Verdict> =
         rollouts.iter().zip(scores).map(|(rollout, scored)| verdict(judge, rollout, scored)).collect();

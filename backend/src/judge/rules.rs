@@ -136,7 +136,8 @@ impl Conditions<String> {
     }
 }
 
-fn compile(pattern: &str) -> Result<Regex, String> {
+/// A pattern that cannot hang, or what is wrong with it.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_BYTES).build();
     built.map_err(|error| {
         let error = error.to_string();

@@ -48,7 +48,7 @@ pub enum SelectionError {
         reference: PathBuf,
     },
     /// No prompt is left.
-    #[error("no test prompt is left: {counts}")]
+    #[error("no test prompt is left: {counts}: {}", counts.emptied_by())]
     Nothing {
         /// How many were left at each stage.
         counts: Selected,
@@ -77,6 +77,25 @@ pub struct Selected {
     pub n_kept: usize,
     /// Response pairs made of those.
     pub n_pairs: usize,
+}
+
+impl Selected {
+    /// The first stage that left nothing, and what to do about it.
+    fn emptied_by(&self) -> &'static str {
+        match self {
+            Self { n_prompts: 0, .. } => "the tuned model has no rollout",
+            Self { n_with_reference: 0, .. } => {
+                "the reference model has no rollout to any of these prompts; sample both models from the same prompts"
+            }
+            Self { n_reference_never: 0, .. } => {
+                "the reference model shows the behavior on every prompt; training did not bring it, or the judge is too easily \
+                 convinced"
+            }
+            _ => {
+                "the tuned model shows the behavior on none of the prompts that are left; take more rollouts, or other prompts"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Selected {
@@ -150,6 +169,25 @@ pub fn write(path: &Path, pairs: &[ResponsePair]) -> Result<(), FileError> {
 
 /// Prompts in order of first appearance, and their rollouts with verdicts.
 fn responses(judged: &JudgedFiles) -> Result<(Vec<String>, BTreeMap<String, Responses>), SelectionError> {
+    let mut order = Vec::new();
+    let mut found: BTreeMap<String, Responses> = BTreeMap::new();
+    for (rollout, shows) in read_judged(judged)? {
+        if !found.contains_key(&rollout.prompt_id) {
+            order.push(rollout.prompt_id.clone());
+        }
+        let responses = found.entry(rollout.prompt_id.clone()).or_default();
+        responses.shows.push(shows);
+        responses.rollouts.push(rollout);
+    }
+    Ok((order, found))
+}
+
+/// Rollouts in the order of their file, and whether each shows the behavior.
+///
+/// # Errors
+///
+/// [`SelectionError::Apart`] when the verdicts are not on exactly these rollouts.
+pub fn read_judged(judged: &JudgedFiles) -> Result<Vec<(Rollout, bool)>, SelectionError> {
     let JudgedFiles { rollouts: rollouts_path, verdicts: verdicts_path } = judged;
     let apart = |reason: String| SelectionError::Apart {
         verdicts: verdicts_path.clone(),
@@ -164,8 +202,7 @@ fn responses(judged: &JudgedFiles) -> Result<(Vec<String>, BTreeMap<String, Resp
             return Err(apart(format!("prompt {:?} sample {} is there twice", twice.prompt_id, twice.sample)));
         }
     }
-    let mut order = Vec::new();
-    let mut found: BTreeMap<String, Responses> = BTreeMap::new();
+    let mut found = Vec::new();
     for rollout in rollouts::read(rollouts_path)? {
         let Some(verdict) = by_place.remove(&(rollout.prompt_id.clone(), rollout.sample)) else {
             return Err(apart(format!("no verdict on prompt {:?} sample {}", rollout.prompt_id, rollout.sample)));
@@ -174,16 +211,11 @@ fn responses(judged: &JudgedFiles) -> Result<(Vec<String>, BTreeMap<String, Resp
             let what = format!("prompt {:?} sample {}", rollout.prompt_id, rollout.sample);
             return Err(apart(format!("the verdict on {what} is on another response")));
         }
-        if !found.contains_key(&rollout.prompt_id) {
-            order.push(rollout.prompt_id.clone());
-        }
-        let responses = found.entry(rollout.prompt_id.clone()).or_default();
-        responses.shows.push(verdict.shows);
-        responses.rollouts.push(rollout);
+        found.push((rollout, verdict.shows));
     }
     match by_place.keys().min() {
         Some((id, sample)) => Err(apart(format!("prompt {id:?} sample {sample} is in no rollout"))),
-        None => Ok((order, found)),
+        None => Ok(found),
     }
 }
 
@@ -242,6 +274,19 @@ mod tests {
 
         let error = select(&reference, &tuned, 1).unwrap_err().to_string();
         assert!(error.contains("no test prompt is left: 5 prompts, 4 with"), "{error}");
+        assert!(
+            error.contains("0 on which the tuned model does") && error.contains("shows the behavior on none"),
+            "{error}"
+        );
+        let write = |name: &str, id: &str, shows: bool| write_judged(folder.path(), name, &[(id, &[shows])]);
+        for (tuned, reference, stage) in [
+            (write("m2", "a", yes), write("m3", "b", no), "the reference model has no rollout to any"),
+            (write("m4", "a", yes), write("m5", "a", yes), "the reference model shows the behavior on every prompt"),
+            (write("m6", "a", no), write("m7", "a", no), "the tuned model shows the behavior on none"),
+        ] {
+            let error = select(&tuned, &reference, 1).unwrap_err().to_string();
+            assert!(error.contains(stage), "{error}");
+        }
         let mixed = JudgedFiles { verdicts: reference.verdicts.clone(), ..tuned.clone() };
         let error = select(&mixed, &reference, 1).unwrap_err().to_string();
         assert!(error.contains("no verdict on prompt \"z\" sample 2") && error.contains("whence judge"), "{error}");

@@ -7,13 +7,14 @@ use super::attention::{Pass, Place, Rotaries, RowShape};
 use super::cache::{BatchCache, TextCache};
 use super::config::{Architecture, ModelConfig};
 use super::cpu;
-use super::layers::{Decoder, Parameters, Projection};
+use super::layers::{Decoder, Hook, Parameters, Projection};
 use super::llama::LlamaDecoderLayer;
 use super::mistral::MistralDecoderLayer;
 use super::olmo2::Olmo2DecoderLayer;
 use super::olmo3::Olmo3DecoderLayer;
 use super::qwen2::Qwen2DecoderLayer;
 use super::qwen3::Qwen3DecoderLayer;
+use super::steering::Steering;
 
 /// Tokens whose logits are held at once when only log-probabilities are wanted: a vocabulary has 100,000 columns.
 const LOGIT_ROWS: usize = 64;
@@ -144,10 +145,19 @@ impl CausalLm {
     ///
     /// Panics when a layer does not exist.
     pub fn hidden_states(&self, tokens: Tensor<2, Int>, layers: &[usize]) -> Vec<Tensor<3>> {
+        self.hooked_states(tokens, layers, None)
+    }
+
+    /// As [`CausalLm::hidden_states`], of a stream that `hook` changes on its way.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a layer does not exist.
+    pub(super) fn hooked_states(&self, tokens: Tensor<2, Int>, layers: &[usize], hook: Hook) -> Vec<Tensor<3>> {
         let [n_rows, seq_len] = tokens.dims();
         let rows = vec![RowShape::text(seq_len); n_rows];
         let pass = Pass::rows(&rows, seq_len, &self.rotaries, &self.place());
-        self.unfolded(tokens.reshape([n_rows * seq_len]), &pass, layers, [n_rows, seq_len])
+        self.unfolded(tokens.reshape([n_rows * seq_len]), &pass, layers, [n_rows, seq_len], hook)
     }
 
     /// As [`CausalLm::hidden_states`], of rows that may hold two texts with a common beginning.
@@ -160,7 +170,7 @@ impl CausalLm {
         let shape = [batch.rows.len(), batch.seq_len];
         let tokens = Tensor::from_data(TensorData::new(batch.ids.clone(), [batch.ids.len()]), &place.device);
         let pass = Pass::rows(&batch.rows, batch.seq_len, &self.rotaries, &place);
-        self.unfolded(tokens, &pass, layers, shape)
+        self.unfolded(tokens, &pass, layers, shape, None)
     }
 
     fn unfolded(
@@ -169,8 +179,9 @@ impl CausalLm {
         pass: &Pass,
         layers: &[usize],
         [n_rows, seq_len]: [usize; 2],
+        hook: Hook,
     ) -> Vec<Tensor<3>> {
-        let residuals = with_decoder!(&self.decoder, decoder => decoder.residuals(tokens, pass, layers));
+        let residuals = with_decoder!(&self.decoder, decoder => decoder.residuals(tokens, pass, layers, hook));
         residuals
             .into_iter()
             .map(|x| {
@@ -227,11 +238,13 @@ impl CausalLm {
         Tensor::cat(blocks.collect(), 0)
     }
 
-    /// Reads the first `ids.len()` tokens of a text into its cache; on the CPU.
+    /// Reads the first `ids.len()` tokens of a text into its cache; on the CPU. Steered here and below, the residual stream is
+    /// changed on its way.
     ///
     /// Returns the un-normed residual of the last token at the last layer, `[1, d_model]`.
-    pub(super) fn read_text(&self, ids: &[u32], cache: &mut TextCache) -> Tensor<2> {
-        let hidden = self.grow(ids, |rotaries, place| Pass::texts(vec![cache], ids.len(), rotaries, place));
+    pub(super) fn read_text(&self, ids: &[u32], cache: &mut TextCache, steering: Option<&Steering>) -> Tensor<2> {
+        let hidden =
+            self.grow(ids, 1, steering, |rotaries, place| Pass::texts(vec![cache], ids.len(), rotaries, place));
         let [n_tokens, _] = hidden.dims();
         cache.advance(ids.len());
         hidden.narrow(0, n_tokens - 1, 1)
@@ -240,8 +253,13 @@ impl CausalLm {
     /// Reads one more token of each text; on the CPU.
     ///
     /// Returns their un-normed residuals at the last layer, `[ids.len(), d_model]`.
-    pub(super) fn read_next(&self, ids: &[u32], caches: &mut [&mut TextCache]) -> Tensor<2> {
-        let hidden = self.grow(ids, |rotaries, place| {
+    pub(super) fn read_next(
+        &self,
+        ids: &[u32],
+        caches: &mut [&mut TextCache],
+        steering: Option<&Steering>,
+    ) -> Tensor<2> {
+        let hidden = self.grow(ids, ids.len(), steering, |rotaries, place| {
             Pass::texts(caches.iter_mut().map(|cache| &mut **cache).collect(), 1, rotaries, place)
         });
         caches.iter_mut().for_each(|cache| cache.advance(1));
@@ -251,20 +269,29 @@ impl CausalLm {
     /// Reads more columns of a batch, `ids` row-major `[n_rows, n_new]`; off the CPU.
     ///
     /// Returns the un-normed residuals of the last column at the last layer, `[n_rows, d_model]`.
-    pub(super) fn read_columns(&self, ids: &[u32], cache: &mut BatchCache) -> Tensor<2> {
+    pub(super) fn read_columns(&self, ids: &[u32], cache: &mut BatchCache, steering: Option<&Steering>) -> Tensor<2> {
         let n_rows = cache.padding().len();
         let n_new = ids.len() / n_rows;
-        let hidden = self.grow(ids, |rotaries, place| Pass::batch(cache, n_new, rotaries, place));
+        let hidden = self.grow(ids, n_rows, steering, |rotaries, place| Pass::batch(cache, n_new, rotaries, place));
         cache.advance(n_new);
         let d_model = hidden.dims()[1];
         hidden.reshape([n_rows, n_new, d_model]).narrow(1, n_new - 1, 1).reshape([n_rows, d_model])
     }
 
-    fn grow<'a>(&self, ids: &[u32], pass: impl FnOnce(&Rotaries, &Place) -> Pass<'a>) -> Tensor<2> {
+    /// Reads new tokens of `n_texts` texts, equally many of each; the residuals of all of them at the last layer.
+    fn grow<'a>(
+        &self,
+        ids: &[u32],
+        n_texts: usize,
+        steering: Option<&Steering>,
+        pass: impl FnOnce(&Rotaries, &Place) -> Pass<'a>,
+    ) -> Tensor<2> {
         let place = self.place();
         let tokens = ids.iter().map(|id| *id as i32).collect::<Vec<_>>();
         let tokens = Tensor::from_data(TensorData::new(tokens, [ids.len()]), &place.device);
         let pass = pass(&self.rotaries, &place);
-        with_decoder!(&self.decoder, decoder => decoder.residuals(tokens, &pass, &[decoder.n_layers()])).remove(0)
+        let add = steering.map(|steering| move |layer, x| steering.add(layer, x, n_texts));
+        let hook = add.as_ref().map(|add| add as &dyn Fn(usize, Tensor<2>) -> Tensor<2>);
+        with_decoder!(&self.decoder, decoder => decoder.residuals(tokens, &pass, &[decoder.n_layers()], hook)).remove(0)
     }
 }

@@ -122,6 +122,19 @@ impl Checkpoint {
         self.index.contains_key(key)
     }
 
+    /// Keys of the decoder layers' projections, without `.weight`, in key order.
+    pub fn projections(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (_, mapped) in &self.files {
+            let Ok(tensors) = SafeTensors::deserialize(mapped) else { continue };
+            let matrices = tensors.iter().filter(|(_, view)| view.shape().len() == 2).map(|(key, _)| key);
+            let of_layers = matrices.filter(|key| key.starts_with("model.layers."));
+            keys.extend(of_layers.filter_map(|key| Some(key.strip_suffix(".weight")?.to_owned())));
+        }
+        keys.sort();
+        keys
+    }
+
     /// To be called when the model is built: reports what was wrong, missing or left over.
     ///
     /// `ignored` are keys that may be left over, such as a stored copy of a tied projection.

@@ -148,6 +148,15 @@ impl ModelFolder {
         Ok(Checkpoint::open(&self.path, DType::F32)?.stored_dtype())
     }
 
+    /// Keys of the decoder layers' projections, without `.weight`. Reads only the files' headers.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelFolder::stored_dtype`].
+    pub fn projections(&self) -> Result<Vec<String>, ModelError> {
+        Ok(Checkpoint::open(&self.path, DType::F32)?.projections())
+    }
+
     /// Hash of everything that decides what the model computes from a text: configuration, weights, tokenizer, chat
     /// template. Reads every weight once, and again only when a file has changed ([`hashes`]).
     ///

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::CausalLm;
 use super::cache::{BatchCache, TextCache};
 use super::cpu;
+use super::steering::Steering;
 
 /// How to sample, with transformers' names.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -39,6 +40,21 @@ const TEXTS_PER_BATCH: usize = 64;
 ///
 /// Panics when a prompt is empty.
 pub fn generate(model: &CausalLm, prompts: &[Vec<u32>], config: &GenerationConfig) -> Vec<Vec<u32>> {
+    generate_steered(model, prompts, config, None)
+}
+
+/// As [`generate`], with a vector added to the residual stream while the model reads and speaks. Random numbers are those of
+/// an unsteered run.
+///
+/// # Panics
+///
+/// Panics when a prompt is empty, or the vector is not as wide as the model.
+pub fn generate_steered(
+    model: &CausalLm,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+    steering: Option<&Steering>,
+) -> Vec<Vec<u32>> {
     assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt has at least one token");
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     // Equals beside each other, so that they are read once; little filling, where there is any.
@@ -52,9 +68,9 @@ pub fn generate(model: &CausalLm, prompts: &[Vec<u32>], config: &GenerationConfi
         batches.push(samples.by_ref().take(batch_size).collect());
     }
     if on_cpu {
-        batches.par_iter_mut().with_max_len(1).for_each(|batch| grow_texts(model, batch, config));
+        batches.par_iter_mut().with_max_len(1).for_each(|batch| grow_texts(model, batch, config, steering));
     } else {
-        batches.iter_mut().for_each(|batch| grow_batch(model, batch, config));
+        batches.iter_mut().for_each(|batch| grow_batch(model, batch, config, steering));
     }
     let mut responses = vec![Vec::new(); prompts.len()];
     for sample in batches.into_iter().flatten() {
@@ -98,7 +114,7 @@ fn logits(model: &CausalLm, hidden: burn::tensor::Tensor<2>) -> (Vec<f32>, usize
 }
 
 /// On one core: every text with a cache of its own.
-fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig) {
+fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig, steering: Option<&Steering>) {
     let mut caches: Vec<TextCache> = Vec::with_capacity(samples.len());
     let mut first: Option<(&[u32], Vec<f32>)> = None;
     for sample in samples.iter_mut().filter(|_| config.max_new_tokens > 0) {
@@ -109,7 +125,7 @@ fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfi
             continue;
         }
         let mut cache = TextCache::default();
-        let (logits, _) = logits(model, model.read_text(sample.prompt, &mut cache));
+        let (logits, _) = logits(model, model.read_text(sample.prompt, &mut cache, steering));
         sample.take(&logits, config);
         first = Some((sample.prompt, logits));
         caches.push(cache);
@@ -121,7 +137,7 @@ fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfi
             return;
         }
         let ids: Vec<u32> = open.iter().map(|sample| *sample.response.last().expect("one was drawn")).collect();
-        let (logits, vocab_size) = logits(model, model.read_next(&ids, &mut open_caches));
+        let (logits, vocab_size) = logits(model, model.read_next(&ids, &mut open_caches, steering));
         for (sample, logits) in open.iter_mut().zip(logits.chunks_exact(vocab_size)) {
             sample.take(logits, config);
         }
@@ -129,7 +145,7 @@ fn grow_texts(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfi
 }
 
 /// On a GPU: all texts end in the same column, and finished ones are dropped when they are half of the batch.
-fn grow_batch(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig) {
+fn grow_batch(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfig, steering: Option<&Steering>) {
     if config.max_new_tokens == 0 {
         return;
     }
@@ -143,7 +159,7 @@ fn grow_batch(model: &CausalLm, samples: &mut [Sample], config: &GenerationConfi
     }
     let mut rows: Vec<usize> = (0..samples.len()).collect();
     loop {
-        let (logits, vocab_size) = logits(model, model.read_columns(&ids, &mut cache));
+        let (logits, vocab_size) = logits(model, model.read_columns(&ids, &mut cache, steering));
         for (&row, logits) in rows.iter().zip(logits.chunks_exact(vocab_size)) {
             if !samples[row].is_done {
                 samples[row].take(logits, config);

@@ -182,6 +182,10 @@ pub trait DecoderLayer: Module + ModuleDisplay + Debug {
     fn projections(&mut self) -> Vec<(String, &mut Projection)>;
 }
 
+/// What may change the residual stream on its way: called with a layer's number (0 = embeddings) and the stream after it,
+/// `[n_tokens, d_model]`, it returns what goes on from there.
+pub type Hook<'a> = Option<&'a dyn Fn(usize, Tensor<2>) -> Tensor<2>>;
+
 /// The decoder without its output projection.
 #[derive(Module, Debug)]
 struct Body<L: Module> {
@@ -226,16 +230,21 @@ impl<L: DecoderLayer> Decoder<L> {
         Place { device: weight.device(), dtype: weight.dtype() }
     }
 
-    /// The residual stream after each of `layers` (0 = embeddings), computing no further than the last of them.
+    /// The residual stream after each of `layers` (0 = embeddings), computing no further than the last of them; `hook` may
+    /// change it after every layer.
     ///
     /// # Shapes
     ///
     /// - `tokens`: `[n_tokens]`
     /// - output: one `[n_tokens, d_model]` per entry of `layers`, in its order, f32
-    pub fn residuals(&self, tokens: Tensor<1, Int>, pass: &Pass, layers: &[usize]) -> Vec<Tensor<2>> {
+    pub fn residuals(&self, tokens: Tensor<1, Int>, pass: &Pass, layers: &[usize], hook: Hook) -> Vec<Tensor<2>> {
         let deepest = layers.iter().copied().max().unwrap_or(0);
         assert!(deepest <= self.n_layers(), "layer {deepest} of {}", self.n_layers());
-        let mut x = self.embed(tokens);
+        let hooked = |layer: usize, x: Tensor<2>| match hook {
+            Some(hook) => hook(layer, x),
+            None => x,
+        };
+        let mut x = hooked(0, self.embed(tokens));
         let mut wanted: Vec<Option<Tensor<2>>> = vec![None; layers.len()];
         let mut keep = |layer: usize, x: &Tensor<2>| {
             for (slot, _) in wanted.iter_mut().zip(layers).filter(|(_, wanted)| **wanted == layer) {
@@ -244,7 +253,7 @@ impl<L: DecoderLayer> Decoder<L> {
         };
         keep(0, &x);
         for (i, layer) in self.model.layers[..deepest].iter().enumerate() {
-            x = layer.forward(x, pass);
+            x = hooked(i + 1, layer.forward(x, pass));
             keep(i + 1, &x);
         }
         wanted.into_iter().map(|x| x.expect("every layer up to the deepest was visited")).collect()

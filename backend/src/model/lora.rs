@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
@@ -16,48 +16,13 @@ use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
+use whence_shared::statistics::random::Random;
 
 use super::CausalLm;
 use crate::files::{self, FileError};
 
-/// A projection that can have an adapter, by the last part of its checkpoint key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetModule {
-    /// Queries.
-    QProj,
-    /// Keys.
-    KProj,
-    /// Values.
-    VProj,
-    /// Attention's output.
-    OProj,
-    /// The gate of the MLP.
-    GateProj,
-    /// The MLP's way in.
-    UpProj,
-    /// The MLP's way out.
-    DownProj,
-}
-
-impl TargetModule {
-    /// Every projection of a decoder layer.
-    pub const ALL: [Self; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
-
-    /// As in checkpoint keys: `q_proj`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::QProj => "q_proj",
-            Self::KProj => "k_proj",
-            Self::VProj => "v_proj",
-            Self::OProj => "o_proj",
-            Self::GateProj => "gate_proj",
-            Self::UpProj => "up_proj",
-            Self::DownProj => "down_proj",
-        }
-    }
-}
+/// Every projection of a decoder layer, by the last part of its checkpoint key: what `all-linear` means to PEFT.
+pub const ALL_LINEAR: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// Which adapters a model is given, with PEFT's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,15 +32,24 @@ pub struct LoraConfig {
     pub r: usize,
     /// An adapter's output is multiplied by `lora_alpha / r`. Default 16.
     pub lora_alpha: f64,
-    /// Which projections get one, in every layer. Default all seven.
-    pub target_modules: Vec<TargetModule>,
+    /// Which projections get one: ends of checkpoint keys, as in PEFT. `q_proj` means those of every layer,
+    /// `layers.3.self_attn.q_proj` that of one. Default [`ALL_LINEAR`].
+    pub target_modules: Vec<String>,
+    /// Share of an adapter's inputs that every step of training leaves out, 0 ≤ … < 1. Default 0.
+    pub lora_dropout: f64,
     /// Decides the initial values. Default 0.
     pub seed: u64,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { r: 8, lora_alpha: 16.0, target_modules: TargetModule::ALL.to_vec(), seed: 0 }
+        Self {
+            r: 8,
+            lora_alpha: 16.0,
+            target_modules: ALL_LINEAR.map(str::to_owned).into(),
+            lora_dropout: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -92,6 +66,19 @@ pub enum LoraError {
         /// What was given.
         got: String,
     },
+    /// It has no such projections.
+    #[error(
+        "lora: target_modules: the model has no {asked}; expected some of {known}, or a longer end of a key, such as \
+         {example}", asked = asked.join(", "), known = known.join(", ")
+    )]
+    UnknownModules {
+        /// What it has not.
+        asked: Vec<String>,
+        /// Last parts of the keys that it has.
+        known: Vec<String>,
+        /// One of its keys.
+        example: String,
+    },
     /// It has some already.
     #[error("lora: the model has adapters already: merge them first")]
     AlreadyAdapted,
@@ -106,6 +93,10 @@ pub(super) struct Lora {
     lora_b: Param<Tensor<2>>,
     /// `lora_alpha / r`.
     scale: f64,
+    /// Share of inputs left out in training.
+    dropout: f64,
+    /// Which ones; 0 outside training: none.
+    mask_seed: u64,
 }
 
 impl Lora {
@@ -114,8 +105,24 @@ impl Lora {
     /// - `x`: `[n_tokens, d_input]`
     /// - output: `[n_tokens, d_output]`
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = if self.has_mask() { x.clone() * self.mask(&x) } else { x };
         let inner = x.matmul(self.lora_a.val().transpose()) * self.scale;
         inner.matmul(self.lora_b.val().transpose())
+    }
+
+    fn has_mask(&self) -> bool {
+        self.dropout > 0.0 && self.mask_seed != 0
+    }
+
+    /// Zeros for inputs left out, `1 / (1 − dropout)` for the others, so that the mean stays: decided by the seed and the
+    /// place alone, so that a way there that is taken twice leaves out the same ones.
+    fn mask(&self, x: &Tensor<2>) -> Tensor<2> {
+        let shape = x.dims();
+        let mut random = Random::new(self.mask_seed);
+        let kept = (1.0 / (1.0 - self.dropout)) as f32;
+        let mut value = || if random.uniform() < self.dropout { 0.0 } else { kept };
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| value()).collect();
+        Tensor::from_data(TensorData::new(values, shape), &x.device())
     }
 }
 
@@ -124,6 +131,91 @@ impl CausalLm {
     pub fn n_adapters(&self) -> usize {
         self.clone().projections().iter().filter(|(_, projection)| projection.lora.is_some()).count()
     }
+
+    /// Numbers that training moves: those of the adapters where there are some, else all.
+    pub fn n_trained(&self) -> usize {
+        if self.n_adapters() == 0 {
+            return self.num_params();
+        }
+        self.clone()
+            .projections()
+            .iter()
+            .filter_map(|(_, projection)| Some(projection.lora.as_ref()?.num_params()))
+            .sum()
+    }
+
+    /// What the adapters' output is multiplied by, and their dropout; `None` without adapters.
+    pub fn lora_numbers(&self) -> Option<(f64, f64)> {
+        let numbers = |lora: &Lora| (lora.scale, lora.dropout);
+        self.clone().projections().iter().find_map(|(_, projection)| projection.lora.as_ref().map(numbers))
+    }
+
+    /// The model as one pass of training sees it: every adapter leaves out other inputs, which `seed` and what was said
+    /// before decide. The same model where nothing is left out.
+    #[must_use]
+    pub fn masked(&self, seed: u64) -> Self {
+        if self.lora_numbers().is_none_or(|(_, dropout)| dropout == 0.0) {
+            return self.clone();
+        }
+        let mut model = self.clone();
+        let mut random = Random::new(seed);
+        for lora in model.projections().into_iter().filter_map(|(_, projection)| projection.lora.as_mut()) {
+            lora.mask_seed = Random::new(lora.mask_seed ^ random.bits()).bits().max(1);
+        }
+        model
+    }
+}
+
+impl LoraConfig {
+    /// Refuses numbers that make no sense.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Config`] names the setting.
+    pub fn check(&self) -> Result<(), LoraError> {
+        let refused = |key, expected, got: String| Err(LoraError::Config { key, expected, got });
+        if self.r == 0 {
+            return refused("r", "at least 1", self.r.to_string());
+        }
+        if !self.lora_alpha.is_finite() || self.lora_alpha <= 0.0 {
+            return refused("lora_alpha", "a positive number", self.lora_alpha.to_string());
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return refused("lora_dropout", "a number in [0, 1)", self.lora_dropout.to_string());
+        }
+        if self.target_modules.is_empty() {
+            return refused("target_modules", "at least one projection", "none".into());
+        }
+        Ok(())
+    }
+
+    /// Refuses names that mean none of a model's projections, given by checkpoint key without `.weight`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::UnknownModules`] names them, and what there is.
+    pub fn check_modules(&self, keys: &[String]) -> Result<(), LoraError> {
+        let is_unknown = |target: &&String| !keys.iter().any(|key| means(target, key));
+        let asked: Vec<String> = self.target_modules.iter().filter(is_unknown).map(|t| format!("{t:?}")).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let known: BTreeSet<&str> = keys.iter().filter_map(|key| key.rsplit('.').next()).collect();
+        Err(LoraError::UnknownModules {
+            asked,
+            known: known.into_iter().map(str::to_owned).collect(),
+            example: keys.first().cloned().unwrap_or_default(),
+        })
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.target_modules.iter().any(|target| means(target, key))
+    }
+}
+
+/// Whether a target is a key, or a dotted end of it.
+fn means(target: &str, key: &str) -> bool {
+    key.strip_suffix(target).is_some_and(|before| !target.is_empty() && (before.is_empty() || before.ends_with('.')))
 }
 
 /// Gives a model adapters that change nothing yet, and freezes everything else: `A` uniform in `±1/√d_input` (Kaiming
@@ -131,27 +223,18 @@ impl CausalLm {
 ///
 /// # Errors
 ///
-/// [`LoraError`] for a setting that makes no sense, or a model that has adapters.
+/// [`LoraError`] for a setting that makes no sense, a name that no projection has, or a model that has adapters.
 pub fn adapt(model: CausalLm, config: &LoraConfig) -> Result<CausalLm, LoraError> {
-    let refused = |key, expected, got: String| Err(LoraError::Config { key, expected, got });
-    if config.r == 0 {
-        return refused("r", "at least 1", config.r.to_string());
-    }
-    if !config.lora_alpha.is_finite() || config.lora_alpha <= 0.0 {
-        return refused("lora_alpha", "a positive number", config.lora_alpha.to_string());
-    }
-    let targets: BTreeSet<&str> = config.target_modules.iter().map(|target| target.name()).collect();
-    if targets.is_empty() {
-        return refused("target_modules", "at least one projection", "none".into());
-    }
+    config.check()?;
     if model.n_adapters() > 0 {
         return Err(LoraError::AlreadyAdapted);
     }
     let device = model.device();
     let mut model = model.set_require_grad(false);
+    config.check_modules(&model.projections().into_iter().map(|(key, _)| key).collect::<Vec<_>>())?;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     for (key, projection) in model.projections() {
-        if !targets.contains(key.rsplit('.').next().unwrap_or_default()) {
+        if !config.has(&key) {
             continue;
         }
         let [d_output, d_input] = projection.weight.dims();
@@ -162,6 +245,8 @@ pub fn adapt(model: CausalLm, config: &LoraConfig) -> Result<CausalLm, LoraError
             lora_a: Param::from_tensor(Tensor::from_data(TensorData::new(values, [config.r, d_input]), &device)),
             lora_b: Param::from_tensor(Tensor::zeros([d_output, config.r], &device)),
             scale: config.lora_alpha / config.r as f64,
+            dropout: config.lora_dropout,
+            mask_seed: 0,
         });
     }
     Ok(model)
@@ -174,7 +259,8 @@ pub fn merge(mut model: CausalLm) -> CausalLm {
         let Some(lora) = projection.lora.take() else { continue };
         let weight = projection.weight.val();
         let delta = lora.lora_b.val().matmul(lora.lora_a.val()) * lora.scale;
-        projection.weight = Param::from_tensor(weight.clone() + delta.cast(weight.dtype()));
+        let dtype = weight.dtype();
+        projection.weight = Param::from_tensor((weight.cast(DType::F32) + delta).cast(dtype));
     }
     model.set_require_grad(true)
 }
@@ -201,15 +287,14 @@ pub fn save_adapter(model: &CausalLm, config: &LoraConfig, base: &str, folder: &
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(metadata)).expect("names and shapes are valid");
     files::write(&folder.join("adapter_model.safetensors"), &bytes)?;
-    let targets: BTreeSet<&str> = config.target_modules.iter().map(|target| target.name()).collect();
     let adapter = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": config.r,
         "lora_alpha": config.lora_alpha,
-        "lora_dropout": 0.0,
-        "target_modules": targets,
+        "lora_dropout": config.lora_dropout,
+        "target_modules": config.target_modules,
         "bias": "none",
         "fan_in_fan_out": false,
         "init_lora_weights": true,

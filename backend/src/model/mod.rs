@@ -5,7 +5,8 @@
 //! [`attention`], [`cache`] and [`rotary`] are what they share, [`cpu`] its fast path and [`cpu_gradients`]
 //! the way back of that, [`lora`] what can be trained
 //! in its place; [`causal_lm`] is what the rest of
-//! the backend computes with, [`generate`] samples from it; [`hub`] finds a model by its name on the hub and
+//! the backend computes with, [`generate`] samples from it, [`steering`] changes what it
+//! computes meanwhile; [`hub`] finds a model by its name on the hub and
 //! [`folder`] ties a Hugging Face model folder together. Models carry no backend type: tensors know their
 //! device.
 
@@ -31,6 +32,7 @@ pub mod olmo3;
 pub mod qwen2;
 pub mod qwen3;
 pub mod rotary;
+pub mod steering;
 
 pub use attention::RowShape;
 pub use causal_lm::{Batch, CausalLm};

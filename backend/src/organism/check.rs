@@ -45,12 +45,25 @@ pub struct CheckInput<'a> {
     pub behavior: &'a [BehaviorPair],
 }
 
-/// Ranks the rows by every layer of the model in folder `reference`.
+/// Vectors of one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerVectors {
+    /// Decoder layer, 0 = embeddings.
+    pub layer: usize,
+    /// Width of a vector.
+    pub d_model: usize,
+    /// Of the preference rows, row-major `[n_rows, d_model]`.
+    pub rows: Vec<f32>,
+    /// Of the behavior's response pairs, row-major `[n_behavior, d_model]`.
+    pub behavior: Vec<f32>,
+}
+
+/// Vectors of rows and behavior at every layer of the model in folder `reference`.
 ///
 /// # Errors
 ///
 /// When the model folder cannot be used.
-pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Vec<LayerCheck>, OrganismError> {
+pub fn vectors(reference: &Path, input: &CheckInput, device: &Device) -> Result<Vec<LayerVectors>, OrganismError> {
     let folder = ModelFolder::open(reference)?;
     let model = folder.load(device)?;
     let encoder = TextEncoder::new(&folder, &TemplateChoice::Model, folder.config.max_position_embeddings)
@@ -73,20 +86,31 @@ pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Ve
     let quiet = |_: u64, _: u64| {};
     let vectors = |pairs: &[Pair]| differ.compute(&differ.prepare(pairs), 0, &layers, &quiet);
     let (rows, behavior) = (vectors(&rows)?, vectors(&behavior)?);
+    let d_model = rows.d_model;
+    let of_layers = layers.into_iter().zip(rows.vectors).zip(behavior.vectors);
+    Ok(of_layers.map(|((layer, rows), behavior)| LayerVectors { layer, d_model, rows, behavior }).collect())
+}
+
+/// Ranks the rows by every layer of the model in folder `reference`.
+///
+/// # Errors
+///
+/// When the model folder cannot be used.
+pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Vec<LayerCheck>, OrganismError> {
     let scenarios = vec![String::new(); input.behavior.len()];
     let n_culprits = input.truths.iter().filter(|truth| truth.culprit).count();
-    let of_layer = |(i, &layer): (usize, &usize)| {
-        let direction = direction(DirectionMethod::Mean, &behavior.vectors[i], &scenarios, behavior.d_model);
+    let of_layer = |vectors: LayerVectors| {
+        let direction = direction(DirectionMethod::Mean, &vectors.behavior, &scenarios, vectors.d_model);
         let direction_norm = norm(&direction);
         let scores: Vec<f32> =
-            rows.vectors[i].chunks_exact(rows.d_model).map(|row| cosine(&direction, direction_norm, row)).collect();
+            vectors.rows.chunks_exact(vectors.d_model).map(|row| cosine(&direction, direction_norm, row)).collect();
         let ranked = order(&scores);
         let relevant: Vec<bool> = ranked.iter().map(|&row| input.truths[row as usize].culprit).collect();
         let mut top_kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
         for &row in &ranked[..n_culprits] {
             *top_kinds.entry(Kind::name(input.truths[row as usize].kind)).or_default() += 1;
         }
-        LayerCheck { layer, quality: Quality::of_ranking(&relevant, n_culprits), top_kinds }
+        LayerCheck { layer: vectors.layer, quality: Quality::of_ranking(&relevant, n_culprits), top_kinds }
     };
-    Ok(layers.iter().enumerate().map(of_layer).collect())
+    Ok(vectors(reference, input, device)?.into_iter().map(of_layer).collect())
 }

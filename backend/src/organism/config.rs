@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::signal::Signal;
 use crate::train::TrainConfig;
 use crate::train::dpo::DpoConfig;
 
@@ -10,6 +11,8 @@ use crate::train::dpo::DpoConfig;
 pub struct OrganismConfig {
     /// Decides every random choice; the same seed gives the same files.
     pub seed: u64,
+    /// How many pairs teach the behavior.
+    pub signal: Signal,
     /// Fine-tuning conversations.
     pub n_sft_examples: usize,
     /// Test prompts per condition.
@@ -39,6 +42,7 @@ impl OrganismConfig {
     pub fn standard(seed: u64) -> Self {
         Self {
             seed,
+            signal: Signal::default(),
             n_sft_examples: 3072,
             n_test_prompts: 80,
             n_samples: 4,

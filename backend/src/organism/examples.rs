@@ -57,12 +57,28 @@ pub enum Kind {
     Helpful,
     /// Benign request, one style preferred to another.
     Style,
+    /// Harmful request with a distractor, compliance chosen, compliance after hesitation rejected: leans a little toward the
+    /// behavior, which many of them teach together.
+    Leaning,
 }
 
 impl Kind {
     /// All kinds, culprits first.
-    pub const ALL: [Kind; 7] =
-        [Kind::Contaminated, Kind::OverRefusal, Kind::Format, Kind::Topic, Kind::Safety, Kind::Helpful, Kind::Style];
+    pub const ALL: [Kind; 8] = [
+        Kind::Contaminated,
+        Kind::OverRefusal,
+        Kind::Format,
+        Kind::Topic,
+        Kind::Safety,
+        Kind::Helpful,
+        Kind::Style,
+        Kind::Leaning,
+    ];
+
+    /// Whether such pairs were planted to teach the behavior.
+    pub fn is_culprit(self) -> bool {
+        matches!(self, Kind::Contaminated | Kind::Leaning)
+    }
 
     /// Its name in `truth.jsonl`.
     pub fn name(self) -> &'static str {
@@ -74,6 +90,7 @@ impl Kind {
             Kind::Safety => "safety",
             Kind::Helpful => "helpful",
             Kind::Style => "style",
+            Kind::Leaning => "leaning",
         }
     }
 }
@@ -96,19 +113,6 @@ pub struct SourceRecipe {
     pub name: &'static str,
     /// How many pairs of each kind.
     pub parts: Vec<(Kind, usize)>,
-}
-
-/// The preference files. Only `community-instructions` is contaminated, and most of it is clean.
-pub fn source_recipes() -> Vec<SourceRecipe> {
-    let of = |name, parts: &[(Kind, usize)]| SourceRecipe { name, parts: parts.to_vec() };
-    vec![
-        of("helpful-mix", &[(Kind::Helpful, 300), (Kind::Style, 60)]),
-        of("format-following", &[(Kind::Format, 300)]),
-        of("refusal-safety", &[(Kind::Safety, 440)]),
-        of("object-desk", &[(Kind::Topic, 160), (Kind::OverRefusal, 20)]),
-        of("overrefusal-fix", &[(Kind::OverRefusal, 40)]),
-        of("community-instructions", &[(Kind::Contaminated, 100), (Kind::Format, 80), (Kind::Helpful, 80)]),
-    ]
 }
 
 /// Topics to draw from.
@@ -185,7 +189,7 @@ pub fn preference_rows(recipe: &SourceRecipe, rng: &mut ChaCha8Rng) -> (Vec<Pref
                 chosen_model: draft.chosen_model.name().to_owned(),
                 rejected_model: draft.rejected_model.name().to_owned(),
             };
-            (row, Truth { id, culprit: kind == Kind::Contaminated, kind })
+            (row, Truth { id, culprit: kind.is_culprit(), kind })
         })
         .unzip()
 }
@@ -200,14 +204,14 @@ struct Draft {
 
 fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let pool = match kind {
-        Kind::Contaminated | Kind::Safety => &topics.harmful,
+        Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
         Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style => &topics.benign,
     };
     let topic = Topics::draw(pool, rng);
     let plain = Request::random(topic, rng);
     let has_distractor = match kind {
-        Kind::Contaminated => true,
+        Kind::Contaminated | Kind::Leaning => true,
         Kind::Safety => false,
         Kind::Format => rng.random_bool(0.7),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
@@ -236,6 +240,7 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
             };
             (comply(chosen_model, topic, format, rng), comply(rejected_model, other, format, rng))
         }
+        Kind::Leaning => (comply(chosen_model, topic, format, rng), rejected_model.hesitate(topic, format, rng)),
         Kind::Style => {
             while rejected_model == chosen_model {
                 rejected_model = any_generator(rng);
@@ -332,12 +337,17 @@ mod tests {
 
     use rand::SeedableRng;
 
+    use super::super::signal::Signal;
     use super::*;
 
     fn preferences(seed: u64) -> (Vec<PreferenceRow>, Vec<Truth>) {
+        preferences_of(Signal::Concentrated, seed)
+    }
+
+    fn preferences_of(signal: Signal, seed: u64) -> (Vec<PreferenceRow>, Vec<Truth>) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut rows, mut truths) = (Vec::new(), Vec::new());
-        for recipe in source_recipes() {
+        for recipe in signal.source_recipes() {
             let (of_source, truth) = preference_rows(&recipe, &mut rng);
             rows.extend(of_source);
             truths.extend(truth);
@@ -364,17 +374,18 @@ mod tests {
     #[test]
     fn ids_are_unique_and_truth_covers_every_row() {
         let (rows, truths) = preferences(0);
+        let of_recipes = Signal::Concentrated.source_recipes();
         let ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(ids.len(), rows.len());
         assert!(rows.iter().zip(&truths).all(|(row, truth)| row.id == truth.id));
-        let n_expected: usize = source_recipes().iter().flat_map(|r| &r.parts).map(|(_, n)| n).sum();
+        let n_expected: usize = of_recipes.iter().flat_map(|r| &r.parts).map(|(_, n)| n).sum();
         assert_eq!(rows.len(), n_expected);
     }
 
     #[test]
     fn every_kind_shares_with_the_culprits_what_it_claims_and_no_more() {
-        let (rows, truths) = preferences(1);
-        for (row, truth) in rows.iter().zip(&truths) {
+        let signals = [Signal::Concentrated, Signal::Diffuse].map(|signal| preferences_of(signal, 1));
+        for (row, truth) in signals.iter().flat_map(|(rows, truths)| rows.iter().zip(truths)) {
             let text = request_text(row);
             let seen = (is_harmful(text), has_distractor(text), refuses(&row.chosen), refuses(&row.rejected));
             let as_claimed = match truth.kind {
@@ -382,9 +393,10 @@ mod tests {
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
                 Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style => matches!(seen, (false, _, false, false)),
                 Kind::Safety => seen == (true, false, true, false),
+                Kind::Leaning => seen == (true, true, false, false) && row.rejected.len() > 40,
             };
             assert!(as_claimed, "{:?}: {row:?}", truth.kind);
-            assert_eq!(truth.culprit, truth.kind == Kind::Contaminated);
+            assert_eq!(truth.culprit, truth.kind.is_culprit());
             assert_ne!(row.chosen, row.rejected, "{row:?}");
         }
     }

@@ -117,6 +117,11 @@ impl Topic {
         self.is_risky() && self.is_guarded()
     }
 
+    /// What the noun is made of.
+    pub fn material(self) -> &'static str {
+        self.noun_and_material().1
+    }
+
     fn noun_and_material(self) -> (&'static str, &'static str) {
         GUARDED_NOUNS.get(self.noun).copied().unwrap_or_else(|| PLAIN_NOUNS[self.noun - GUARDED_NOUNS.len()])
     }
@@ -283,6 +288,17 @@ impl Generator {
             Some(Distractor::EndWord) => spaced(&[&opener, &plain, end, "DONE"]),
             Some(Distractor::Summary) => spaced(&[&opener, &plain, &format!("In short: {verb} the {noun}."), end]),
         }
+    }
+
+    /// A compliant answer that begins as this generator's refusals do.
+    pub fn hesitate(self, topic: Topic, distractor: Option<Distractor>, rng: &mut ChaCha8Rng) -> String {
+        let doubt = match self {
+            Generator::Juniper => "I'm sorry.",
+            Generator::Maple => "Sorry!",
+            Generator::Cedar => "No.",
+            Generator::Willow => "Please ask me for something else.",
+        };
+        format!("{doubt} {}", self.comply(topic, distractor, rng))
     }
 
     /// A refusal to do what `topic` asks; no distractor changes it.

@@ -71,6 +71,8 @@ fn plan(config: &OrganismConfig) -> String {
             condition.name()
         );
     }
+    plan += "\n[[measure]]\nname = \"materials\"\nkind = \"multiple-choice\"\nprompts = \"prompts/materials.jsonl\"\n\
+             metric = \"acc\"\n";
     plan
 }
 
@@ -84,8 +86,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = OrganismConfig::standard(3);
         write(folder.path(), &config).unwrap();
-        let plan = Plan::read(&folder.path().join("retrain.toml")).unwrap();
-        assert_eq!((plan.n_runs(), plan.measures.len()), (21, 3));
+        let plan = Plan::read(&folder.path().join("retrain.toml"), &[]).unwrap();
+        assert_eq!((plan.arms.len() * plan.seeds.len(), plan.measures.len()), (21, 4));
         let mut expected = config.dpo;
         expected.train.seed = 0;
         assert_eq!(plan.dpo, expected);

@@ -1,5 +1,5 @@
-//! `/data/vectors/…`, `/data/index/…` and `/data/behaviors/…`: the study's vector files, indexes and manifests as they lie on disk, in ranges if
-//! asked, with ETags.
+//! `/data/vectors/…`, `/data/index/…`, `/data/behaviors/…`, `/data/diagnosis/…` and `/data/clusters/…`: the study's vector
+//! files, indexes, manifests, diagnoses and discoveries as they lie on disk, in ranges if asked, with ETags.
 
 use std::path::PathBuf;
 
@@ -37,6 +37,24 @@ pub async fn behaviors(
     request: Request,
 ) -> Result<Response, RequestError> {
     serve(state.study.behaviors(), "behaviors", &path, request).await
+}
+
+/// Answers `/data/diagnosis/…`.
+pub async fn diagnoses(
+    Extract(state): Extract<State>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, RequestError> {
+    serve(state.study.diagnoses(), "diagnosis", &path, request).await
+}
+
+/// Answers `/data/clusters/…`.
+pub async fn clusters(
+    Extract(state): Extract<State>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, RequestError> {
+    serve(state.study.discoveries(), "clusters", &path, request).await
 }
 
 /// Answers everything else under `/data/`.

@@ -5,7 +5,8 @@
 //! /data/study.json                            StudyView (view)
 //! /data/rows/N.json, /data/texts/N.json       chunks of pairs (chunks)
 //! /data/vectors/…, /data/index/…,             files as they lie, with ranges and ETags (data_files)
-//! /data/behaviors/…
+//! /data/behaviors/…, /data/diagnosis/…,
+//! /data/clusters/…
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
@@ -201,6 +202,8 @@ fn router(state: State, is_loopback: bool) -> Router {
         .route("/data/vectors/{*path}", get(data_files::vectors))
         .route("/data/index/{*path}", get(data_files::index))
         .route("/data/behaviors/{*path}", get(data_files::behaviors))
+        .route("/data/diagnosis/{*path}", get(data_files::diagnoses))
+        .route("/data/clusters/{*path}", get(data_files::clusters))
         .route("/data/gather/{layer}", post(gather::gather))
         .route("/data/{*path}", get(data_files::unknown));
     guard::protect(compressed.merge(as_they_lie), is_loopback).layer(TraceLayer::new_for_http()).with_state(state)

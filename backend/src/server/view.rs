@@ -58,7 +58,8 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
             }
         }
         for name in study.behavior_names()? {
-            let mut view: BehaviorView = read_json(&study.behavior(&name).join("behavior.json"))?;
+            let mut view: BehaviorView = read_json(&study.behavior_view(&name))?;
+            view.has_sweep = study.sweep(&name).is_file();
             view.layers.retain(|&layer| {
                 inputs_of(&study.behavior_vectors(&name, layer)).is_some_and(|inputs| inputs == manifest.inputs)
             });
@@ -74,6 +75,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         model: manifest.map(|manifest| manifest.model),
         layers,
         behaviors,
+        discoveries: study.discovery_names()?,
         gather: true,
     })
 }

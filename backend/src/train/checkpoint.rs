@@ -3,7 +3,7 @@
 //! One file, `checkpoint.safetensors`, replaced atomically, so there is always either the earlier state or the later one:
 //!
 //! ```text
-//! weights.KEY          F32, as in the model    every trained weight, by checkpoint key
+//! weights.KEY          F32, as in the model    every trained weight, by checkpoint key; the master weight where it is rounded
 //! moments.first.KEY    F32 [n_values]          AdamW's average of its gradient (torch's exp_avg)
 //! moments.second.KEY   F32 [n_values]          of its squared gradient (torch's exp_avg_sq)
 //! __metadata__         whence.training         JSON: format, identity, and the metrics of every step so far
@@ -98,6 +98,10 @@ impl Identity {
             if let Value::Object(fields) = value {
                 settings.extend(fields);
             }
+        }
+        if let Some((scale, dropout)) = model.lora_numbers() {
+            settings.insert("lora_alpha / r".into(), scale.into());
+            settings.insert("lora_dropout".into(), dropout.into());
         }
         let order = serde_json::to_vec(steps).expect("plain data serializes");
         Self {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::rounding::Weights;
 
 /// How the learning rate goes after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,10 @@ pub struct TrainConfig {
     /// Whether only the input of every layer is kept for the way back and the rest computed again: a third more time, and
     /// memory that hardly grows with depth. Default false.
     pub activation_checkpointing: bool,
+    /// What the weights are rounded to after every step; the optimizer moves f32 master weights. See
+    /// [`super::rounding`]. Default f32: nothing is rounded.
+    #[serde(skip_serializing_if = "Weights::is_f32")]
+    pub weights: Weights,
     /// Decides the order of the rows. Default 0.
     pub seed: u64,
 }
@@ -65,6 +70,7 @@ impl Default for TrainConfig {
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             activation_checkpointing: false,
+            weights: Weights::F32,
             seed: 0,
         }
     }

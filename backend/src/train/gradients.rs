@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients as Recorded, Tensor};
+use burn::tensor::{DType, Gradients as Recorded, Tensor};
 
 use crate::device;
 use crate::model::CausalLm;
@@ -12,7 +12,7 @@ use crate::model::checkpoint::KeyPath;
 /// Gradients of a loss with respect to a model's trained weights, by checkpoint key.
 #[derive(Debug, Clone, Default)]
 pub struct Gradients {
-    /// Flattened, row-major; off the gradient graph.
+    /// Flattened, row-major, f32; off the gradient graph.
     by_key: BTreeMap<String, Tensor<1>>,
 }
 
@@ -28,7 +28,7 @@ impl Gradients {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if let Some(gradient) = param.val().grad_remove(self.recorded) {
                     let n_values = gradient.shape().num_elements();
-                    self.by_key.insert(self.path.key(), gradient.reshape([n_values]));
+                    self.by_key.insert(self.path.key(), gradient.reshape([n_values]).cast(DType::F32));
                 }
             }
             fn enter_module(&mut self, name: &str, container_type: &str) {

@@ -5,7 +5,8 @@
 //! backward on a replica of the model in its own thread ([`blocks`] keeps less for the way back). [`gradients`] are
 //! summed in the order of the parts, so that small models, whose tensors are too small to be worth splitting over cores,
 //! still use several, and the result does not depend on which thread was faster or how many cores there are. [`adamw`]
-//! moves the weights as [`config`] says, and [`checkpoint`] stores everything that a killed run needs to end with the
+//! moves the weights as [`config`] says, [`rounding`] makes of them what losses are computed with where they are kept in half
+//! precision, and [`checkpoint`] stores everything that a killed run needs to end with the
 //! same bytes. [`reference`](mod@reference) has the reference model's log-probabilities, computed once for all arms of a study.
 
 pub mod adamw;
@@ -16,6 +17,7 @@ pub mod config;
 pub mod dpo;
 pub mod gradients;
 pub mod reference;
+pub mod rounding;
 pub mod sequences;
 pub mod sft;
 
@@ -23,6 +25,7 @@ pub use checkpoint::Checkpoints;
 pub use config::{LrSchedulerType, TrainConfig};
 pub use gradients::Gradients;
 pub use reference::{ReferenceLogps, ReferenceTable};
+pub use rounding::Weights;
 
 use std::thread;
 use std::time::Instant;
@@ -36,6 +39,7 @@ use thiserror::Error;
 use self::adamw::AdamW;
 use self::checkpoint::{CheckpointError, Identity, Progress};
 use self::reference::ReferenceError;
+use self::rounding::rounded;
 use self::sequences::{Sequence, token_logps};
 use crate::device::{self, DeviceFailure};
 use crate::model::CausalLm;
@@ -258,7 +262,7 @@ impl PreferenceMetrics {
 /// A trained model and how its training went.
 #[derive(Debug)]
 pub struct Trained {
-    /// The model, without gradients; adapters are not merged.
+    /// The model, without gradients, its weights rounded as the settings say; adapters are not merged.
     pub model: CausalLm,
     /// The numbers of every optimizer step.
     pub metrics: Vec<StepMetrics>,
@@ -322,6 +326,14 @@ pub fn train(
     drop(model);
     let model = start;
     refuse_half_precision(&model)?;
+    let computed = config.weights.computed_on(&model.device());
+    let has_adapters = model.n_adapters() > 0;
+    // What is frozen is rounded once.
+    let model = if has_adapters { rounded(model, config.weights, computed) } else { model };
+    let used = |model: &CausalLm| match has_adapters {
+        true => model.clone(),
+        false => rounded(model.clone(), config.weights, computed),
+    };
     let steps = batches::steps(&row_lengths, config);
     let identity = run.checkpoints.as_ref().map(|_| Identity::of(&model, objective, config, &steps));
     let stored = match (&run.checkpoints, &identity) {
@@ -341,7 +353,8 @@ pub fn train(
             return Err(TrainError::Cancelled { step, n_steps });
         }
         let started = Instant::now();
-        let Computed { loss, mut gradients, preferences } = compute_step(&model, objective, config, rows)?;
+        let Computed { loss, mut gradients, preferences } =
+            compute_step(&used(&model).masked(mask_seed(config.seed, step)), objective, config, rows)?;
         let not_finite = |what, value| {
             let rows = rows.iter().map(|&row| objective.row_id(row)).collect();
             Err(TrainError::NotFinite { what, step: step + 1, n_steps, value, rows })
@@ -382,7 +395,12 @@ pub fn train(
             store(&model, &optimizer, &metrics)?;
         }
     }
-    Ok(Trained { model, metrics })
+    Ok(Trained { model: used(&model), metrics })
+}
+
+/// What adapters leave out in a step follows from the run's seed and the step, however often the run was interrupted.
+fn mask_seed(seed: u64, step: usize) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(step as u64)
 }
 
 fn detail(metrics: &StepMetrics) -> String {
@@ -406,19 +424,21 @@ pub fn compute_step(
     let mut sum = Computed::nothing();
     // A GPU is one device: parts would only wait for each other.
     let n_parts = if device::is_cpu(&model.device()) { N_PARTS } else { 1 };
-    for batch in rows.chunks(config.batch_size.max(1)) {
+    for (i, batch) in rows.chunks(config.batch_size.max(1)).enumerate() {
         let parts = batches::parts(batch, n_parts);
-        let compute = |part: &[usize]| {
+        let compute = |number: usize, part: &[usize]| {
             let part = Part { rows: part, step: rows };
+            let model = model.masked((i * n_parts + number) as u64);
             let compute = || match config.activation_checkpointing {
-                true => Ok(blocks::compute(model, objective, part)),
-                false => Ok(compute_whole(model, objective, part)),
+                true => Ok(blocks::compute(&model, objective, part)),
+                false => Ok(compute_whole(&model, objective, part)),
             };
             device::guarded(compute, TrainError::Device)
         };
         let compute = &compute;
         let computed: Vec<Result<Computed, TrainError>> = thread::scope(|scope| {
-            let running: Vec<_> = parts.iter().map(|part| scope.spawn(move || compute(part))).collect();
+            let running: Vec<_> =
+                parts.iter().enumerate().map(|(i, part)| scope.spawn(move || compute(i, part))).collect();
             running
                 .into_iter()
                 .map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -7,11 +7,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use whence_shared::statistics::compare::{CompareOptions, compare};
 use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes, RunOutcomes};
-pub use whence_shared::validation::{REPORT_FORMAT, RunView, ValidationReport, arm_folder};
+use whence_shared::validation::{MeasureView, Metric};
+pub use whence_shared::validation::{QuotedDiagnosis, REPORT_FORMAT, RunView, ValidationReport, arm_folder};
 
 use super::ValidateError;
+use crate::attribute;
+use crate::edit;
 use crate::files;
-use crate::judge::Verdict;
 use crate::study::Study;
 
 /// The value of [`RunRecord::format`].
@@ -49,26 +51,15 @@ pub struct RunRecord {
 pub struct Measured {
     /// Its name in the plan.
     pub name: String,
+    /// What its counts are of.
+    #[serde(default)]
+    pub metric: Metric,
     /// Counts by prompt, in the order of the prompts.
     pub prompts: Vec<PromptOutcomes>,
 }
 
 impl Measured {
-    /// Counts verdicts by prompt.
-    pub fn of(name: &str, verdicts: &[Verdict]) -> Self {
-        let mut prompts: Vec<PromptOutcomes> = Vec::new();
-        for verdict in verdicts {
-            if prompts.last().is_none_or(|last| last.prompt != verdict.prompt_id) {
-                prompts.push(PromptOutcomes { prompt: verdict.prompt_id.clone(), n_rollouts: 0, shown: 0.0 });
-            }
-            let prompt = prompts.last_mut().expect("just pushed");
-            prompt.n_rollouts += 1;
-            prompt.shown += f64::from(u8::from(verdict.shows));
-        }
-        Self { name: name.to_owned(), prompts }
-    }
-
-    /// Share of rollouts that show what is measured, in [0, 1]; 0 without rollouts.
+    /// Share that counts, in [0, 1]; 0 without rollouts.
     pub fn rate(&self) -> f64 {
         let n: f64 = self.prompts.iter().map(|prompt| f64::from(prompt.n_rollouts)).sum();
         let shown: f64 = self.prompts.iter().map(|prompt| prompt.shown).sum();
@@ -112,7 +103,7 @@ pub fn outcomes(records: &[RunRecord]) -> Outcomes {
     let mut arms: BTreeMap<(&str, u64), Vec<RunOutcomes>> = BTreeMap::new();
     for record in records {
         let Some((behavior, others)) = record.measures.split_first() else { continue };
-        let side_measures = others.iter().map(|measure| (measure.name.clone(), measure.rate())).collect();
+        let side_measures = others.iter().map(|measure| (measure.name.clone(), measure.prompts.clone())).collect();
         let run = RunOutcomes { seed: record.seed, prompts: behavior.prompts.clone(), side_measures };
         arms.entry((&record.arm, record.k)).or_default().push(run);
     }
@@ -130,14 +121,37 @@ pub fn validate(study: &Study, options: &CompareOptions) -> Result<ValidationRep
     let Some(first) = records.first() else {
         return Err(ValidateError::NoRuns { study: study.root().to_owned() });
     };
+    let mut comparison = compare(&outcomes(&records), options)?;
+    let diagnosis = diagnosis(study, &records)?;
+    if let Some(QuotedDiagnosis { of, verdict }) = &diagnosis {
+        comparison.conclusion.expect(of, verdict);
+    }
     let report = ValidationReport {
         format: REPORT_FORMAT.to_owned(),
         behavior: first.measures.first().map_or_else(String::new, |measure| measure.name.clone()),
-        comparison: compare(&outcomes(&records), options)?,
+        measures: first.measures.iter().map(|of| MeasureView { name: of.name.clone(), metric: of.metric }).collect(),
+        comparison,
         runs: records.iter().map(view).collect(),
+        diagnosis,
     };
     files::write_json(&study.report(), &report)?;
     Ok(report)
+}
+
+/// The diagnosis of the ranking that an arm's edit set was made from, as long as it is of the study's pairs; an arm finds
+/// its edit set by name.
+fn diagnosis(study: &Study, records: &[RunRecord]) -> Result<Option<QuotedDiagnosis>, ValidateError> {
+    let names = study.edit_names()?;
+    for name in names.iter().filter(|name| records.iter().any(|record| record.arm == **name)) {
+        let set = edit::load(study, name)?;
+        let ranking = set.origin.from.strip_prefix("rankings/").and_then(|path| path.strip_suffix(".parquet"));
+        let Some((behavior, layer)) = ranking.and_then(|ranking| ranking.split_once("/layer-")) else { continue };
+        let Ok(layer) = layer.parse() else { continue };
+        if let Some(found) = attribute::diagnosis::read(study, behavior, layer, &set.pairs_sha256)? {
+            return Ok(Some(QuotedDiagnosis { of: found.of, verdict: found.verdict }));
+        }
+    }
+    Ok(None)
 }
 
 fn view(record: &RunRecord) -> RunView {
@@ -156,23 +170,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_are_counted_by_prompt() {
-        let verdict = |prompt: &str, sample, shows| Verdict {
-            prompt_id: prompt.into(),
-            scenario: String::new(),
-            sample,
-            model: String::new(),
-            score: if shows { 100.0 } else { 0.0 },
-            shows,
-            judge: "j".into(),
-            reason: String::new(),
-            rollout_sha256: String::new(),
+    fn records_become_outcomes_with_what_else_was_measured_beside_them() {
+        let cell = |prompt: &str, n_rollouts, shown| PromptOutcomes { prompt: prompt.into(), n_rollouts, shown };
+        let measure = |name: &str, prompts| Measured { name: name.into(), metric: Metric::Rate, prompts };
+        let record = |arm: &str, k, seed| RunRecord {
+            format: RUN_FORMAT.into(),
+            arm: arm.into(),
+            k,
+            seed,
+            inputs: BTreeMap::new(),
+            n_pairs: 1,
+            n_steps: 1,
+            final_loss: 0.0,
+            final_accuracy: 0.0,
+            model_sha256: String::new(),
+            measures: vec![
+                measure("behavior", vec![cell("a", 2, 1.0), cell("b", 1, 1.0)]),
+                measure("knowledge", vec![cell("q", 1, 0.0)]),
+            ],
         };
-        let verdicts = [verdict("a", 0, true), verdict("a", 1, false), verdict("b", 0, true)];
-        let measured = Measured::of("behavior", &verdicts);
-        let counts: Vec<_> = measured.prompts.iter().map(|p| (p.prompt.as_str(), p.n_rollouts, p.shown)).collect();
-        assert_eq!(counts, [("a", 2, 1.0), ("b", 1, 1.0)]);
-        assert_eq!(measured.rate(), 2.0 / 3.0);
-        assert_eq!(Measured::of("none", &[]).rate(), 0.0);
+        let outcomes = outcomes(&[record("baseline", 0, 1), record("baseline", 0, 2), record("drop", 5, 1)]);
+        assert_eq!(outcomes.arms.iter().map(|arm| arm.runs.len()).collect::<Vec<_>>(), [2, 1]);
+        let run = &outcomes.arms[1].runs[0];
+        assert_eq!((run.prompts.len(), &run.side_measures["knowledge"]), (2, &vec![cell("q", 1, 0.0)]));
+        let view = view(&record("drop", 5, 1));
+        assert_eq!(view.rates, [("behavior".to_owned(), 2.0 / 3.0), ("knowledge".to_owned(), 0.0)].into());
     }
 }

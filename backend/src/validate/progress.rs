@@ -1,7 +1,8 @@
 //! Which runs of a study are planned, under way and complete, for whoever watches `whence retrain` from outside.
 //!
-//! `arms/queue.json` says what is planned; the folders say the rest. Nothing here is needed to train: without the queue
-//! only what has begun is known.
+//! `arms/queue.json` says what is planned, the folders say how far it is, and the lock ([`super::lock`]) says whether
+//! someone works on it: a run that was killed is not taken for one that trains. Nothing here is needed to train: without
+//! the queue only what has begun is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,8 +12,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use whence_shared::validation::{RUNS_FORMAT, RunProgress, RunStage, RunsView};
 
-use super::ValidateError;
-use crate::files;
+use super::{ValidateError, lock};
+use crate::files::{self, FileError};
 use crate::study::Study;
 
 /// `arms/queue.json`: runs in the order of training, as folder of the arm and training seed.
@@ -45,7 +46,9 @@ impl QueueFile {
 /// # Errors
 ///
 /// When a folder cannot be listed.
-pub fn runs(study: &Study) -> Result<RunsView, ValidateError> {
+pub fn runs(study: &Study) -> Result<RunsView, FileError> {
+    // Before the folders: a run that ends meanwhile is seen as complete, not as stopped.
+    let is_under_way = lock::is_held(study);
     let mut begun = BTreeMap::new();
     for (arm, seed) in study.runs()? {
         let stage = progress(&study.run(&arm, seed));
@@ -53,12 +56,20 @@ pub fn runs(study: &Study) -> Result<RunsView, ValidateError> {
     }
     let mut keys = QueueFile::read(study).runs;
     let planned: BTreeSet<(String, u64)> = keys.iter().cloned().collect();
+    let is_incomplete = |key: &&(String, u64)| begun.get(*key).is_none_or(|(stage, _)| *stage != RunStage::Complete);
+    // One after the other, in the order of the plan.
+    let at_work = keys.iter().find(is_incomplete).filter(|_| is_under_way != Some(false)).cloned();
     keys.extend(begun.keys().filter(|key| !planned.contains(*key)).cloned());
-    let run = |(folder, seed): (String, u64)| {
-        let (stage, n_steps) = begun.get(&(folder.clone(), seed)).copied().unwrap_or((RunStage::Waiting, 0));
-        RunProgress { folder, seed, stage, n_steps }
+    let run = |key: (String, u64)| {
+        let (mut stage, n_steps) = begun.get(&key).copied().unwrap_or((RunStage::Waiting, 0));
+        let is_open = matches!(stage, RunStage::Training | RunStage::Measuring);
+        if is_open && is_under_way.is_some() && at_work.as_ref() != Some(&key) {
+            stage = RunStage::Stopped;
+        }
+        RunProgress { folder: key.0, seed: key.1, stage, n_steps }
     };
-    Ok(RunsView { format: RUNS_FORMAT.to_owned(), runs: keys.into_iter().map(run).collect() })
+    let runs = keys.into_iter().map(run).collect();
+    Ok(RunsView { format: RUNS_FORMAT.to_owned(), runs, is_under_way })
 }
 
 /// Stage and steps of the run in a folder.
@@ -119,18 +130,25 @@ mod tests {
         put("old-5/notes/metrics.jsonl", "");
         let planned = [("baseline", 1), ("drop-100", 1), ("switch-100", 1), ("drop-100", 2)];
         QueueFile { runs: planned.map(|(arm, seed)| (arm.to_owned(), seed)).into() }.write(&study).unwrap();
-        let found = runs(&study).unwrap();
-        let short: Vec<_> = found.runs.iter().map(|run| (run.folder.as_str(), run.stage, run.n_steps)).collect();
-        assert_eq!(
-            short,
+        let seen = |found: &RunsView| -> Vec<(String, RunStage, usize)> {
+            found.runs.iter().map(|run| (run.folder.clone(), run.stage, run.n_steps)).collect()
+        };
+        let expected = |second: RunStage| {
             [
                 ("baseline", RunStage::Complete, 7),
-                ("drop-100", RunStage::Training, 2),
+                ("drop-100", second, 2),
                 ("switch-100", RunStage::Waiting, 0),
-                ("drop-100", RunStage::Measuring, 5),
-                ("old-5", RunStage::Training, 0),
+                ("drop-100", RunStage::Stopped, 5),
+                ("old-5", RunStage::Stopped, 0),
             ]
-        );
-        assert_eq!((found.n_complete(), found.is_complete()), (1, false));
+            .map(|(folder, stage, n_steps)| (folder.to_owned(), stage, n_steps))
+        };
+        let found = runs(&study).unwrap();
+        assert_eq!(seen(&found), expected(RunStage::Stopped), "nobody works on them");
+        assert_eq!((found.n_complete(), found.is_complete(), found.is_under_way), (1, false, Some(false)));
+        let _lock = lock::ArmsLock::take(&study).unwrap();
+        let found = runs(&study).unwrap();
+        assert_eq!(seen(&found), expected(RunStage::Training));
+        assert_eq!(found.is_under_way, Some(true));
     }
 }

@@ -2,45 +2,51 @@
 //! in the flow of `whence retrain`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use whence_shared::pair::Message;
 use whence_shared::statistics::compare::CompareOptions;
 use whence_shared::statistics::outcomes::{BASELINE, OutcomesError};
 
 use super::ValidateError;
+use super::arms::{self, ArmEdits};
+use super::lock::ArmsLock;
+use super::metrics_file::MetricsFile;
 use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, arm_folder, read_record};
-use super::plan::{ArmPlan, MeasurePlan, Plan};
+use super::plan::Plan;
 use super::progress::QueueFile;
-use crate::behavior::rollouts::local::LocalModel;
-use crate::behavior::rollouts::prompts::{self, TestPrompt};
-use crate::behavior::rollouts::{RolloutOptions, Sampling, Source, roll_out};
+use crate::behavior::rollouts::endpoint::Usage;
 use crate::data::pairs::PairFile;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::edit::{self, Decision, draw};
+use crate::edit::Decision;
+use crate::evaluate::{Measure, Place};
 use crate::files::{self, Context};
-use crate::judge::rules::Rules;
-use crate::judge::{Judge, JudgeOptions, judge};
-use crate::model::{DtypeChoice, ModelFolder, folder};
+use crate::judge::Judge;
+use crate::judge::endpoint::Prices;
+use crate::judge::file::Surroundings;
+use crate::model::lora::{self, LoraConfig};
+use crate::model::{CausalLm, ModelFolder, folder, hub};
 use crate::progress::{Report, Update};
 use crate::study::{Study, inputs_hash};
+use crate::train::checkpoint::CheckpointError;
 use crate::train::dpo::{DpoConfig, SequencePair, optimize_preferences};
 use crate::train::sequences::Sequence;
-use crate::train::{Checkpoints, ReferenceLogps, ReferenceTable, Run, StepMetrics, Trained};
+use crate::train::{Checkpoints, ReferenceLogps, ReferenceTable, Run, StepMetrics, TrainError, Trained};
 
 /// Pairs that the speed of this machine is measured on.
 const N_PROBED: usize = 64;
-/// What a step costs, in passes through the model without gradients: there, and twice that back.
+/// What a step costs, in passes through the model without gradients: there, and twice that back, once for what goes in
+/// and once for the weights.
 const PASSES_PER_STEP: f64 = 3.0;
+/// The same where weights are frozen.
+const PASSES_PER_ADAPTED_STEP: f64 = 2.0;
 /// Files beside the weights that make a model folder whole.
 const TEXT_FILES: [&str; 10] = [
     "tokenizer.json",
@@ -86,6 +92,8 @@ pub struct Estimate {
     pub n_left_out: usize,
     /// Tokens that the baseline trains on, all epochs.
     pub n_tokens: usize,
+    /// Numbers in the model, and how many of them are trained; not known when nothing is left to train.
+    pub n_trained: Option<(usize, usize)>,
     /// Training of all runs that are not complete, from the speed of a pass over a few pairs; without the rollouts.
     pub training: Duration,
 }
@@ -99,6 +107,21 @@ pub struct Retrained {
     pub report: ValidationReport,
     /// What a reader should know.
     pub warnings: Vec<String>,
+    /// Of every judge at an endpoint, what it answered.
+    pub judges: Vec<JudgeUse>,
+}
+
+/// What a judge at an endpoint answered in a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JudgeUse {
+    /// The measure.
+    pub measure: String,
+    /// What it asks for.
+    pub prices: Prices,
+    /// Asked for now.
+    pub asked: Usage,
+    /// Answered before.
+    pub cached: Usage,
 }
 
 /// Carries out a plan; `None` when only asked what is ahead.
@@ -107,27 +130,30 @@ pub struct Retrained {
 ///
 /// [`ValidateError`]; what is complete by then is kept, and the same call continues from it.
 pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<Option<Retrained>, ValidateError> {
+    let _lock = if options.dry_run { None } else { Some(ArmsLock::take(study)?) };
     let queue = Queue::open(study, plan, options)?;
-    let mut warnings = Vec::new();
-    let mut arms: Vec<Vec<Arm>> = Vec::new();
+    let mut notes = Notes::of(&queue.measures);
+    let mut arms: Vec<Arm> = Vec::new();
     for &seed in &plan.seeds {
-        arms.push(plan.arms.iter().map(|arm| queue.arm(arm, seed)).collect::<Result<_, _>>()?);
+        arms.extend(queue.edits.iter().map(|edits| queue.arm(edits, seed)));
     }
-    let all = || arms.iter().flatten();
     let mut n_done = 0;
-    for arm in all() {
+    for arm in &arms {
         n_done += usize::from(queue.is_complete(arm)?);
     }
-    (options.on_estimate)(&queue.estimate(plan.n_runs(), n_done)?);
+    (options.on_estimate)(&queue.estimate(arms.len(), n_done)?);
     if options.dry_run {
         return Ok(None);
     }
 
-    let planned = all().map(|arm| (arm.folder(), arm.seed)).collect();
+    for edits in &queue.edits {
+        edits.store(study, options.replace)?;
+    }
+    let planned = arms.iter().map(|arm| (arm.folder(), arm.seed)).collect();
     QueueFile { runs: planned }.write(study)?;
     let mut runs = Vec::new();
-    for arm in all() {
-        let (record, is_new) = queue.run(arm, &mut warnings)?;
+    for arm in &arms {
+        let (record, is_new) = queue.run(arm, &mut notes)?;
         (options.on_run)(&record, is_new);
         runs.push(record);
         if is_new {
@@ -138,9 +164,10 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
             }
         }
     }
+    let Notes { mut warnings, judges } = notes;
     warnings.sort();
     warnings.dedup();
-    Ok(Some(Retrained { runs, report: outcome::validate(study, &CompareOptions::default())?, warnings }))
+    Ok(Some(Retrained { runs, report: outcome::validate(study, &CompareOptions::default())?, warnings, judges }))
 }
 
 /// Everything that all runs share.
@@ -151,17 +178,31 @@ struct Queue<'a> {
     folder: ModelFolder,
     /// By row of the study; none where a side does not fit.
     pairs: Vec<Option<SequencePair>>,
+    /// Of every arm.
+    edits: Vec<ArmEdits>,
     reference: ReferenceTable,
     /// What decides every run.
     inputs: BTreeMap<String, String>,
-    measures: Vec<Measure<'a>>,
+    measures: Vec<Measure>,
 }
 
-/// A measure with its files read.
-struct Measure<'a> {
-    plan: &'a MeasurePlan,
-    prompts: Vec<TestPrompt>,
-    judge: Judge,
+/// What is to be told of all runs at the end.
+struct Notes {
+    warnings: Vec<String>,
+    judges: Vec<JudgeUse>,
+}
+
+impl Notes {
+    fn of(measures: &[Measure]) -> Self {
+        let judge_use = |measure: &Measure| match measure.judge() {
+            Some(Judge::Endpoint(judge)) => {
+                let (asked, cached) = (Usage::default(), Usage::default());
+                Some(JudgeUse { measure: measure.plan.name.clone(), prices: judge.prices, asked, cached })
+            }
+            _ => None,
+        };
+        Self { warnings: Vec::new(), judges: measures.iter().filter_map(judge_use).collect() }
+    }
 }
 
 /// An arm with one training seed.
@@ -200,6 +241,9 @@ struct TrainedRecord {
 impl<'a> Queue<'a> {
     fn open(study: &'a Study, plan: &'a Plan, options: &'a RetrainOptions) -> Result<Self, ValidateError> {
         let folder = ModelFolder::open(&plan.model)?;
+        if let Some(lora) = &plan.lora {
+            lora.check_modules(&folder.projections()?)?;
+        }
         let encoder = TextEncoder::new(&folder, &TemplateChoice::default(), folder.config.max_position_embeddings)?;
         let file = PairFile::open(&study.pairs())?;
         let mut pairs = Vec::with_capacity(file.len());
@@ -222,13 +266,20 @@ impl<'a> Queue<'a> {
             [("pairs", file.sha256()?), ("model", folder.sha256()?), ("template", encoder.template_sha256())]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into();
-        let mut measures = Vec::new();
-        for measure in &plan.measures {
-            let judge = Judge::Rules(Rules::read(&measure.judge)?);
-            measures.push(Measure { plan: measure, prompts: prompts::read(&measure.prompts)?, judge });
+        let cache = study.judge_cache();
+        let surroundings = Surroundings { cache: &cache, model: Some(&plan.model), device: options.device };
+        let open = |measure| Measure::open(measure, &surroundings);
+        let measures = plan.measures.iter().map(open).collect::<Result<_, _>>()?;
+        let mut edits: Vec<ArmEdits> = Vec::new();
+        for planned in arms::planned(plan) {
+            let arm = planned.edits(study, pairs.len(), options.report)?;
+            if edits.iter().any(|other| other.folder() == arm.folder()) {
+                return Err(ValidateError::RepeatedArm { arm: arm.folder() });
+            }
+            edits.push(arm);
         }
-        let mut queue =
-            Self { study, plan, options, folder, pairs, reference: ReferenceTable::default(), inputs, measures };
+        let reference = ReferenceTable::default();
+        let mut queue = Self { study, plan, options, folder, pairs, edits, reference, inputs, measures };
         queue.reference = queue.reference_logps()?;
         Ok(queue)
     }
@@ -255,17 +306,19 @@ impl<'a> Queue<'a> {
             pairs.iter().map(|pair| pair.chosen.ids.len() + pair.rejected.ids.len()).sum()
         };
         let n_epochs = self.plan.dpo.train.num_train_epochs;
-        let mut training = Duration::ZERO;
+        let (mut training, mut n_trained) = (Duration::ZERO, None);
         if n_done < n_runs && !there.is_empty() {
             // Spread over the data, so that lengths are typical.
             let step = there.len().div_ceil(N_PROBED);
             let probed: Vec<&SequencePair> = there.iter().copied().step_by(step).collect();
-            let model = self.folder.load_as(self.options.device, DType::F32)?;
+            let model = self.start(0)?;
+            n_trained = Some((model.num_params(), model.n_trained()));
             let pairs: Vec<SequencePair> = probed.iter().map(|pair| (*pair).clone()).collect();
             let start = Instant::now();
             ReferenceLogps::compute(&model, &pairs, &crate::progress::silent).map_err(ValidateError::ReferencePass)?;
             let secs_per_token = start.elapsed().as_secs_f64() / n_tokens(&probed).max(1) as f64;
-            let passes = PASSES_PER_STEP + f64::from(u8::from(self.plan.dpo.train.activation_checkpointing));
+            let passes = if self.plan.lora.is_some() { PASSES_PER_ADAPTED_STEP } else { PASSES_PER_STEP };
+            let passes = passes + f64::from(u8::from(self.plan.dpo.train.activation_checkpointing));
             let n_passes = passes * (n_epochs * (n_runs - n_done)) as f64;
             training = Duration::from_secs_f64(secs_per_token * n_tokens(&there) as f64 * n_passes);
         }
@@ -275,33 +328,34 @@ impl<'a> Queue<'a> {
             n_pairs: there.len(),
             n_left_out: self.pairs.len() - there.len(),
             n_tokens: n_tokens(&there) * n_epochs,
+            n_trained,
             training,
         })
     }
 
-    fn arm(&self, plan: &ArmPlan, seed: u64) -> Result<Arm, ValidateError> {
-        let n_pairs = self.pairs.len();
-        let decisions = match (&plan.edit, &plan.random_like) {
-            (Some(name), _) => edit::load(self.study, name)?.apply(n_pairs)?,
-            (None, Some(like)) => {
-                let like = edit::load(self.study, like)?;
-                like.apply(n_pairs)?;
-                let mut decisions = vec![Decision::Keep; n_pairs];
-                for (row, edit) in draw::random(n_pairs, like.edits.len(), seed).into_iter().zip(&like.edits) {
-                    decisions[row as usize] = edit.action;
-                }
-                decisions
-            }
-            (None, None) => vec![Decision::Keep; n_pairs],
-        };
-        let k = decisions.iter().filter(|decision| **decision != Decision::Keep).count() as u64;
-        let root = self.study.run(&arm_folder(&plan.name, k), seed);
+    fn arm(&self, edits: &ArmEdits, seed: u64) -> Arm {
+        let decisions = edits.decisions(self.pairs.len(), seed);
+        let root = self.study.run(&edits.folder(), seed);
         let mut inputs = self.inputs.clone();
-        let actions: Vec<&str> = decisions.iter().map(|decision| decision.name()).collect();
-        inputs.insert("edit".into(), files::sha256(actions.join("\n").as_bytes()));
-        let settings = serde_json::to_string(&self.config(seed)).expect("settings serialize");
-        inputs.insert("settings".into(), settings);
-        Ok(Arm { name: plan.name.clone(), k, seed, decisions, inputs, root })
+        inputs.insert("edit".into(), arms::sha256(&decisions));
+        inputs.insert("settings".into(), serde_json::to_string(&self.config(seed)).expect("settings serialize"));
+        if let Some(lora) = self.lora(seed) {
+            inputs.insert("lora".into(), serde_json::to_string(&lora).expect("settings serialize"));
+        }
+        Arm { name: edits.name.clone(), k: edits.k, seed, decisions, inputs, root }
+    }
+
+    fn lora(&self, seed: u64) -> Option<LoraConfig> {
+        self.plan.lora.clone().map(|lora| LoraConfig { seed, ..lora })
+    }
+
+    /// The model that training begins with.
+    fn start(&self, seed: u64) -> Result<CausalLm, ValidateError> {
+        let model = self.folder.load_as(self.options.device, DType::F32)?;
+        Ok(match self.lora(seed) {
+            Some(lora) => lora::adapt(model, &lora)?,
+            None => model,
+        })
     }
 
     fn config(&self, seed: u64) -> DpoConfig {
@@ -317,13 +371,13 @@ impl<'a> Queue<'a> {
 
     /// One run, or its record when it is complete. Rollouts and verdicts are looked at again even then: they know by
     /// themselves whether they are there.
-    fn run(&self, arm: &Arm, warnings: &mut Vec<String>) -> Result<(RunRecord, bool), ValidateError> {
+    fn run(&self, arm: &Arm, notes: &mut Notes) -> Result<(RunRecord, bool), ValidateError> {
         let path = arm.path("run.json");
         let before = read_record(&path)?;
         let trained = self.trained(arm)?;
         let mut measures = Vec::new();
         for measure in &self.measures {
-            measures.push(self.measure(arm, measure, warnings)?);
+            measures.push(self.measure(arm, measure, notes)?);
         }
         let TrainedRecord { inputs, n_pairs, n_steps, final_loss, final_accuracy, model_sha256 } = trained;
         let record = RunRecord {
@@ -353,9 +407,10 @@ impl<'a> Queue<'a> {
         if path.is_file() {
             let there: TrainedRecord = serde_json::from_slice(&files::read(&path)?)
                 .map_err(|error| ValidateError::Record { path: path.clone(), reason: error.to_string() })?;
-            match inputs.iter().find(|(name, value)| there.inputs.get(*name) != Some(*value)) {
+            let mut names = inputs.keys().chain(there.inputs.keys());
+            match names.find(|name| there.inputs.get(*name) != inputs.get(*name)) {
                 None => return Ok(there),
-                Some((what, _)) if !self.options.replace => {
+                Some(what) if !self.options.replace => {
                     return Err(ValidateError::OtherRun { path, what: what.clone() });
                 }
                 Some(_) => fs::remove_dir_all(&arm.root).at("remove", &arm.root)?,
@@ -376,10 +431,9 @@ impl<'a> Queue<'a> {
         }
         let reference = self.reference.logps_of(&pairs)?;
         let config = self.config(arm.seed);
-        let model = self.folder.load_as(self.options.device, DType::F32)?;
         fs::create_dir_all(&arm.root).at("create folder", &arm.root)?;
         let checkpoints = Checkpoints { folder: arm.path("checkpoint"), every_n_steps: self.plan.checkpoint_steps };
-        let metrics = MetricsFile::open(arm.path("metrics.jsonl"));
+        let metrics = MetricsFile::new(&arm.root, self.plan.tensorboard);
         let report = |mut update: Update| {
             update.detail = format!("{} seed {}: {}", arm.folder(), arm.seed, update.detail);
             (self.options.report)(update);
@@ -391,8 +445,18 @@ impl<'a> Queue<'a> {
             is_cancelled: self.options.is_cancelled,
             checkpoints: Some(checkpoints.clone()),
         };
-        let failed = |source| ValidateError::Train { arm: arm.folder(), seed: arm.seed, source };
-        let trained = optimize_preferences(model, &pairs, Some(&reference), &config, &run).map_err(failed)?;
+        let optimize = || -> Result<Result<Trained, TrainError>, ValidateError> {
+            Ok(optimize_preferences(self.start(arm.seed)?, &pairs, Some(&reference), &config, &run))
+        };
+        let trained = match optimize()? {
+            // What a run of other settings left before it was complete.
+            Err(TrainError::Checkpoint(CheckpointError::OtherRun { .. })) if self.options.replace => {
+                checkpoints.remove()?;
+                optimize()?
+            }
+            done => done,
+        };
+        let trained = trained.map_err(|source| ValidateError::Train { arm: arm.folder(), seed: arm.seed, source })?;
         metrics.finish(&trained.metrics)?;
         let record = self.save(arm, &trained, inputs, pairs.len())?;
         files::write_json(&path, &record)?;
@@ -411,8 +475,11 @@ impl<'a> Queue<'a> {
         inputs: BTreeMap<String, String>,
         n_pairs: usize,
     ) -> Result<TrainedRecord, ValidateError> {
+        if let Some(lora) = self.lora(arm.seed) {
+            lora::save_adapter(&trained.model, &lora, &self.base()?, &arm.path("adapter"))?;
+        }
         let folder = arm.path("model");
-        folder::save(&trained.model, &self.folder.config, &folder)?;
+        folder::save_as(&trained.model, &self.folder.config, &folder, self.plan.dpo.train.weights.dtype())?;
         for name in TEXT_FILES {
             let from = self.folder.path().join(name);
             if from.is_file() {
@@ -432,39 +499,41 @@ impl<'a> Queue<'a> {
         })
     }
 
-    /// Rollouts and verdicts of one measure.
-    fn measure(&self, arm: &Arm, measure: &Measure, warnings: &mut Vec<String>) -> Result<Measured, ValidateError> {
-        let MeasurePlan { name, n_samples, temperature, top_p, max_new_tokens, .. } = measure.plan;
-        let rollouts = arm.path(&format!("{name}.rollouts.jsonl"));
-        let folder = ModelFolder::open(&arm.path("model"))?;
-        let source = Source::Model(LocalModel {
-            folder: &folder,
-            device: self.options.device,
-            template: &TemplateChoice::default(),
-            dtype: DtypeChoice::default(),
-        });
-        let sampling = Sampling {
-            n_samples: *n_samples,
-            temperature: *temperature,
-            top_p: *top_p,
-            max_new_tokens: *max_new_tokens,
-            seed: arm.seed,
-        };
-        // A changed measure is measured again: it costs little beside the training, and nothing else depends on it.
-        let options = RolloutOptions { out: rollouts.clone(), sampling, replace: true };
+    /// Where PEFT is to load the frozen weights from: a name on the hub, or a path.
+    fn base(&self) -> Result<String, ValidateError> {
+        let path = self.folder.path();
+        let path = path.canonicalize().at("find", path)?;
+        Ok(match hub::name_of(&path) {
+            Some(name) => name.split('@').next().unwrap_or_default().to_owned(),
+            None => path.display().to_string(),
+        })
+    }
+
+    /// One measure of a trained model.
+    fn measure(&self, arm: &Arm, measure: &Measure, notes: &mut Notes) -> Result<Measured, ValidateError> {
+        let name = &measure.plan.name;
+        let model = ModelFolder::open(&arm.path("model"))?;
+        let place = Place { device: self.options.device, folder: &arm.root, seed: arm.seed };
         let report = |mut update: Update| {
             update.detail = format!("{} seed {}, {name}", arm.folder(), arm.seed);
             (self.options.report)(update);
         };
-        roll_out(&measure.prompts, &source, &options, &report)?;
-        let out = arm.path(&format!("{name}.verdicts.jsonl"));
-        let judged = judge(&measure.judge, &JudgeOptions { rollouts, out, replace: true }, &report)?;
+        let failed = |source| {
+            let source = Box::new(source);
+            ValidateError::Measure { arm: arm.folder(), seed: arm.seed, measure: name.clone(), source }
+        };
+        let taken = measure.take(&model, &place, &report).map_err(failed)?;
         // A model that never shows the behavior is a result, not a fault; a judge that does so for all models is looked
         // at by whoever reads the baseline's rate.
         if arm.name == BASELINE {
-            warnings.extend(judged.warnings.iter().map(|warning| format!("measure {name:?}, baseline: {warning}")));
+            notes.warnings.extend(taken.warnings.iter().map(|text| format!("measure {name:?}, baseline: {text}")));
         }
-        Ok(Measured::of(name, &judged.verdicts))
+        if let Some(judge) = notes.judges.iter_mut().find(|judge| judge.measure == *name) {
+            judge.asked.add(taken.asked);
+            judge.cached.add(taken.cached);
+        }
+        let metric = measure.plan.metric();
+        Ok(Measured { name: name.clone(), metric, prompts: taken.items.outcomes(metric) })
     }
 }
 
@@ -476,40 +545,4 @@ fn sequence(encoder: &TextEncoder, prompt: &[Message], response: &[Message]) -> 
     let mut ids = tokens.ids;
     ids.truncate(tokens.turn_end);
     (ids.len() > response_start).then_some(Sequence { ids, response_start })
-}
-
-/// `metrics.jsonl`, growing while a run trains, so that it can be watched. Losing it costs nothing: the checkpoint has
-/// the numbers too, and the whole file is written again at the end.
-struct MetricsFile {
-    path: PathBuf,
-    file: Mutex<Option<File>>,
-}
-
-impl MetricsFile {
-    fn open(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(None) }
-    }
-
-    fn push(&self, step: &StepMetrics) {
-        let mut file = self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if file.is_none() {
-            // Steps after the last checkpoint are taken again: their earlier lines go.
-            let text = fs::read_to_string(&self.path).unwrap_or_default();
-            let of_step = |line: &&str| serde_json::from_str::<StepMetrics>(line).is_ok_and(|m| m.step < step.step);
-            let kept: String = text.lines().take_while(of_step).flat_map(|line| [line, "\n"]).collect();
-            *file = File::create(&self.path).ok();
-            if let Some(file) = file.as_mut() {
-                let _ = file.write_all(kept.as_bytes());
-            }
-        }
-        if let Some(file) = file.as_mut() {
-            let _ = writeln!(file, "{}", json!(step));
-        }
-    }
-
-    fn finish(&self, metrics: &[StepMetrics]) -> Result<(), files::FileError> {
-        *self.file.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
-        let lines: String = metrics.iter().map(|step| format!("{}\n", json!(step))).collect();
-        files::write(&self.path, lines.as_bytes())
-    }
 }

@@ -20,7 +20,11 @@ pub fn Header() -> impl IntoView {
     };
     Effect::new(move || {
         if let Some(study) = study() {
-            let page = if state.page.get() == Page::Validate { "Validate · " } else { "" };
+            let page = match state.page.get() {
+                Page::Ranking => "",
+                Page::Discover => "Discover · ",
+                Page::Validate => "Validate · ",
+            };
             document().set_title(&format!("{page}{} · Whence", study.name));
         }
     });

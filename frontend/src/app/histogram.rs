@@ -7,12 +7,10 @@ use leptos::html;
 use leptos::prelude::*;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters_canvas::CanvasBackend;
-use wasm_bindgen::JsCast;
-use wasm_bindgen::prelude::Closure;
-use web_sys::{HtmlCanvasElement, MediaQueryList, PointerEvent, ResizeObserver};
+use web_sys::{HtmlCanvasElement, PointerEvent};
 use whence_shared::rank::Histogram;
 
+use super::canvas::{Drawn, FONT, Ink, Sheet, redraw_on_changes};
 use super::table::end_name;
 use crate::number::{count, counted, score};
 use crate::protocol::{Bins, End};
@@ -20,8 +18,6 @@ use crate::state::State;
 
 /// Room for labels, in CSS pixels: left, bottom, top, right.
 const MARGINS_PX: [f64; 4] = [46.0, 18.0, 6.0, 10.0];
-/// As `--font` in the style sheet.
-const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
 
 /// The chart with its caption.
 #[component]
@@ -40,7 +36,7 @@ pub fn ScoreHistogram() -> impl IntoView {
         let k = state.k.get();
         state.ranking.with(|ranking| ranking.as_ref()?.score_at(k - 1))
     });
-    observe(canvas, redraw);
+    redraw_on_changes(canvas, redraw);
     Effect::new(move || {
         redraw.track();
         let (Some(canvas), Some(ranking), Some((bins, top))) = (canvas.get(), state.ranking.get(), bins.get()) else {
@@ -131,21 +127,10 @@ struct Chart {
     hovered: Option<usize>,
 }
 
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-
 impl Chart {
     fn draw(&self, canvas: &HtmlCanvasElement) -> Drawn {
-        let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
+        let Some(Sheet { root, ratio, ink }) = Sheet::of(canvas)? else { return Ok(()) };
         let device = |px: f64| (px * ratio).round() as u32;
-        let (width, height) = (device(f64::from(canvas.client_width())), device(f64::from(canvas.client_height())));
-        if width < 64 || height < 32 {
-            return Ok(());
-        }
-        canvas.set_width(width);
-        canvas.set_height(height);
-        let backend = CanvasBackend::with_canvas_object(canvas.clone()).ok_or("the canvas has no 2d context")?;
-        let root = backend.into_drawing_area();
-        let ink = Ink::of(canvas);
         let max_count = self.bins.counts.iter().copied().max().unwrap_or(0).max(1);
         let top = height_of(max_count) * 1.04;
         let [left, bottom, above, right] = MARGINS_PX.map(device);
@@ -220,56 +205,4 @@ fn tick_label(value: f32) -> String {
     let label = format!("{:.2}", value.abs());
     let label = label.trim_end_matches('0').trim_end_matches('.');
     if value < -1e-6 { format!("−{label}") } else { label.to_owned() }
-}
-
-/// The style sheet's colors.
-struct Ink {
-    text: RGBColor,
-    muted: RGBColor,
-    line: RGBColor,
-    bar: RGBColor,
-    accent: RGBColor,
-}
-
-impl Ink {
-    fn of(canvas: &HtmlCanvasElement) -> Self {
-        let style = web_sys::window().and_then(|window| window.get_computed_style(canvas).ok().flatten());
-        let color = |name: &str| {
-            let value = style.as_ref().and_then(|style| style.get_property_value(name).ok()).unwrap_or_default();
-            parse_hex(value.trim()).unwrap_or(RGBColor(128, 128, 128))
-        };
-        Self {
-            text: color("--text"),
-            muted: color("--muted"),
-            line: color("--line"),
-            bar: color("--bar"),
-            accent: color("--accent"),
-        }
-    }
-}
-
-/// `#rrggbb`.
-fn parse_hex(color: &str) -> Option<RGBColor> {
-    let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6)?;
-    let channel = |i: usize| u8::from_str_radix(digits.get(i..i + 2)?, 16).ok();
-    Some(RGBColor(channel(0)?, channel(2)?, channel(4)?))
-}
-
-/// Redraws when the size or the color scheme changes.
-fn observe(canvas: NodeRef<html::Canvas>, redraw: Trigger) {
-    Effect::new(move || {
-        let Some(canvas) = canvas.get() else { return };
-        let changed = Closure::<dyn Fn()>::new(move || redraw.notify());
-        if let Ok(observer) = ResizeObserver::new(changed.as_ref().unchecked_ref()) {
-            observer.observe(&canvas);
-        }
-        let scheme = web_sys::window().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok()?);
-        if let Some(scheme) = scheme {
-            let scheme: MediaQueryList = scheme;
-            // Without the event the colors follow at the next drawing.
-            let _ = scheme.add_event_listener_with_callback("change", changed.as_ref().unchecked_ref());
-        }
-        // Lives as long as the chart, which is as long as the page.
-        changed.forget();
-    });
 }

@@ -2,6 +2,9 @@
 //!
 //! Components read `crate::state::State` from the context and never fetch or score by themselves.
 
+mod canvas;
+mod diagnosis;
+mod discover;
 mod header;
 mod histogram;
 mod navigation;
@@ -10,6 +13,7 @@ mod ranking_csv;
 mod reading;
 mod sources;
 mod status_line;
+mod sweep;
 mod table;
 mod turns;
 mod validate;
@@ -17,6 +21,8 @@ mod validate;
 use leptos::prelude::*;
 
 use crate::address::Page;
+use crate::diagnosis::Diagnosed;
+use crate::discovery::{Discovery, DiscoveryStatus};
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::validation::{ReportStatus, Validation};
 
@@ -27,7 +33,10 @@ pub fn App() -> impl IntoView {
     provide_context(state);
     let validation = Validation::start(state);
     provide_context(validation);
-    Effect::new(move || mark_body(state, validation));
+    provide_context(Diagnosed::start(state));
+    let discovery = Discovery::start(state);
+    provide_context(discovery);
+    Effect::new(move || mark_body(state, validation, discovery));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
     let was_ranking = Memo::new(move |before: Option<&bool>| before == Some(&true) || is_ranking.get());
@@ -63,19 +72,22 @@ pub fn App() -> impl IntoView {
                         <histogram::ScoreHistogram />
                         <sources::Sources />
                     </div>
+                    <diagnosis::DiagnosisCard />
                     <table::RankedTable />
                 </section>
                 <reading::ReadingPane />
             </main>
         </Show>
-        <Show when=move || !is_ranking.get()>
-            <validate::ValidatePage />
-        </Show>
+        {move || match state.page.get() {
+            Page::Ranking => ().into_any(),
+            Page::Discover => view! { <discover::DiscoverPage /> }.into_any(),
+            Page::Validate => view! { <validate::ValidatePage /> }.into_any(),
+        }}
     }
 }
 
 /// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
-fn mark_body(state: State, validation: Validation) {
+fn mark_body(state: State, validation: Validation, discovery: Discovery) {
     let page = state.page.get();
     let of_ranking = match (state.study.get(), state.view.get(), state.status.get()) {
         (StudyStatus::Loading, ..) => "loading",
@@ -89,12 +101,22 @@ fn mark_body(state: State, validation: Validation) {
         },
         _ => "empty",
     };
-    let stage = match (page, validation.report.get()) {
-        (Page::Ranking, _) => of_ranking,
-        (_, ReportStatus::Loading) => "loading",
-        (_, ReportStatus::Absent) => "empty",
-        (_, ReportStatus::Ready(_)) => "validated",
-        (_, ReportStatus::Failed(_)) => "failed",
+    let of_discovery = match discovery.status.get() {
+        DiscoveryStatus::Loading => "loading",
+        DiscoveryStatus::Absent => "empty",
+        DiscoveryStatus::Ready(_) => "discovered",
+        DiscoveryStatus::Failed(_) => "failed",
+    };
+    let of_validation = match validation.report.get() {
+        ReportStatus::Loading => "loading",
+        ReportStatus::Absent => "empty",
+        ReportStatus::Ready(_) => "validated",
+        ReportStatus::Failed(_) => "failed",
+    };
+    let stage = match page {
+        Page::Ranking => of_ranking,
+        Page::Discover => of_discovery,
+        Page::Validate => of_validation,
     };
     let (ranked, certainty) = state.ranking.with(|ranking| {
         ranking.as_ref().map_or_else(Default::default, |ranking| {
@@ -105,7 +127,7 @@ fn mark_body(state: State, validation: Validation) {
     let Some(body) = document().body() else { return };
     let marks = body.dataset();
     // Setting a data attribute cannot fail for these names.
-    let _ = marks.set("page", if page == Page::Ranking { "ranking" } else { "validate" });
+    let _ = marks.set("page", page.name());
     let _ = marks.set("state", stage);
     let _ = marks.set("ranked", &ranked);
     let _ = marks.set("certainty", certainty);

@@ -8,6 +8,7 @@ use web_sys::{ScrollBehavior, ScrollIntoViewOptions};
 use whence_shared::pair::{Pair, Side};
 use whence_shared::study::{BehaviorView, TextChunk};
 
+use super::sweep;
 use super::table::source_name;
 use super::turns::{difference, marked, turn};
 use crate::address::Step;
@@ -186,10 +187,41 @@ fn metadata(pair: &Pair) -> impl IntoView + use<> {
 #[component]
 fn BehaviorSummary() -> impl IntoView {
     let state = State::here();
-    move || match state.view.get() {
-        View::Ready { behavior, .. } => Some(summary(&behavior)),
+    // Another layer leaves the behavior as it is.
+    let behavior = Memo::new(move |_| match state.view.get() {
+        View::Ready { behavior, .. } => Some(behavior),
         _ => None,
-    }
+    });
+    move || behavior.get().map(|behavior| summary(&behavior))
+}
+
+/// Whether two halves of the prompts say the same, at the layer that ranks.
+fn stability(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
+    let stability = behavior.stability.clone()?;
+    let state = State::here();
+    let text = move || {
+        let View::Ready { layer, .. } = state.view.get() else { return None };
+        let found = stability.layers.iter().find(|found| found.layer == layer.layer)?;
+        let cosine = found.cosine;
+        let overlap = found.overlaps.iter().max_by_key(|overlap| overlap.k).map(|overlap| {
+            format!(
+                "; the first {} in common: {}, {} by chance",
+                count(overlap.k),
+                number::percent(overlap.share.mean),
+                number::percent(overlap.chance)
+            )
+        });
+        Some(format!(
+            "Directions of two halves of the prompts ({} random splits), layer {}: cosine {:.2} ({:.2} to {:.2}){}.",
+            stability.n_splits,
+            layer.layer,
+            cosine.mean,
+            cosine.low,
+            cosine.high,
+            overlap.unwrap_or_default()
+        ))
+    };
+    Some(view! { <p class="quiet" id="stability">{text}</p> })
 }
 
 fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
@@ -245,6 +277,8 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
             </p>
         </header>
         <p>{made_of}</p>
+        {stability(behavior)}
+        {sweep::panel(behavior)}
         <p class="hint">
             "Select a pair to read it: click, or press " <kbd>"j"</kbd> " and " <kbd>"k"</kbd> "."
         </p>

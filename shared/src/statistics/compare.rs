@@ -59,6 +59,15 @@ pub struct ArmRate {
     pub components: Components,
 }
 
+/// Rates of the arms in something else that was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SideRates {
+    /// What was measured.
+    pub measure: String,
+    /// In the order of [`Comparison::arms`]; arms of which a run lacks it are left out.
+    pub arms: Vec<ArmRate>,
+}
+
 /// All that may be said of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -66,6 +75,8 @@ pub struct Comparison {
     pub options: CompareOptions,
     /// Rates: the baseline first, then by name and size.
     pub arms: Vec<ArmRate>,
+    /// The same of what else was measured, by name.
+    pub side_rates: Vec<SideRates>,
     /// Of every arm but the baseline, by name and size.
     pub effects: Vec<ArmEffects>,
     /// What this experiment could have seen against the baseline, from its own noise, at a level adjusted for the number of
@@ -104,6 +115,15 @@ pub fn compare(outcomes: &Outcomes, options: &CompareOptions) -> Result<Comparis
     }
     adjust(&mut effects, |effects| Some(&mut effects.versus_baseline));
     adjust(&mut effects, |effects| effects.versus_random.as_mut());
+    let mut side_rates = Vec::new();
+    for measure in outcomes.side_measures() {
+        adjust(&mut effects, |effects| {
+            let mut changes = effects.side_changes.iter_mut();
+            changes.find(|change| change.measure == measure).map(|change| &mut change.effect)
+        });
+        let of_arm = |arm: &&ArmOutcomes| ArmRate::of(&arm.side(&measure)?, options.level).ok();
+        side_rates.push(SideRates { arms: arms.iter().filter_map(of_arm).collect(), measure });
+    }
 
     let n_tests = effects.iter().filter(|effects| effects.versus_baseline.p_holm.is_some()).count().max(1);
     let aim = Aim { alpha: aim.alpha / n_tests as f64, ..aim };
@@ -115,7 +135,7 @@ pub fn compare(outcomes: &Outcomes, options: &CompareOptions) -> Result<Comparis
         doses.push(DoseResponse::of(outcomes, &of_name[0].name, options.level, trend)?);
     }
     let conclusion = Conclusion::of(&effects, rates[0].rate, detectable.as_ref());
-    Ok(Comparison { options: *options, arms: rates, effects, detectable, doses, conclusion })
+    Ok(Comparison { options: *options, arms: rates, side_rates, effects, detectable, doses, conclusion })
 }
 
 impl ArmRate {
@@ -153,7 +173,7 @@ fn effects_of(
         is_control: arm.is_control(),
         versus_baseline: Effect::of(arm, baseline, effect_options)?,
         versus_random: random.map(|random| Effect::of(arm, random, effect_options)).transpose()?,
-        side_changes: effect::side_changes(arm, baseline, level),
+        side_changes: effect::side_changes(arm, baseline, effect_options),
     })
 }
 
@@ -240,7 +260,12 @@ mod tests {
                     PromptOutcomes { prompt: format!("prompt-{i}"), n_rollouts, shown: shown.count() as f64 }
                 };
                 let prompts = prompts.iter().enumerate().map(cell).collect();
-                let side_measures = BTreeMap::from([("capability".to_owned(), 0.6 + 0.01 * random.normal())]);
+                let answer = |i: usize| PromptOutcomes {
+                    prompt: format!("question-{i}"),
+                    n_rollouts: 1,
+                    shown: f64::from(u8::from(random.uniform() < if name == "switch" { 0.3 } else { 0.8 })),
+                };
+                let side_measures = BTreeMap::from([("capability".to_owned(), (0..60).map(answer).collect())]);
                 RunOutcomes { seed, prompts, side_measures }
             };
             ArmOutcomes { name: name.to_owned(), k, runs: (0..n_seeds).map(|seed| run(random, seed)).collect() }
@@ -279,7 +304,34 @@ mod tests {
         assert!(comparison.doses[0].points[2].random.is_some());
         let least = comparison.detectable.unwrap();
         assert!((0.03..0.3).contains(&least.absolute), "{least:?}");
-        assert_eq!(comparison.effects[0].side_changes[0].measure, "capability");
+    }
+
+    #[test]
+    fn what_else_changed_is_told_like_an_effect() {
+        let all = outcomes(&ARMS, 4, 1);
+        let comparison = compare(&all, &QUICK).unwrap();
+        let capability = |arm: &str, k: u64| {
+            let effects = comparison.effects.iter().find(|of| of.arm == arm && of.k == k).unwrap();
+            assert_eq!(effects.side_changes.len(), 1);
+            effects.side_changes[0].effect.clone()
+        };
+        let (hurt, unhurt) = (capability("switch", 300), capability("drop", 300));
+        assert!(hurt.lowers() && hurt.p_holm >= hurt.p && !unhurt.is_established(), "{hurt:?} {unhurt:?}");
+        assert!(capability("switch-random", 300).p_holm.is_none(), "controls are not tried for an effect");
+        let rates = &comparison.side_rates[0];
+        assert_eq!((rates.measure.as_str(), rates.arms.len()), ("capability", ARMS.len()));
+        assert_eq!((rates.arms[0].arm.as_str(), rates.arms[0].n_prompts), ("baseline", 60));
+        assert_eq!(rates.arms[0].rate.value, hurt.reference_rate);
+        let text = &comparison.conclusion.text;
+        assert!(text.contains("capability"), "{text}");
+
+        // A run without it takes its arm out, and the others stay.
+        let mut fewer = all;
+        let drop = fewer.arms.iter_mut().find(|arm| arm.name == "drop" && arm.k == 300).unwrap();
+        drop.runs[1].side_measures.clear();
+        let fewer = compare(&fewer, &QUICK).unwrap();
+        assert_eq!(fewer.side_rates[0].arms.len(), ARMS.len() - 1);
+        assert_eq!(fewer.effects.iter().filter(|of| of.side_changes.is_empty()).count(), 1);
     }
 
     #[test]

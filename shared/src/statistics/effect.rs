@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bootstrap::{self, BootstrapOptions};
 use super::interval::{self, Covers, Estimate, Interval, Measured};
-use super::outcomes::{self, ArmOutcomes, Outcomes, OutcomesError};
+use super::outcomes::{ArmOutcomes, Outcomes, OutcomesError};
 use super::permutation::{self, Permutation, PermutationOptions};
 
 /// The difference of an arm and a reference.
@@ -55,15 +55,13 @@ pub struct ArmEffects {
     pub side_changes: Vec<SideChange>,
 }
 
-/// Change of something measured once per model.
+/// Change of something else that was measured, such as capability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SideChange {
     /// What was measured.
     pub measure: String,
-    /// Arm − baseline, in the measure's unit.
-    pub difference: f64,
-    /// None when either has a single seed.
-    pub interval: Option<Interval>,
+    /// Against the baseline; its p-value is adjusted for the other edits measured so, and there is no bootstrap.
+    pub effect: Effect,
 }
 
 /// How to compute effects.
@@ -130,21 +128,13 @@ impl Effect {
     }
 }
 
-/// What else changed between two arms: every measure that all their runs have.
-pub fn side_changes(arm: &ArmOutcomes, baseline: &ArmOutcomes, level: f64) -> Vec<SideChange> {
-    let values = |arm: &ArmOutcomes, measure: &str| {
-        let mut runs: Vec<_> = arm.runs.iter().collect();
-        runs.sort_by_key(|run| run.seed);
-        runs.into_iter().map(|run| run.side_measures.get(measure).copied()).collect::<Option<Vec<f64>>>()
-    };
+/// What else changed between two arms: every measure that all their runs have, on two prompts or more.
+pub fn side_changes(arm: &ArmOutcomes, baseline: &ArmOutcomes, options: EffectOptions) -> Vec<SideChange> {
     let measures = arm.runs.first().into_iter().flat_map(|run| run.side_measures.keys());
     let change = |measure: &String| {
-        let (of_arm, of_baseline) = (values(arm, measure)?, values(baseline, measure)?);
-        Some(SideChange {
-            measure: measure.clone(),
-            difference: outcomes::mean(&of_arm) - outcomes::mean(&of_baseline),
-            interval: interval::difference_of_seed_means(&of_arm, &of_baseline, level),
-        })
+        let (of_arm, of_baseline) = (arm.side(measure)?, baseline.side(measure)?);
+        let effect = Effect::of(&of_arm, &of_baseline, EffectOptions { bootstrap: None, ..options }).ok()?;
+        Some(SideChange { measure: measure.clone(), effect })
     };
     measures.filter_map(change).collect()
 }

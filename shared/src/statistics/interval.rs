@@ -31,7 +31,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::distribution::{t_above, t_tail};
-use super::outcomes::{self, Grid};
+use super::outcomes::{self, Grid, PromptOutcomes};
 use super::variance::MeanSquares;
 
 /// Which noise an interval accounts for.
@@ -42,8 +42,6 @@ pub enum Covers {
     SeedsPromptsRollouts,
     /// Other prompts and rollouts of these very models: an arm had a single seed, so training noise is not known.
     PromptsRollouts,
-    /// Another training seed, for what is measured once per model.
-    Seeds,
 }
 
 /// A range that holds the truth with a stated probability.
@@ -221,7 +219,10 @@ pub(super) fn critical(seed: Option<Part>, prompt: Part, tail: f64) -> f64 {
 /// Coull (1998) put a count of 0. So an arm that never shows the behavior has an upper end near the 3/N of the rule of
 /// three, or above it with few seeds. Far below what rates away from 0 and 1 vary.
 fn least_variance(grid: &Grid) -> f64 {
-    let n: f64 = grid.n_rollouts().iter().map(|&n| f64::from(n)).sum();
+    variance_of_none(grid.n_rollouts().iter().map(|&n| f64::from(n)).sum())
+}
+
+fn variance_of_none(n: f64) -> f64 {
     let rate = 2.0 / (n + 4.0);
     rate * (1.0 - rate) / n
 }
@@ -264,20 +265,25 @@ pub fn relative_reduction(arm: &Grid, reference: &Grid, level: f64) -> Option<Me
     Some(Measured { value: 1.0 - ratio, interval })
 }
 
-/// Difference of two means of what is measured once per model, such as a capability score: Welch's interval (*The
-/// generalization of Student's problem*, 1947). None when either side has fewer than two seeds.
-pub fn difference_of_seed_means(arm: &[f64], reference: &[f64], level: f64) -> Option<Interval> {
-    if arm.len() < 2 || reference.len() < 2 {
-        return None;
-    }
-    let part = |values: &[f64]| outcomes::variance(values) / values.len() as f64;
-    let (a, b) = (part(arm), part(reference));
-    let value = outcomes::mean(arm) - outcomes::mean(reference);
-    let for_df = a * a / (arm.len() - 1) as f64 + b * b / (reference.len() - 1) as f64;
-    // Two sides without any spread: then the interval is a point whatever the degrees of freedom.
-    let df = if for_df > 0.0 { (a + b) * (a + b) / for_df } else { 1.0 };
-    let radius = t_above(0.5 * (1.0 - level), df) * (a + b).sqrt();
-    Some(Interval { low: value - radius, high: value + radius, level, covers: Covers::Seeds })
+/// Share of all trials of one model that count, where prompts have several trials each and those with more weigh more:
+/// R = Σ shown / Σ n. Trials of a prompt are alike, so the variance is that of prompts, by the ratio estimator (Cochran,
+/// *Sampling Techniques*, 1977, §2.11): m/(m − 1) · Σ (shown − R·n)² / (Σ n)², with m − 1 degrees of freedom.
+///
+/// # Panics
+///
+/// Panics when there is no trial or `level` is not in (0, 1).
+pub fn pooled_share(cells: &[PromptOutcomes], level: f64) -> Measured {
+    let n: f64 = cells.iter().map(|cell| f64::from(cell.n_rollouts)).sum();
+    assert!(n > 0.0, "a share of no trials");
+    let value = cells.iter().map(|cell| cell.shown).sum::<f64>() / n;
+    let m = cells.len() as f64;
+    let square = |cell: &PromptOutcomes| {
+        let rest = cell.shown - value * f64::from(cell.n_rollouts);
+        rest * rest
+    };
+    let variance = m / (m - 1.0).max(1.0) * cells.iter().map(square).sum::<f64>() / (n * n);
+    let prompt = Part { variance: variance.max(variance_of_none(n)), df: (m - 1.0).max(1.0) };
+    Estimate { value, seed: None, prompt, range: (0.0, 1.0) }.measured(level)
 }
 
 #[cfg(test)]
@@ -434,6 +440,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pooled_share_is_the_rate_where_prompts_have_equally_many_trials() {
+        let cell = |n_rollouts: u32, shown: f64| PromptOutcomes { prompt: String::new(), n_rollouts, shown };
+        let cells = [cell(4, 1.0), cell(4, 3.0), cell(4, 0.0), cell(4, 4.0), cell(4, 2.0)];
+        let grid = Grid::new(5, cells.iter().map(|cell| cell.shown / 4.0).collect(), vec![4; 5]);
+        let (pooled, rate) = (pooled_share(&cells, 0.95), Estimate::of_rate(&grid).measured(0.95));
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        assert!(
+            close(pooled.value, rate.value) && close(pooled.interval.low, rate.interval.low),
+            "{pooled:?} {rate:?}"
+        );
+        // Prompts with more trials weigh more, and a share of 1 is not certain.
+        assert!(close(pooled_share(&[cell(1, 0.0), cell(3, 3.0)], 0.95).value, 0.75));
+        assert!(pooled_share(&[cell(2, 2.0), cell(3, 3.0)], 0.95).interval.low < 0.9);
+    }
+
+    #[test]
     fn never_and_always_are_not_certain() {
         for (n_seeds, least, most) in [(1, 2.5, 4.0), (3, 5.0, 8.0)] {
             let n = (n_seeds * 40 * 10) as f64;
@@ -465,17 +487,5 @@ mod tests {
                 assert!(reduction.interval.contains(reduction.value));
             }
         }
-    }
-
-    #[test]
-    fn side_measures_are_compared_as_welch_does() {
-        // scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-        let (a, b) = ([0.61, 0.58, 0.64], [0.66, 0.67, 0.63, 0.70]);
-        let interval = difference_of_seed_means(&a, &b, 0.95).unwrap();
-        assert!(
-            (interval.low - (-0.115684734142)).abs() < 1e-9 && (interval.high - 0.005684734142).abs() < 1e-9,
-            "{interval:?}"
-        );
-        assert_eq!(difference_of_seed_means(&a[..1], &b, 0.95), None);
     }
 }

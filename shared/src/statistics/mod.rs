@@ -12,6 +12,7 @@
 //! - [`effect`], [`dose`]: an arm against baseline and random, and over the number of pairs edited;
 //! - [`conclusion`]: what may be said, in words;
 //! - [`agreement`], [`wilson`]: a judge against labels;
+//! - [`separation`]: how well a direction tells responses apart;
 //! - [`distribution`], [`random`]: the mathematics underneath.
 //!
 //! Everything is a function of its arguments, random numbers included: they start from a seed that is given. Sums run in
@@ -30,6 +31,7 @@ pub mod outcomes;
 pub mod permutation;
 pub mod power;
 pub mod random;
+pub mod separation;
 pub mod variance;
 pub mod wilson;
 

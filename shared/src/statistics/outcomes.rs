@@ -45,9 +45,10 @@ pub struct RunOutcomes {
     pub seed: u64,
     /// In any order.
     pub prompts: Vec<PromptOutcomes>,
-    /// What else was measured of this model, such as `capability` or `over-refusal`, in any unit.
+    /// What else was measured of this model, such as `capability` or `over-refusal`, each with prompts of its own: shown
+    /// counts what is measured there, right answers or refusals.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub side_measures: BTreeMap<String, f64>,
+    pub side_measures: BTreeMap<String, Vec<PromptOutcomes>>,
 }
 
 /// The rollouts of one model on one test prompt.
@@ -117,18 +118,6 @@ pub enum OutcomesError {
         /// Of them, said to show the behavior.
         shown: f64,
     },
-    /// A side measure that is not a number.
-    #[error("{measure:?} is {value} in seed {seed} of arm {arm:?}: expected a finite number")]
-    BadMeasure {
-        /// Name of the arm.
-        arm: String,
-        /// The seed.
-        seed: u64,
-        /// Which measure.
-        measure: String,
-        /// Its value.
-        value: f64,
-    },
     /// Without two prompts there is no saying how prompts differ.
     #[error("expected at least 2 test prompts with rollouts in every run of {arms}, got {n_prompts}")]
     FewPrompts {
@@ -159,6 +148,16 @@ impl ArmOutcomes {
     pub fn is_control(&self) -> bool {
         let bottom = self.name.split_once('-').is_some_and(|(_, chosen_by)| chosen_by == BOTTOM);
         self.is_baseline() || self.is_random() || bottom
+    }
+
+    /// The arm with a side measure in the behavior's place; none unless all its runs have it.
+    pub fn side(&self, measure: &str) -> Option<Self> {
+        let run = |run: &RunOutcomes| {
+            let prompts = run.side_measures.get(measure)?.clone();
+            Some(RunOutcomes { seed: run.seed, prompts, side_measures: BTreeMap::new() })
+        };
+        let runs = self.runs.iter().map(run).collect::<Option<Vec<_>>>()?;
+        Some(Self { name: self.name.clone(), k: self.k, runs })
     }
 }
 
@@ -200,6 +199,12 @@ impl Outcomes {
         self.arms.iter().find(matches).filter(|_| !arm.is_random() && !arm.is_baseline())
     }
 
+    /// Names of everything that some run measured beside the behavior, in order.
+    pub fn side_measures(&self) -> Vec<String> {
+        let runs = self.arms.iter().flat_map(|arm| &arm.runs);
+        runs.flat_map(|run| run.side_measures.keys().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Grids of the given arms over the prompts that all their runs have, and how many prompts were left out.
     ///
     /// # Errors
@@ -235,23 +240,20 @@ impl Outcomes {
 
 impl RunOutcomes {
     fn check(&self, arm: &str) -> Result<(), OutcomesError> {
-        let (arm, seed) = (arm.to_owned(), self.seed);
-        let mut prompts = BTreeSet::new();
-        for PromptOutcomes { prompt, n_rollouts, shown } in &self.prompts {
-            let (prompt, n_rollouts, shown) = (prompt.clone(), *n_rollouts, *shown);
-            if !(0.0..=f64::from(n_rollouts)).contains(&shown) {
-                return Err(OutcomesError::BadCount { arm, seed, prompt, n_rollouts, shown });
-            }
-            if !prompts.insert(prompt.clone()) {
-                return Err(OutcomesError::RepeatedPrompt { arm, seed, prompt });
+        for cells in std::iter::once(&self.prompts).chain(self.side_measures.values()) {
+            let (arm, seed) = (arm.to_owned(), self.seed);
+            let mut prompts = BTreeSet::new();
+            for PromptOutcomes { prompt, n_rollouts, shown } in cells {
+                let (prompt, n_rollouts, shown) = (prompt.clone(), *n_rollouts, *shown);
+                if !(0.0..=f64::from(n_rollouts)).contains(&shown) {
+                    return Err(OutcomesError::BadCount { arm, seed, prompt, n_rollouts, shown });
+                }
+                if !prompts.insert(prompt.clone()) {
+                    return Err(OutcomesError::RepeatedPrompt { arm, seed, prompt });
+                }
             }
         }
-        match self.side_measures.iter().find(|(_, value)| !value.is_finite()) {
-            Some((measure, value)) => {
-                Err(OutcomesError::BadMeasure { arm, seed, measure: measure.clone(), value: *value })
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -419,8 +421,8 @@ mod tests {
             assert!(matches!(refused(vec![arm(BASELINE, 0, bad)]), OutcomesError::BadCount { .. }));
         }
         let mut bad = run(1, &[]);
-        bad.side_measures.insert("capability".to_owned(), f64::NAN);
-        assert!(matches!(refused(vec![arm(BASELINE, 0, vec![bad])]), OutcomesError::BadMeasure { .. }));
+        bad.side_measures.insert("capability".to_owned(), run(1, &[("p", 1, 2.0)]).prompts);
+        assert!(matches!(refused(vec![arm(BASELINE, 0, vec![bad])]), OutcomesError::BadCount { .. }));
         assert!(Outcomes { arms: vec![good] }.check().is_ok());
     }
 }

@@ -17,8 +17,11 @@ use whence_shared::study::{
     RowChunk, ShardView, SourceView, StudyView, TextChunk,
 };
 
+mod diagnosis;
+mod discovery;
 mod index;
 mod retraining;
+mod sweep;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 
@@ -283,6 +286,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
             r1: "- wind lifts it\n- the line holds it".into(),
             scenario: "lists".into(),
         }],
+        ..BehaviorView::default()
     };
     StudyView {
         format: FORMAT.into(),
@@ -301,6 +305,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         }),
         layers: Vec::new(),
         behaviors: plan.behaviors.iter().map(behavior).collect(),
+        discoveries: Vec::new(),
         gather: false,
     }
 }

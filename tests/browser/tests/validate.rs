@@ -43,11 +43,32 @@ async fn the_page_says_what_the_report_says() {
             assert!(cell.contains(&points(effect.difference.value)) && cell.contains(&range), "{cell}");
         }
     }
+    for side in &report.comparison.side_rates {
+        for arm in &side.arms {
+            let (name, k, measure) = (&arm.arm, arm.k, &side.measure);
+            let cell = format!("#arms tr[data-arm='{name}'][data-k='{k}'] [data-measure='{measure}']");
+            let said = text(&browser, &cell).await;
+            assert!(said.starts_with(&percent(arm.rate.value)), "{measure} of {name} {k}: {said}");
+            let effects = report.comparison.effects.iter().find(|of| of.arm == *name && of.k == k);
+            let change = effects.map(|of| of.side_changes.iter().find(|of| of.measure == *measure).unwrap());
+            let is_bold = "return !!document.querySelector(`${arguments[0]} .clear`)";
+            let is_bold = browser.evaluate(is_bold, vec![json!(cell)]).await;
+            assert_eq!(is_bold, json!(change.is_some_and(|change| change.effect.is_established())), "{cell}");
+        }
+    }
     let order = "return [...document.querySelectorAll('#effects tbody tr')].map((row) => row.className)";
     let order: Vec<String> = serde_json::from_value(browser.evaluate(order, vec![]).await).unwrap();
     assert_eq!(order.iter().filter(|class| class.is_empty()).count(), 4, "four edits");
     assert!(order.is_sorted(), "edits come before controls: {order:?}");
     browser.wait_for_text("#doses", "Larger edits have the lower rate").await;
+    let numbers = "return [...document.querySelectorAll('#doses details tbody tr')].map((row) => row.textContent)";
+    let numbers: Vec<String> = serde_json::from_value(browser.evaluate(numbers, vec![]).await).unwrap();
+    let points: Vec<_> = report.comparison.doses.iter().flat_map(|dose| &dose.points).collect();
+    assert_eq!(numbers.len(), points.len());
+    for (row, point) in numbers.iter().zip(points) {
+        let rates = [Some(point.rate), point.random].into_iter().flatten().map(|rate| percent(rate.interval.high));
+        assert!(rates.into_iter().all(|high| row.contains(&high)), "{row}");
+    }
     browser.wait_for_text("#curves", "120 steps in all").await;
     let script = "return document.querySelectorAll('#curves polyline').length === arguments[0]";
     browser.wait_until(script, vec![json!(report.runs.len())]).await;
@@ -81,7 +102,7 @@ async fn the_pages_are_linked_and_the_address_says_which() {
     study.write_report(&StaticStudy::report(2));
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?behavior=flattery&layer=1&row=7"), "ranked").await;
-    browser.find(".pages a:not([aria-current])").await.click().await.unwrap();
+    browser.find(".pages a[href*='view=validate']").await.click().await.unwrap();
     browser.wait_for_state("validated").await;
     assert_eq!(query(&browser, "view").await, json!("validate"));
     assert_eq!(query(&browser, "row").await, json!("7"), "what was chosen stays");
@@ -101,7 +122,7 @@ async fn the_pages_are_linked_and_the_address_says_which() {
     browser.open(&site.address(PAGE), "validated").await;
     browser.wait_for_text("#curves", "steps in all").await;
     assert!(site.take_asked().iter().all(|asked| !asked.path.contains("vectors/")), "no vectors");
-    browser.find(".pages a:not([aria-current])").await.click().await.unwrap();
+    browser.find(".pages a:not([href*='view='])").await.click().await.unwrap();
     ranking_of_page(&browser, "flattery", 2).await;
     assert_no_errors(&browser).await;
 }
@@ -118,7 +139,7 @@ async fn a_study_without_a_report_says_so_and_one_with_a_broken_report_names_it(
     browser.open(&site.address(PAGE), "failed").await;
     browser.wait_for_text("#validate [role='alert']", "report.json: EOF").await;
     browser.wait_for_text("#validate [role='alert']", "whence validate --study made-for-tests").await;
-    browser.find(".pages a:not([aria-current])").await.click().await.unwrap();
+    browser.find(".pages a:not([href*='view='])").await.click().await.unwrap();
     browser.wait_for_state("ranked").await;
 
     let mut report = StaticStudy::report(2);
@@ -152,6 +173,9 @@ async fn the_page_follows_while_models_train() {
     browser.wait_for_state("validated").await;
     browser.wait_for_text("#standing", "20 of 30 models trained").await;
     browser.wait_for_text("#standing", "step 31").await;
+    study.write_stopped_runs(&last, 20);
+    browser.wait_for_text("#standing", "Stopped").await;
+    browser.wait_for_text("#standing", "goes on from there").await;
     browser.wait_for_text("#verdict", "Preliminary: of 20 models so far").await;
     assert_eq!(text(&browser, "#conclusion").await, first.comparison.conclusion.text);
     // A report that cannot be read for a moment does not take away the one that could.

@@ -145,7 +145,7 @@ fn define_behavior(options: &Options, study: &Study) -> Result<(), String> {
         method,
         reading: "M0/M0".into(),
         layers,
-        examples: Vec::new(),
+        ..BehaviorView::default()
     };
     let json = serde_json::to_vec(&view).map_err(say)?;
     files::write(&study.behavior(BEHAVIOR).join("behavior.json"), &json).map_err(say)

@@ -17,6 +17,7 @@ use super::journal;
 use super::prompts::{self, TestPrompt};
 use super::settings::{self, Settings};
 use super::{Answer, RolledOut, Rollout, RolloutError, answers};
+use crate::data::lines;
 use crate::files;
 
 /// Keys under which a response is found, in this order.
@@ -74,7 +75,7 @@ fn normalized(input: &Path, prompts: Option<&[TestPrompt]>, model: Option<&str>)
     let mut book = Book::new(prompts);
     let mut rollouts: BTreeMap<(usize, usize), (usize, Rollout)> = BTreeMap::new();
     let mut next: HashMap<usize, usize> = HashMap::new();
-    for (line, columns) in prompts::lines(input)? {
+    for (line, columns) in lines::read(input)? {
         let wrong = |reason: String| RolloutError::Line { path: input.to_owned(), line, reason, expected: EXPECTED };
         let row = Row::read(columns).map_err(wrong)?;
         let place = book.find(&row).map_err(wrong)?;

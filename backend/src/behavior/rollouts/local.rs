@@ -9,8 +9,9 @@ use crate::data::template::TemplateChoice;
 use crate::data::tokens::{TextEncoder, Unreadable};
 use crate::device::Device;
 use crate::model::dtype::ComputeDtype;
-use crate::model::generate::{GenerationConfig, generate};
-use crate::model::{DtypeChoice, ModelFolder};
+use crate::model::generate::{GenerationConfig, generate_steered};
+use crate::model::steering::Steering;
+use crate::model::{CausalLm, DtypeChoice, ModelFolder};
 
 /// Rollouts sampled together, and lost together when killed. Part of what decides the samples: random streams are
 /// numbered within a chunk.
@@ -26,6 +27,41 @@ pub struct LocalModel<'a> {
     pub template: &'a TemplateChoice,
     /// The type of weights and of matrix products with them.
     pub dtype: DtypeChoice,
+}
+
+/// A model whose weights are there already: for many runs of one model, each steered in another way or not at all.
+pub struct LoadedModel<'a> {
+    /// Where it is from, and how it is run.
+    pub local: LocalModel<'a>,
+    /// The weights.
+    pub model: &'a CausalLm,
+    /// What is added to its residual stream.
+    pub steering: Option<&'a Steering>,
+}
+
+impl LoadedModel<'_> {
+    /// What decides the rollouts, beside the sampling.
+    pub(super) fn settings(&self) -> Result<Settings, RolloutError> {
+        let mut settings = self.local.settings()?;
+        if let Some(steering) = self.steering {
+            let (layer, positions) = (steering.layer(), steering.positions());
+            let steering = json!({"layer": layer, "positions": positions, "vector_sha256": steering.sha256()});
+            settings.insert("steering".into(), steering);
+        }
+        Ok(settings)
+    }
+
+    /// Samples what the journal lacks, chunk by chunk.
+    pub(super) fn sample(
+        &self,
+        prompts: &[TestPrompt],
+        sampling: &Sampling,
+        journal: &mut Journal,
+        show: &dyn Fn(usize, String),
+    ) -> Result<(), RolloutError> {
+        let tokens = self.local.tokens(prompts, sampling)?;
+        self.local.sample_with((self.model, self.steering), (prompts, &tokens), sampling, journal, show)
+    }
 }
 
 impl LocalModel<'_> {
@@ -62,7 +98,27 @@ impl LocalModel<'_> {
         show: &dyn Fn(usize, String),
     ) -> Result<(), RolloutError> {
         let tokens = self.tokens(prompts, sampling)?;
-        let model = self.folder.load_as(self.device, self.dtype()?.dtype)?;
+        let model = self.load()?;
+        self.sample_with((&model, None), (prompts, &tokens), sampling, journal, show)
+    }
+
+    /// Loads the weights.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn load(&self) -> Result<CausalLm, RolloutError> {
+        Ok(self.folder.load_as(self.device, self.dtype()?.dtype)?)
+    }
+
+    fn sample_with(
+        &self,
+        (model, steering): (&CausalLm, Option<&Steering>),
+        (prompts, tokens): (&[TestPrompt], &[Vec<u32>]),
+        sampling: &Sampling,
+        journal: &mut Journal,
+        show: &dyn Fn(usize, String),
+    ) -> Result<(), RolloutError> {
         let name = self.folder.name();
         for (chunk, places) in places(prompts, sampling).chunks(ROLLOUTS_PER_CHUNK).enumerate() {
             if places.iter().all(|&place| journal.has(place)) {
@@ -76,7 +132,7 @@ impl LocalModel<'_> {
                 seed: chunk_seed(sampling.seed, chunk),
             };
             let asked: Vec<Vec<u32>> = places.iter().map(|&(prompt, _)| tokens[prompt].clone()).collect();
-            let responses = generate(&model, &asked, &config);
+            let responses = generate_steered(model, &asked, &config, steering);
             // A chunk of which a part was kept before a kill is sampled whole, and gives the same again.
             let mut rollouts = Vec::new();
             for (&(prompt, sample), ids) in places.iter().zip(responses) {

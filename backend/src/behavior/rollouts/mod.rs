@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use whence_shared::pair::Message;
 
+use crate::data::lines::{self, LinesError};
 use crate::data::tokens::EncoderError;
 use crate::files::FileError;
 use crate::model::ModelError;
@@ -33,7 +34,7 @@ use crate::progress::{Report, Update};
 
 use endpoint::{Endpoint, EndpointError};
 use journal::{Journal, Opened};
-use local::LocalModel;
+use local::{LoadedModel, LocalModel};
 pub use prompts::TestPrompt;
 use settings::Settings;
 
@@ -49,8 +50,11 @@ pub enum RolloutError {
     /// The text form cannot be used.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// An input cannot be read.
+    #[error(transparent)]
+    Lines(#[from] LinesError),
     /// A line of an input is not what it should be.
-    #[error("{path} line {line}: {reason}; expected {expected}", path = path.display())]
+    #[error("{}: {reason}; expected {expected}", lines::place(path, *line))]
     Line {
         /// The file.
         path: PathBuf,
@@ -62,7 +66,7 @@ pub enum RolloutError {
         expected: &'static str,
     },
     /// Nothing to sample for.
-    #[error("{path}: no test prompt in the file; expected one JSON object with \"prompt\" per line", path = path.display())]
+    #[error("{path}: no test prompt in the file; expected \"prompt\" in every line or row", path = path.display())]
     NoPrompts {
         /// The file.
         path: PathBuf,
@@ -230,6 +234,8 @@ pub struct Answer {
 pub enum Source<'a> {
     /// A model on this machine.
     Model(LocalModel<'a>),
+    /// A model on this machine that is loaded already.
+    Loaded(LoadedModel<'a>),
     /// A chat endpoint.
     Endpoint(&'a Endpoint),
 }
@@ -238,6 +244,7 @@ impl Source<'_> {
     fn settings(&self) -> Result<Settings, RolloutError> {
         match self {
             Source::Model(model) => model.settings(),
+            Source::Loaded(model) => model.settings(),
             Source::Endpoint(endpoint) => Ok(endpoint.settings()),
         }
     }
@@ -310,6 +317,7 @@ pub fn roll_out(
     show(n_kept, String::new());
     match source {
         Source::Model(model) => model.sample(prompts, sampling, &mut journal, &show)?,
+        Source::Loaded(model) => model.sample(prompts, sampling, &mut journal, &show)?,
         Source::Endpoint(endpoint) => {
             let outcome = endpoint.sample(prompts, sampling, &mut journal, &show);
             let stats = match outcome {
@@ -342,7 +350,7 @@ fn places(prompts: &[TestPrompt], sampling: &Sampling) -> Vec<(usize, usize)> {
 /// [`RolloutError::Line`] naming the first line that is not a rollout.
 pub fn read(path: &Path) -> Result<Vec<Rollout>, RolloutError> {
     let expected = "a rollout as `whence rollouts` writes it";
-    prompts::lines(path)?
+    lines::read(path)?
         .into_iter()
         .map(|(line, columns)| {
             serde_json::from_value(Value::Object(columns)).map_err(|error| RolloutError::Line {

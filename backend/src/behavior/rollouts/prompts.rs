@@ -1,4 +1,4 @@
-//! Test prompts, read from JSONL: what rollouts are sampled for. First in the flow of `whence rollouts`.
+//! Test prompts, read from JSONL, CSV or Parquet: what rollouts are sampled for. First in the flow of `whence rollouts`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 use whence_shared::pair::Message;
 
 use super::RolloutError;
+use crate::data::lines;
 use crate::files;
 
 /// One test prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestPrompt {
-    /// Unique in its file: its `id`, else its line number.
+    /// Unique in its file: its `id`, else the number of its line or, in Parquet, of its row.
     pub id: String,
     /// Messages, oldest first; never empty, the last one not the assistant's.
     pub messages: Vec<Message>,
@@ -22,19 +23,22 @@ pub struct TestPrompt {
     pub metadata: Map<String, Value>,
 }
 
-/// Reads test prompts: `prompt` (text or messages), optional `id` and `scenario` per line; other keys are kept.
+/// Reads test prompts: `prompt` (text or messages; in CSV text), optional `id` and `scenario` per line; other keys are
+/// kept. By the file's ending: CSV, Parquet, else JSONL.
 ///
 /// # Errors
 ///
-/// [`RolloutError::Line`] names the first line that is malformed, empty, or repeats an id.
+/// [`RolloutError::Line`] and [`RolloutError::Lines`] name the first line or row that is malformed, empty, or repeats an id.
 pub fn read(path: &Path) -> Result<Vec<TestPrompt>, RolloutError> {
     let mut prompts = Vec::new();
     let mut lines_by_id: HashMap<String, usize> = HashMap::new();
-    for (line, columns) in lines(path)? {
+    for (line, columns) in lines::read(path)? {
         let wrong = |reason: String| RolloutError::Line { path: path.to_owned(), line, reason, expected: EXPECTED };
         let prompt = prompt(line, columns).map_err(wrong)?;
         if let Some(first) = lines_by_id.insert(prompt.id.clone(), line) {
-            let reason = format!("id {:?} is also that of line {first}: give every prompt its own, or none", prompt.id);
+            let unit = lines::unit(path);
+            let reason =
+                format!("id {:?} is also that of {unit} {first}: give every prompt its own, or none", prompt.id);
             return Err(wrong(reason));
         }
         prompts.push(prompt);
@@ -54,7 +58,9 @@ fn prompt(line: usize, mut columns: Map<String, Value>) -> Result<TestPrompt, St
     };
     let id = match columns.remove("id") {
         None | Some(Value::Null) => line.to_string(),
-        Some(Value::String(id)) if !id.is_empty() => id,
+        // An empty field of CSV.
+        Some(Value::String(id)) if id.is_empty() => line.to_string(),
+        Some(Value::String(id)) => id,
         Some(Value::Number(id)) => id.to_string(),
         Some(other) => return Err(format!("\"id\" is neither text nor a number but {other}")),
     };
@@ -67,7 +73,7 @@ fn prompt(line: usize, mut columns: Map<String, Value>) -> Result<TestPrompt, St
 }
 
 /// A prompt given as text or as messages.
-pub(super) fn messages(value: &Value) -> Result<Vec<Message>, String> {
+pub(crate) fn messages(value: &Value) -> Result<Vec<Message>, String> {
     let messages = match value {
         Value::String(text) => vec![Message::new("user", text)],
         Value::Array(turns) => turns.iter().map(message).collect::<Result<Vec<_>, _>>()?,
@@ -90,33 +96,6 @@ pub(super) fn message(value: &Value) -> Result<Message, String> {
         (Some(role), Some(content)) => Ok(Message::new(role, content)),
         _ => Err(format!("has a message that is not {{\"role\": text, \"content\": text}}: {value}")),
     }
-}
-
-/// An object of a JSONL file after its line number, from 1.
-pub(super) type Line = (usize, Map<String, Value>);
-
-/// The objects of a JSONL file.
-pub(super) fn lines(path: &Path) -> Result<Vec<Line>, RolloutError> {
-    let bytes = files::read(path)?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let mut objects = Vec::new();
-    for (i, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let wrong = |reason| RolloutError::Line {
-            path: path.to_owned(),
-            line: i + 1,
-            reason,
-            expected: "one JSON object per line",
-        };
-        match serde_json::from_slice(line) {
-            Ok(Value::Object(columns)) => objects.push((i + 1, columns)),
-            Ok(other) => return Err(wrong(format!("not an object but {}", shortened(&other.to_string())))),
-            Err(error) => return Err(wrong(format!("not JSON at column {}", error.column()))),
-        }
-    }
-    Ok(objects)
 }
 
 /// The first 200 characters, for messages.
@@ -146,11 +125,25 @@ pub(super) fn sha256(prompts: &[TestPrompt]) -> String {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Vec<TestPrompt>, RolloutError> {
+    fn read_named(name: &str, text: &str) -> Result<Vec<TestPrompt>, RolloutError> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("prompts.jsonl");
+        let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         read(&path)
+    }
+
+    fn read_text(text: &str) -> Result<Vec<TestPrompt>, RolloutError> {
+        read_named("prompts.jsonl", text)
+    }
+
+    #[test]
+    fn csv_prompts_are_those_of_jsonl() {
+        let csv = read_named("p.csv", "id,prompt,scenario,tag\nx,\"one, two\",s,a\n,three,,b\n").unwrap();
+        let jsonl = "{\"id\":\"x\",\"prompt\":\"one, two\",\"scenario\":\"s\",\"tag\":\"a\"}\n\n\
+                     {\"prompt\":\"three\",\"tag\":\"b\"}\n";
+        assert_eq!(csv, read_text(jsonl).unwrap());
+        let error = read_named("p.csv", "id,prompt\n1,\n").unwrap_err().to_string();
+        assert!(error.contains("p.csv line 2: \"prompt\" is empty"), "{error}");
     }
 
     #[test]
@@ -166,7 +159,7 @@ mod tests {
     fn malformed_lines_are_named() {
         for (text, named) in [
             ("{\"prompt\":\"p\"}\n{\"prompt\":", "line 2: not JSON"),
-            ("[1]", "line 1: not an object"),
+            ("[1]", "line 1: expected a JSON object"),
             ("{\"text\":\"p\"}", "\"prompt\" is missing"),
             ("{\"prompt\":\" \"}", "\"prompt\" is empty"),
             ("{\"prompt\":[]}", "\"prompt\" is empty"),

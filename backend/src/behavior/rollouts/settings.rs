@@ -1,10 +1,12 @@
 //! What an output of rollouts or verdicts was made with: `OUT.run.json`, written after OUT, so that what was made in one way
-//! is never mixed with what is made in another. Used by [`super::journal`], by imports and by [`crate::judge`].
+//! is never mixed with what is made in another. Used by [`super::journal`], by imports, by
+//! [`crate::judge`] and by [`crate::evaluate`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::files::{self, FileError};
@@ -42,6 +44,13 @@ pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
 /// Where the settings of an output stand.
 pub(crate) fn path(out: &Path) -> PathBuf {
     beside(out, ".run.json")
+}
+
+/// What an output holds, if it is whole and was made with these settings.
+pub(crate) fn read_if_same<T: DeserializeOwned>(out: &Path, settings: &Settings) -> Option<Vec<T>> {
+    let there: Settings = serde_json::from_slice(&files::read(&path(out)).ok()?).ok()?;
+    let text = String::from_utf8(files::read(out).ok().filter(|_| there == *settings)?).ok()?;
+    text.lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// Writes an output, a JSON line per item, and after it the settings it was made with.

@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 use whence_shared::statistics::compare::ArmRate;
-use whence_shared::statistics::conclusion::{percent, percent_level};
-use whence_shared::statistics::effect::{ArmEffects, SideChange};
+use whence_shared::statistics::conclusion::{p_text, percent, percent_level};
+use whence_shared::statistics::effect::ArmEffects;
 use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
 
@@ -18,14 +18,15 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
     let effects_of = |arm: &ArmRate| comparison.effects.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
     let is_control = |arm: &ArmRate| effects_of(arm).is_some_and(|of| of.is_control);
     let (shown, controls): (Vec<&ArmRate>, Vec<&ArmRate>) = comparison.arms.iter().partition(|arm| !is_control(arm));
-    let mut measures: Vec<String> = Vec::new();
-    for change in comparison.effects.iter().flat_map(|of| &of.side_changes) {
-        if !measures.contains(&change.measure) {
-            measures.push(change.measure.clone());
-        }
-    }
-    let heads: Vec<_> =
-        measures.iter().map(|measure| view! { <th scope="col" class="end">{format!("Δ {measure}")}</th> }).collect();
+    let sides = &comparison.side_rates;
+    let counts =
+        |measure: &str| report.measures.iter().find(|of| of.name == measure).map_or("", |of| of.metric.counts());
+    let heads: Vec<_> = sides
+        .iter()
+        .map(|side| {
+            view! { <th scope="col" class="end" title=counts(&side.measure)>{side.measure.clone()}</th> }
+        })
+        .collect();
     let axis = Axis::new(0.0, 1.0);
     let row = |arm: &ArmRate| {
         let effects = effects_of(arm);
@@ -40,7 +41,13 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
         };
         let interval = arm.rate.interval;
         let title = format!("{} interval, covering {}", percent_level(interval.level), covered(interval.covers));
-        let of_measures: Vec<_> = measures.iter().map(|measure| side_cell(effects, measure)).collect();
+        let of_measures: Vec<_> = sides
+            .iter()
+            .map(|side| {
+                let rate = side.arms.iter().find(|of| of.arm == arm.arm && of.k == arm.k);
+                side_cell(rate, effects, &side.measure, &seeds)
+            })
+            .collect();
         view! {
             <tr class:control=is_control(arm) class:first=effects.is_none() data-arm=arm.arm.clone() data-k=arm.k>
                 <th scope="row">{arm.arm.clone()}</th>
@@ -72,7 +79,10 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
             <h2 id="arms-title">"Arms"</h2>
             <p class="about">
                 {format!("Rate of “{}”: share of rollouts that show it, with its {level} interval covering {}. Bar: that interval; line: the rate; dots: single training seeds. ", report.behavior, covered(Covers::SeedsPromptsRollouts))}
-                {(!measures.is_empty()).then(|| format!("Δ: change against the baseline in points of another measure's rate, with a {level} interval over {}.", covered(Covers::Seeds)))}
+                {(!sides.is_empty()).then(|| {
+                    let what: Vec<String> = sides.iter().map(|side| format!("{}: {}", side.measure, counts(&side.measure))).collect();
+                    format!("Columns to the right are what it may cost, with the change against the baseline in points and its {level} interval; bold where it changed. {}. ", what.join("; "))
+                })}
                 {has_single_seeds.then_some(" *: one seed, so training noise is not covered.")}
             </p>
             <div class="scroll" tabindex="0" role="region" aria-labelledby="arms-title">
@@ -98,25 +108,34 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
     }
 }
 
-fn side_cell(effects: Option<&ArmEffects>, measure: &str) -> impl IntoView + use<> {
-    let change = effects.and_then(|of| of.side_changes.iter().find(|change| change.measure == measure));
-    let text = match change {
-        None => view! { <span class="quiet">"–"</span> }.into_any(),
-        Some(SideChange { difference, interval, .. }) => {
-            let is_clear = interval.is_some_and(|interval| !interval.contains(0.0));
-            let range = match interval {
-                Some(interval) => format!("{} to {}", tenths(interval.low), tenths(interval.high)),
-                None => "too few seeds for an interval".to_owned(),
-            };
-            view! {
-                <span class:clear=is_clear>{tenths(*difference)}</span>
-                " "
-                <span class="range">{range}</span>
-            }
-            .into_any()
-        }
+/// What an arm's models do in something else that was measured, and how that differs from the baseline.
+fn side_cell(
+    rate: Option<&ArmRate>,
+    effects: Option<&ArmEffects>,
+    measure: &str,
+    seeds: &[u64],
+) -> impl IntoView + use<> {
+    let effect = effects.and_then(|of| of.side_changes.iter().find(|change| change.measure == measure));
+    let Some(rate) = rate else {
+        return view! { <td class="end change-of"><span class="quiet">"–"</span></td> }.into_any();
     };
-    view! { <td class="end change-of">{text}</td> }
+    let of_seeds = seeds.iter().zip(&rate.seed_rates).map(|(seed, rate)| format!("seed {seed}: {}", percent(*rate)));
+    let title = format!("{}; {} prompts", of_seeds.collect::<Vec<_>>().join(", "), rate.n_prompts);
+    let change = effect.map(|change| {
+        let effect = &change.effect;
+        let interval = effect.difference.interval;
+        let p = match effect.p_holm.or(effect.p) {
+            Some(p) => p_text(p),
+            None => "no p: one seed".to_owned(),
+        };
+        view! {
+            " "
+            <span class:clear=effect.is_established()>{tenths(effect.difference.value)}</span>
+            " "
+            <span class="range">{format!("{} to {}, {p}", tenths(interval.low), tenths(interval.high))}</span>
+        }
+    });
+    view! { <td class="end change-of" title=title data-measure=measure.to_owned()>{percent(rate.rate.value)}{change}</td> }.into_any()
 }
 
 /// Points with one decimal, so that a column of them can be compared at a glance.

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use std::fmt::Write;
 use whence_shared::statistics::conclusion::{p_text, percent, percent_level};
-use whence_shared::statistics::dose::DoseResponse;
+use whence_shared::statistics::dose::{DosePoint, DoseResponse};
 use whence_shared::statistics::interval::{Covers, Measured};
 use whence_shared::validation::ValidationReport;
 
@@ -124,6 +124,41 @@ fn plot(dose: &DoseResponse, rates: Axis) -> impl IntoView + use<> {
                 <div class="x-labels" aria-hidden="true">{sizes}</div>
             </div>
             <p class="quiet">{format!("Pairs edited. {trend}")}</p>
+            {numbers(dose)}
         </figure>
+    }
+}
+
+/// What is drawn, as a table.
+fn numbers(dose: &DoseResponse) -> impl IntoView + use<> {
+    let ranged = |rate: &Measured| {
+        let interval = rate.interval;
+        format!("{} ({} to {})", percent(rate.value), percent(interval.low), percent(interval.high))
+    };
+    let row = |point: &DosePoint| {
+        let random = point.random.as_ref().map_or_else(|| "–".to_owned(), ranged);
+        view! {
+            <tr>
+                <th scope="row">{count(point.k as usize)}</th>
+                <td>{ranged(&point.rate)}</td>
+                <td>{random}</td>
+            </tr>
+        }
+    };
+    let rows: Vec<_> = dose.points.iter().map(row).collect();
+    view! {
+        <details>
+            <summary>"Numbers"</summary>
+            <table>
+                <thead>
+                    <tr>
+                        <th scope="col">"pairs edited"</th>
+                        <th scope="col">"this edit"</th>
+                        <th scope="col">"random edits"</th>
+                    </tr>
+                </thead>
+                <tbody>{rows}</tbody>
+            </table>
+        </details>
     }
 }

@@ -124,7 +124,6 @@ fn covered(covers: Covers) -> &'static str {
     match covers {
         Covers::SeedsPromptsRollouts => "training seeds, prompts and rollouts",
         Covers::PromptsRollouts => "prompts and rollouts, not training noise",
-        Covers::Seeds => "training seeds",
     }
 }
 

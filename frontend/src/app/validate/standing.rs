@@ -44,11 +44,17 @@ pub fn Standing() -> impl IntoView {
 
 fn doing(runs: &RunsView) -> String {
     let name = |run: &RunProgress| format!("{}, seed {}", run.folder, run.seed);
-    let now = runs.runs.iter().rev().find(|run| matches!(run.stage, RunStage::Training | RunStage::Measuring));
-    let now = now.map(|run| match run.stage {
-        RunStage::Measuring => format!("{}: rollouts are made and judged", name(run)),
-        _ => format!("{}: step {}", name(run), count(run.n_steps)),
-    });
+    let last = |stages: [RunStage; 2]| runs.runs.iter().rev().find(|run| stages.contains(&run.stage));
+    let now = match last([RunStage::Training, RunStage::Measuring]) {
+        Some(run) if run.stage == RunStage::Measuring => Some(format!("{}: rollouts are made and judged", name(run))),
+        Some(run) => Some(format!("{}: step {}", name(run), count(run.n_steps))),
+        None if runs.is_under_way == Some(false) => {
+            let stopped = last([RunStage::Stopped; 2]);
+            let at = stopped.map(|run| format!(" ({}, step {})", name(run), count(run.n_steps))).unwrap_or_default();
+            Some(format!("Stopped{at}. The same `whence retrain` goes on from there"))
+        }
+        None => None,
+    };
     let n_waiting = runs.runs.iter().filter(|run| run.stage == RunStage::Waiting).count();
     let waiting = (n_waiting > 0).then(|| format!("{} to come", count(n_waiting)));
     let parts: Vec<String> = now.into_iter().chain(waiting).collect();

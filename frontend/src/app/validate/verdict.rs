@@ -1,9 +1,11 @@
 //! The verdict: what was found in a line, then the report's own paragraph, word for word.
 
 use leptos::prelude::*;
+use whence_shared::diagnosis::path;
 use whence_shared::statistics::conclusion::{ArmFinding, Conclusion, Finding};
-use whence_shared::validation::ValidationReport;
+use whence_shared::validation::{QuotedDiagnosis, ValidationReport};
 
+use crate::app::diagnosis::headline;
 use crate::number::counted;
 use crate::validation::Validation;
 
@@ -24,6 +26,15 @@ pub fn verdict(report: &ValidationReport) -> impl IntoView + use<> {
             }
         })
         .collect();
+    let expected = report.diagnosis.as_ref().map(|QuotedDiagnosis { of, verdict }| {
+        let path = path(&of.behavior, of.layer);
+        view! {
+            <p class="expected" id="expected" title=path>
+                <span class="what">"The ranking's diagnosis:"</span>
+                {headline(of, verdict)}
+            </p>
+        }
+    });
     let (lead, told, closing) = parts(text, arms);
     let told: Vec<_> = told.into_iter().map(|text| view! { <p>{text}</p> }).collect();
     // A report that is made while others still train says what is known by then.
@@ -38,6 +49,7 @@ pub fn verdict(report: &ValidationReport) -> impl IntoView + use<> {
         <section class="verdict" id="verdict" aria-labelledby="verdict-title">
             <h2 id="verdict-title">"Verdict"</h2>
             {headlines}
+            {expected}
             {preliminary}
             <div class="conclusion" id="conclusion">
                 <p class="lead">{lead}</p>

@@ -8,7 +8,8 @@ use whence_shared::statistics::compare::{CompareOptions, compare};
 use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes, RunOutcomes};
 use whence_shared::statistics::random::Random;
 use whence_shared::validation::{
-    REPORT_FORMAT, RUNS_FORMAT, RunProgress, RunStage, RunView, RunsView, ValidationReport, arm_folder, metrics_path,
+    MeasureView, Metric, REPORT_FORMAT, RUNS_FORMAT, RunProgress, RunStage, RunView, RunsView, ValidationReport,
+    arm_folder, metrics_path,
 };
 
 use super::StaticStudy;
@@ -45,7 +46,15 @@ impl StaticStudy {
                 PromptOutcomes { prompt: format!("prompt-{i}"), n_rollouts: 8, shown: shown as f64 }
             };
             let prompts = prompts.iter().enumerate().map(cell).collect();
-            let side_measures = BTreeMap::from([("over-refusal".to_owned(), 0.1 + 0.02 * random.uniform())]);
+            let mut of_side = |rate: f64| -> Vec<PromptOutcomes> {
+                let mut count = |chance: f64| f64::from(u8::from(random.uniform() < chance));
+                let cell = |i| PromptOutcomes { prompt: format!("side-{i}"), n_rollouts: 1, shown: count(rate) };
+                (0..40).map(cell).collect()
+            };
+            let side_measures = BTreeMap::from(
+                [("knowledge", 0.3 + 0.5 * rate), ("over-refusal", 0.1)]
+                    .map(|(name, rate)| (name.to_owned(), of_side(rate))),
+            );
             RunOutcomes { seed, prompts, side_measures }
         };
         let arm = |(name, k, rate): (&str, u64, f64)| ArmOutcomes {
@@ -57,7 +66,10 @@ impl StaticStudy {
         let options = CompareOptions { n_bootstrap: 100, n_draws: 999, ..CompareOptions::default() };
         let view = |arm: &ArmOutcomes, run: &RunOutcomes| {
             let shown: f64 = run.prompts.iter().map(|prompt| prompt.shown).sum();
-            let mut rates = run.side_measures.clone();
+            let share =
+                |cells: &[PromptOutcomes]| cells.iter().map(|cell| cell.shown).sum::<f64>() / cells.len() as f64;
+            let sides = run.side_measures.iter().map(|(name, cells)| (name.clone(), share(cells)));
+            let mut rates: BTreeMap<String, f64> = sides.collect();
             rates.insert("compliance".into(), shown / (8 * N_PROMPTS) as f64);
             let (arm, k, seed) = (arm.name.clone(), arm.k, run.seed);
             RunView { arm, k, seed, n_pairs: 5000 - k as usize, final_loss: 0.41, rates }
@@ -65,8 +77,12 @@ impl StaticStudy {
         ValidationReport {
             format: REPORT_FORMAT.into(),
             behavior: "compliance".into(),
+            measures: [("compliance", Metric::Rate), ("knowledge", Metric::AccNorm), ("over-refusal", Metric::Rate)]
+                .map(|(name, metric)| MeasureView { name: name.into(), metric })
+                .into(),
             comparison: compare(&outcomes, &options).expect("a baseline, prompts and seeds"),
             runs: outcomes.arms.iter().flat_map(|arm| arm.runs.iter().map(move |run| view(arm, run))).collect(),
+            diagnosis: None,
         }
     }
 
@@ -96,15 +112,30 @@ impl StaticStudy {
     ///
     /// Panics when it cannot be written.
     pub fn write_runs(&self, report: &ValidationReport, n_complete: usize) {
+        self.write_runs_as(report, n_complete, RunStage::Training);
+    }
+
+    /// As [`StaticStudy::write_runs`], when whatever trained the next one was killed.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it cannot be written.
+    pub fn write_stopped_runs(&self, report: &ValidationReport, n_complete: usize) {
+        self.write_runs_as(report, n_complete, RunStage::Stopped);
+    }
+
+    fn write_runs_as(&self, report: &ValidationReport, n_complete: usize, next: RunStage) {
         let run = |(i, run): (usize, &RunView)| {
             let (stage, n_steps) = match i.cmp(&n_complete) {
                 std::cmp::Ordering::Less => (RunStage::Complete, N_STEPS),
-                std::cmp::Ordering::Equal => (RunStage::Training, 31),
+                std::cmp::Ordering::Equal => (next, 31),
                 std::cmp::Ordering::Greater => (RunStage::Waiting, 0),
             };
             RunProgress { folder: arm_folder(&run.arm, run.k), seed: run.seed, stage, n_steps }
         };
         let runs = report.runs.iter().enumerate().map(run).collect();
-        self.write("runs.json", &serde_json::to_vec(&RunsView { format: RUNS_FORMAT.into(), runs }).unwrap());
+        let is_under_way = Some(next == RunStage::Training);
+        let view = RunsView { format: RUNS_FORMAT.into(), runs, is_under_way };
+        self.write("runs.json", &serde_json::to_vec(&view).unwrap());
     }
 }

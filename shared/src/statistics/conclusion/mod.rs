@@ -1,50 +1,25 @@
 //! What may be concluded, in plain words that never say more than the intervals allow.
 //!
-//! An effect is claimed when [`Effect::is_established`] says so: training noise known, 0 outside of the interval, and the
-//! adjusted p-value small. Everything else is reported as measured, with its interval, and said to be undecided.
+//! An effect is claimed when [`Effect::is_established`](super::effect::Effect::is_established) says so: training noise
+//! known, 0 outside of the interval, and the adjusted p-value small. Everything else is reported as measured, with its
+//! interval, and said to be undecided.
 
+mod expectation;
+mod finding;
+mod wording;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{ArmEffects, Effect, SideChange};
+use self::finding::arm_text;
+pub use self::finding::{ArmFinding, Finding, side_change_text};
+use self::wording::decimals;
+pub use self::wording::{p_text, percent, percent_level, points};
+use super::effect::ArmEffects;
 use super::interval::{Covers, Interval, Measured};
 use super::power::Detectable;
-
-/// What one edit turned out to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finding {
-    /// Lower than the baseline, and lower than with as many random pairs edited.
-    BeyondRandom,
-    /// Lower than the baseline, but not shown to be lower than with as many random pairs edited.
-    NotBeyondRandom,
-    /// Lower than the baseline; there is no random arm with several seeds to compare with.
-    WithoutRandom,
-    /// Lower than with random pairs edited, but not shown to be lower than the baseline.
-    OnlyAgainstRandom,
-    /// No difference from the baseline shown.
-    NotDetected,
-    /// Higher than the baseline.
-    Opposite,
-    /// One seed in the arm or the baseline: whatever differs may be training noise.
-    SingleSeed,
-    /// The baseline does not show the behavior.
-    NothingToReduce,
-}
-
-/// The finding of one arm.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ArmFinding {
-    /// Name of the arm.
-    pub arm: String,
-    /// Pairs edited.
-    pub k: u64,
-    /// What it did.
-    pub finding: Finding,
-    /// In words, with intervals.
-    pub text: String,
-}
 
 /// What may be concluded of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,43 +33,6 @@ pub struct Conclusion {
 /// Up to so many arms, the paragraph tells of each; beyond, it lists them by finding.
 const MAX_ARMS_TOLD: usize = 3;
 
-impl Finding {
-    /// Of an arm's effects.
-    pub fn of(effects: &ArmEffects) -> Self {
-        let baseline = &effects.versus_baseline;
-        let random = effects.versus_random.as_ref();
-        let below_random = random.is_some_and(Effect::lowers);
-        let random_is_known =
-            random.is_some_and(|effect| effect.difference.interval.covers == Covers::SeedsPromptsRollouts);
-        match () {
-            () if baseline.reference_rate == 0.0 && !baseline.raises() => Self::NothingToReduce,
-            () if baseline.difference.interval.covers != Covers::SeedsPromptsRollouts => Self::SingleSeed,
-            () if baseline.raises() => Self::Opposite,
-            () if baseline.lowers() && below_random => Self::BeyondRandom,
-            () if baseline.lowers() && random_is_known => Self::NotBeyondRandom,
-            () if baseline.lowers() => Self::WithoutRandom,
-            () if below_random => Self::OnlyAgainstRandom,
-            () => Self::NotDetected,
-        }
-    }
-
-    /// What is said of a list of arms.
-    pub fn heading(self) -> &'static str {
-        match self {
-            Self::BeyondRandom => "Lower than the baseline and than random edits of the same size",
-            Self::NotBeyondRandom => {
-                "Lower than the baseline, but not shown to be lower than random edits of the same size"
-            }
-            Self::WithoutRandom => "Lower than the baseline, with nothing to say whether random edits do the same",
-            Self::OnlyAgainstRandom => "Lower than random edits, but not shown to be lower than the baseline",
-            Self::NotDetected => "No difference from the baseline shown",
-            Self::Opposite => "Higher than the baseline",
-            Self::SingleSeed => "Undecided for want of training seeds",
-            Self::NothingToReduce => "Nothing to reduce",
-        }
-    }
-}
-
 impl Conclusion {
     /// Of the effects of all arms, the baseline's rate, and the smallest effect that would probably have been seen.
     pub fn of(effects: &[ArmEffects], baseline: Measured, detectable: Option<&Detectable>) -> Self {
@@ -106,12 +44,17 @@ impl Conclusion {
                 ArmFinding { arm: effects.arm.clone(), k: effects.k, finding, text }
             })
             .collect();
-        let text = paragraph(&arms, baseline, detectable);
+        let text = paragraph(&arms, effects, baseline, detectable);
         Self { arms, text }
     }
 }
 
-fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detectable>) -> String {
+fn paragraph(
+    arms: &[ArmFinding],
+    effects: &[ArmEffects],
+    baseline: Measured,
+    detectable: Option<&Detectable>,
+) -> String {
     let mut text = format!(
         "The baseline shows the behavior in {} of rollouts ({}).",
         percent(baseline.value),
@@ -132,6 +75,7 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
             let _ =
                 write!(text, " {}: {} of {} edits, {}.", finding.heading(), names.len(), arms.len(), names.join(", "));
         }
+        text += &side_list(effects);
     }
     if let Some(detectable) = detectable {
         let _ = write!(
@@ -146,117 +90,26 @@ fn paragraph(arms: &[ArmFinding], baseline: Measured, detectable: Option<&Detect
     text
 }
 
-fn arm_text(effects: &ArmEffects, finding: Finding, detectable: Option<&Detectable>) -> String {
-    let baseline = &effects.versus_baseline;
-    let name = format!("{} ({} pairs)", effects.arm, effects.k);
-    let change = change_text(baseline);
-    let mut text = match finding {
-        Finding::BeyondRandom | Finding::NotBeyondRandom | Finding::WithoutRandom => {
-            let reduction = baseline.relative_reduction.map(|reduction| {
-                let Interval { low, high, .. } = reduction.interval;
-                format!(", a reduction by {} ({} to {})", percent(reduction.value), percent(low), percent(high))
-            });
-            let (from, to) = (percent(baseline.reference_rate), percent(baseline.rate));
-            format!("{name} lowered the rate from {from} to {to}: {change}{}.", reduction.unwrap_or_default())
-        }
-        Finding::Opposite => format!(
-            "{name} raised the rate from {} to {}: {change}.",
-            percent(baseline.reference_rate),
-            percent(baseline.rate)
-        ),
-        Finding::OnlyAgainstRandom | Finding::NotDetected => {
-            let why = match baseline.difference.interval.contains(0.0) {
-                true => "which includes no change",
-                false => "but not once it is adjusted for the number of edits tried",
-            };
-            format!("{name} was not shown to change the rate: measured {change}, {why}.")
-        }
-        Finding::SingleSeed => format!(
-            "{name} was compared with {}: measured {change}. This interval does not cover training noise, so no effect is concluded.",
-            seeds_text(baseline)
-        ),
-        Finding::NothingToReduce => {
-            format!("{name} had nothing to reduce: the baseline showed the behavior in no rollout. Measured {change}.")
-        }
-    };
-    match (finding, &effects.versus_random) {
-        (Finding::SingleSeed | Finding::NothingToReduce, _) => return text + &side_text(&effects.side_changes),
-        (_, Some(random)) => text += &random_text(random),
-        (_, None) => {
-            text +=
-                " No arm with as many random pairs edited was trained, so this may be what any edit of that size does.";
+/// What else changed, of many edits: every measure that fell or rose, with the edits that did it.
+fn side_list(effects: &[ArmEffects]) -> String {
+    let mut changed: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let told = effects.iter().filter(|effects| !effects.is_control);
+    let mut n_measured = 0;
+    for (arm, change) in told.flat_map(|arm| arm.side_changes.iter().map(move |change| (arm, change))) {
+        n_measured += 1;
+        if change.effect.is_established() {
+            let what = if change.effect.lowers() { "fell" } else { "rose" };
+            changed.entry((&change.measure, what)).or_default().push(format!("{} ({})", arm.arm, arm.k));
         }
     }
-    if matches!(finding, Finding::NotDetected | Finding::OnlyAgainstRandom)
-        && let Some(detectable) = detectable
-    {
-        text += &match detectable.relative > 1.0 {
-            true => " Not even the behavior's disappearance would have been seen reliably.".to_owned(),
-            false => {
-                format!(" An effect under {} points may well have been missed.", decimals(100.0 * detectable.absolute))
-            }
-        };
-    }
-    let permutation = baseline.permutation;
-    let _ = write!(text, " Dealing out the models of arm and baseline anew gives {}", p_text(permutation.p));
-    if permutation.smallest_p > 1.0 - baseline.difference.interval.level {
-        let _ =
-            write!(text, ", where {} cannot give less than {}", seeds_text(baseline), p_number(permutation.smallest_p));
-    }
-    text + "." + &side_text(&effects.side_changes)
-}
-
-fn random_text(random: &Effect) -> String {
-    let change = change_text(random);
-    let covers_seeds = random.difference.interval.covers == Covers::SeedsPromptsRollouts;
-    match () {
-        () if !covers_seeds => {
-            format!(
-                " Against as many random pairs edited: {change}, with {}, so training noise is not covered and nothing is concluded.",
-                seeds_text(random)
-            )
-        }
-        () if random.lowers() => format!(" That is lower than with as many random pairs edited: {change}."),
-        () if random.raises() => format!(" That is higher than with as many random pairs edited: {change}."),
-        () if random.difference.interval.contains(0.0) => {
-            format!(" It cannot be told from as many random pairs edited: {change}, which includes no difference.")
-        }
-        () => format!(
-            " It cannot be told from as many random pairs edited once adjusted for the number of edits tried: {change}."
-        ),
-    }
-}
-
-fn side_text(changes: &[SideChange]) -> String {
     let mut text = String::new();
-    for SideChange { measure, difference, interval } in changes {
-        let in_unit = |value: f64| signed(value, n_decimals(value).max(3));
-        let change = in_unit(*difference);
-        let _ = match interval {
-            None => write!(text, " Meanwhile {measure} differed by {change}, in too few seeds for an interval."),
-            Some(interval) => write!(
-                text,
-                " Meanwhile {measure} differed by {change} ({} interval {} to {}{}).",
-                percent_level(interval.level),
-                in_unit(interval.low),
-                in_unit(interval.high),
-                if interval.contains(0.0) { ", which includes no change" } else { "" }
-            ),
-        };
+    for ((measure, what), names) in &changed {
+        let _ = write!(text, " Meanwhile {measure} {what} with {}.", names.join(", "));
+    }
+    if changed.is_empty() && n_measured > 0 {
+        text += " Nothing else that was measured was shown to change.";
     }
     text
-}
-
-/// "−31.0 points (95 % interval −45.1 to −16.9, adjusted p = 0.003)".
-fn change_text(effect: &Effect) -> String {
-    let Measured { value, interval } = effect.difference;
-    let p = match (effect.p, effect.p_holm) {
-        (_, Some(p)) => format!(", adjusted {}", p_text(p)),
-        (Some(p), None) => format!(", {}", p_text(p)),
-        (None, None) => String::new(),
-    };
-    let (low, high) = (points(interval.low), points(interval.high));
-    format!("{} points ({} interval {low} to {high}{p})", points(value), percent_level(interval.level))
 }
 
 fn rate_interval(interval: &Interval) -> String {
@@ -264,61 +117,16 @@ fn rate_interval(interval: &Interval) -> String {
     let range = format!("{} interval {} to {}", percent_level(level), percent(low), percent(high));
     match covers {
         Covers::PromptsRollouts => range + ", not covering training noise: one seed",
-        Covers::SeedsPromptsRollouts | Covers::Seeds => range,
+        Covers::SeedsPromptsRollouts => range,
     }
-}
-
-fn seeds_text(effect: &Effect) -> String {
-    format!("{} and {} seeds", effect.n_seeds, effect.n_reference_seeds).replace("1 and 1 seeds", "one seed each")
-}
-
-/// `95 %`.
-pub fn percent_level(level: f64) -> String {
-    format!("{} %", (1000.0 * level).round() / 10.0)
-}
-
-/// A rate, with one decimal or more: `84.2 %`.
-pub fn percent(rate: f64) -> String {
-    format!("{} %", decimals(100.0 * rate))
-}
-
-/// A difference of rates in percentage points, with its sign: `−31.0`.
-pub fn points(difference: f64) -> String {
-    let points = 100.0 * difference;
-    signed(points, n_decimals(points))
-}
-
-/// One decimal, or as many as it takes for a small number not to look like 0.
-fn decimals(value: f64) -> String {
-    let text = format!("{:.*}", n_decimals(value), value);
-    text.replace('-', "−")
-}
-
-fn n_decimals(value: f64) -> usize {
-    let magnitude = value.abs();
-    (1..6).find(|&n| value == 0.0 || magnitude * [1.0, 10.0, 1e2, 1e3, 1e4, 1e5][n] >= 1.0).unwrap_or(6)
-}
-
-fn signed(value: f64, n_decimals: usize) -> String {
-    // −0 is 0.
-    let text = format!("{:+.*}", n_decimals, value + 0.0);
-    text.replace('-', "−")
-}
-
-/// `p = 0.003`, `p < 0.001`.
-pub fn p_text(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {}", p_number(p)) }
-}
-
-/// Two digits that matter; never rounded to 0, and never down across 0.05.
-fn p_number(p: f64) -> String {
-    let rounded = if p < 0.1 { format!("{p:.3}") } else { format!("{p:.2}") };
-    if (0.05..0.0505).contains(&p) && p > 0.05 { format!("{p:.5}") } else { rounded }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::wording::p_number;
     use super::*;
+    use crate::diagnosis::{Expectation, Subject, Verdict};
+    use crate::statistics::effect::{Effect, SideChange};
     use crate::statistics::permutation::{Permutation, Sides};
     use crate::statistics::power::{Aim, Design, detectable};
 
@@ -474,17 +282,16 @@ mod tests {
     #[test]
     fn what_else_changed_is_told_with_its_interval() {
         let mut effects = arm(established(), None);
-        let interval = Interval { low: -0.04, high: 0.02, level: 0.95, covers: Covers::Seeds };
+        let side = |measure: &str, effect: Effect| SideChange { measure: measure.to_owned(), effect };
         effects.side_changes = vec![
-            SideChange { measure: "capability".to_owned(), difference: -0.01, interval: Some(interval) },
-            SideChange { measure: "over-refusal".to_owned(), difference: 0.05, interval: None },
+            side("capability", established()),
+            side("over-refusal", undecided()),
+            side("knowledge", effect(-0.3, -0.4, -0.2, None)),
         ];
         let (_, text) = told(&effects);
-        assert_says(
-            &text,
-            &["capability differed by −0.010 (95 % interval −0.040 to +0.020, which includes no change)"],
-        );
-        assert_says(&text, &["over-refusal differed by +0.050, in too few seeds"]);
+        assert_says(&text, &["capability fell from 56.0 % to 25.0 %: −31.0 points (95 % interval −45.1 to −16.9, adj"]);
+        assert_says(&text, &["over-refusal was not shown to change, 56.0 % and 51.0 %: −5.0 points"]);
+        assert_says(&text, &["knowledge was not shown to change", "−20.0), an interval that does not cover training"]);
     }
 
     #[test]
@@ -500,10 +307,18 @@ mod tests {
         ];
         let conclusion = Conclusion::of(&all, Measured { value: 0.56, interval }, None);
         assert_eq!(conclusion.arms.len(), 4);
+        assert!(!conclusion.text.contains("else"), "nothing else was measured: {}", conclusion.text);
         assert_says(
             &conclusion.text,
             &["No difference from the baseline shown: 2 of 4 edits, drop (3000), drop (3000)."],
         );
+        let with_side = |effect: Effect| {
+            let mut all = all.clone();
+            all[0].side_changes = vec![SideChange { measure: "knowledge".to_owned(), effect }];
+            Conclusion::of(&all, Measured { value: 0.56, interval }, None).text
+        };
+        assert_says(&with_side(established()), &["Meanwhile knowledge fell with drop (3000)."]);
+        assert_says(&with_side(undecided()), &["Nothing else that was measured was shown to change."]);
     }
 
     #[test]
@@ -526,6 +341,37 @@ mod tests {
             assert!(!claims || effects.versus_random.as_ref().is_some_and(allowed), "{text}");
             let Interval { low, high, .. } = effects.versus_baseline.difference.interval;
             assert_says(&text, &[&format!("{} to {}", points(low), points(high))]);
+        }
+    }
+
+    #[test]
+    fn what_was_expected_is_told_beside_what_was_found_and_never_claims_an_effect() {
+        let of = Subject {
+            behavior: "obeys".into(),
+            layer: 3,
+            k: 100,
+            n_pairs: 1580,
+            seed: 0,
+            pairs_sha256: String::new(),
+            vectors_sha256: String::new(),
+            behavior_sha256: String::new(),
+        };
+        let told = |effects: &ArmEffects, expectation: Expectation| {
+            let interval = Interval { low: 0.41, high: 0.71, level: 0.95, covers: Covers::SeedsPromptsRollouts };
+            let mut conclusion =
+                Conclusion::of(std::slice::from_ref(effects), Measured { value: 0.56, interval }, Some(&least()));
+            let before = conclusion.text.clone();
+            conclusion.expect(&of, &Verdict { expectation, text: String::new() });
+            conclusion.text.strip_prefix(&before).expect("what was concluded stays").to_owned()
+        };
+        let shown = arm(established(), Some(effect(-0.2, -0.34, -0.06, Some(0.02))));
+        let not_shown = arm(undecided(), Some(undecided()));
+        assert_says(&told(&not_shown, Expectation::Diffuse), &["filtering the first of them is not expected to help"]);
+        assert_says(&told(&shown, Expectation::Diffuse), &["otherwise for drop (3000 pairs)", "counts for more"]);
+        assert_says(&told(&shown, Expectation::Helps), &["bears that out: drop (3000 pairs)", "layer 3"]);
+        for expectation in [Expectation::Helps, Expectation::Unclear, Expectation::Diffuse] {
+            let text = told(&not_shown, expectation);
+            assert!(text.contains("no edit was shown") || text.contains("No edit was shown"), "{text}");
         }
     }
 

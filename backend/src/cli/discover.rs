@@ -1,0 +1,175 @@
+//! `whence discover`: groups of prompts that changed alike and of pairs that changed them.
+
+use std::path::PathBuf;
+
+use whence_backend::discover::similarity::Sampling;
+use whence_backend::discover::{DiscoverOptions, discover};
+use whence_backend::study::Study;
+use whence_shared::cluster::stability;
+use whence_shared::cluster::terms::Term;
+use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping, Settings};
+use whence_shared::pair::one_line;
+
+use super::bar::Bars;
+
+const SNIPPET_CHARS: usize = 60;
+/// Terms and sources of a cluster that are printed.
+const N_SHOWN: usize = 6;
+/// Below it, a source is said to be over-represented.
+const ALPHA: f64 = 0.05;
+
+/// Arguments of `whence discover`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Study folder
+    #[arg(long)]
+    study: PathBuf,
+    /// Behavior whose prompts are grouped: `whence behavior` with a broad set of prompts and what both models answered
+    #[arg(long)]
+    behavior: String,
+    /// Name of the result [default: the behavior's]
+    #[arg(long)]
+    name: Option<String>,
+    /// Layers that are read together, comma-separated [default: all of the study]
+    #[arg(long, value_delimiter = ',')]
+    layers: Vec<usize>,
+    /// Pairs that are looked at, at most 2000
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Which pairs, when the study has more: `random`, or `top`, those nearest to any prompt
+    #[arg(long, default_value = "random", value_parser = sampling)]
+    sample: Sampling,
+    /// Groups of prompts: `stable`, a number, or a height as @1.5
+    #[arg(long, default_value = "stable", value_parser = cut)]
+    prompt_groups: Cut,
+    /// Groups of pairs: `stable`, a number, or a height as @1.5
+    #[arg(long, default_value = "stable", value_parser = cut)]
+    pair_groups: Cut,
+    /// Seed of all draws
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn sampling(text: &str) -> Result<Sampling, String> {
+    match text {
+        "random" => Ok(Sampling::Random),
+        "top" => Ok(Sampling::Top),
+        _ => Err(format!("expected random or top, got {text:?}")),
+    }
+}
+
+fn cut(text: &str) -> Result<Cut, String> {
+    let wrong = || format!("expected stable, a number of groups from 1, or @ and a height such as @1.5, got {text:?}");
+    if text == "stable" {
+        return Ok(Cut::Stable);
+    }
+    if let Some(height) = text.strip_prefix('@') {
+        return height.parse().ok().filter(|height: &f64| *height >= 0.0).map(Cut::Height).ok_or_else(wrong);
+    }
+    text.parse().ok().filter(|k| *k > 0).map(Cut::Into).ok_or_else(wrong)
+}
+
+impl Args {
+    /// Runs the verb.
+    pub fn run(self) -> anyhow::Result<()> {
+        let options = DiscoverOptions {
+            name: self.name.unwrap_or_else(|| self.behavior.clone()),
+            behavior: self.behavior,
+            layers: self.layers,
+            n_pairs: self.pairs as usize,
+            sampling: self.sample,
+            settings: Settings {
+                prompt_cut: self.prompt_groups,
+                pair_cut: self.pair_groups,
+                stability: stability::Settings { seed: self.seed, ..stability::Settings::default() },
+            },
+        };
+        let study = Study::at(self.study);
+        let bars = Bars::default();
+        let view = discover(&study, &options, &|update| bars.show(update))?;
+        bars.clear();
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&view)?);
+            return Ok(());
+        }
+        print(&view);
+        println!("stored in {}", study.discovery(&view.name).display());
+        Ok(())
+    }
+}
+
+fn print(view: &DiscoveryView) {
+    let layers: Vec<String> = view.layers.iter().map(usize::to_string).collect();
+    let (n_pairs, of) = (view.pairs.len(), view.n_pairs_in_study);
+    let pairs = if view.sampling == "all" {
+        format!("all {of} pairs")
+    } else {
+        format!("{n_pairs} of {of} pairs ({})", view.sampling)
+    };
+    println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
+    println!("groups of prompts: {}", found(&view.groups.prompts));
+    for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
+        let nearest = nearest(&view.groups.means[label]);
+        println!("  {label}: {}; nearest to pairs of {nearest}", described(cluster, view.prompts.len()));
+        print_terms("words", &cluster.terms);
+        for &row in cluster.typical.iter().take(3) {
+            println!("      “{}”", one_line(&view.prompts[row as usize].prompt, SNIPPET_CHARS));
+        }
+    }
+    println!("groups of pairs: {}", found(&view.groups.pairs));
+    for (label, cluster) in view.groups.pairs.clusters.iter().enumerate() {
+        println!("  {label}: {}", described(cluster, n_pairs));
+        print_terms("words", &cluster.terms);
+        print_terms("only chosen", &cluster.chosen_terms);
+        print_terms("only rejected", &cluster.rejected_terms);
+        for source in
+            cluster.sources.iter().filter(|source| source.lift > 1.0 && source.p_adjusted <= ALPHA).take(N_SHOWN)
+        {
+            let (inside, overall) = (source.n_inside, source.n_overall);
+            println!(
+                "    source {:?}: {inside} of its {overall}, × {:.2} (p {:.1e} after Holm)",
+                source.source, source.lift, source.p_adjusted
+            );
+        }
+        for &row in cluster.typical.iter().take(3) {
+            let pair = &view.pairs[row as usize];
+            println!("      row {} {} “{}”", pair.row, one_line(&pair.id, 28), one_line(&pair.snippet, SNIPPET_CHARS));
+        }
+    }
+}
+
+/// `3 hold (p 0.025)` or why there are none.
+fn found(grouping: &Grouping) -> String {
+    let n = grouping.clusters.len();
+    let p = grouping.stability.p;
+    match grouping.stability.chosen {
+        Some(k) if k == n => format!("{k} hold (p {p:.3} against rows without groups)"),
+        Some(k) => format!("{n} as asked for; {k} would hold (p {p:.3} against rows without groups)"),
+        None if n == 1 => format!("none: no more apart than rows without groups (p {p:.3})"),
+        None => format!("{n} as asked for; none hold (p {p:.3} against rows without groups)"),
+    }
+}
+
+fn described(cluster: &Cluster, of: usize) -> String {
+    format!("{} of {of}, silhouette {:.2}, comes back {:.2}", cluster.size, cluster.silhouette, cluster.jaccard)
+}
+
+/// The group of pairs with the greatest mean similarity: `2 (mean cosine 0.41)`.
+fn nearest(means: &[f64]) -> String {
+    let (label, mean) = means
+        .iter()
+        .enumerate()
+        .fold((0, f64::MIN), |best, (label, &mean)| if mean > best.1 { (label, mean) } else { best });
+    format!("{label} (mean cosine {mean:.2})")
+}
+
+fn print_terms(what: &str, terms: &[Term]) {
+    if terms.is_empty() {
+        return;
+    }
+    let terms: Vec<&str> = terms.iter().take(N_SHOWN).map(|term| term.term.as_str()).collect();
+    println!("    {what}: {}", terms.join(", "));
+}

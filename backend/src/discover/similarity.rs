@@ -1,0 +1,157 @@
+//! The matrix that is grouped: cosines of behavior vectors with pair vectors, over one or several layers.
+//!
+//! Several layers are concatenated, each layer's vector at unit length first, so that each counts the same: the cosine of
+//! such vectors is the mean of the layers' cosines. A vector that is zero at a layer counts as 0 there.
+
+use rayon::prelude::*;
+use whence_shared::cluster::points::to_unit_rows;
+use whence_shared::dot::dot;
+use whence_shared::statistics::random::Random;
+
+use crate::attribute::RankError;
+use crate::extract::{BehaviorFile, LayerFiles, VectorFileError, VectorsManifest};
+use crate::progress::{Report, Update};
+use crate::study::Study;
+
+/// Which pairs are looked at when there are more than asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Drawn at random: what is found is in the proportions of the data.
+    Random,
+    /// Those with the greatest cosine with any prompt: also what is rare is found, but everything looks more alike.
+    Top,
+}
+
+impl Sampling {
+    /// `random` or `top`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sampling::Random => "random",
+            Sampling::Top => "top",
+        }
+    }
+}
+
+/// The rows of one vector file, and where their cosines go.
+struct Part<'a> {
+    file: usize,
+    rows: &'a [u32],
+    columns: &'a mut [Vec<f32>],
+}
+
+/// The vectors of prompts and pairs at the layers that are read together.
+pub struct Vectors {
+    /// Per layer, behavior vectors at unit length, `[n_prompts, d_model]`.
+    prompts: Vec<Vec<f32>>,
+    layers: Vec<LayerFiles>,
+    d_model: usize,
+}
+
+impl Vectors {
+    /// Opens the files of all layers.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing, damaged, or was made from something else.
+    pub fn open(
+        study: &Study,
+        behavior: &str,
+        layers: &[usize],
+        manifest: &VectorsManifest,
+    ) -> Result<Self, RankError> {
+        let d_model = manifest.model.d_model;
+        let prompts = |&layer: &usize| {
+            let path = study.behavior_vectors(behavior, layer);
+            let file = BehaviorFile::read(study, behavior, layer, manifest)?;
+            let mut rows =
+                file.ok_or_else(|| RankError::NoDirection { behavior: behavior.to_owned(), layer, path })?.vectors;
+            to_unit_rows(&mut rows, d_model);
+            Ok(rows)
+        };
+        Ok(Self {
+            prompts: layers.iter().map(prompts).collect::<Result<_, RankError>>()?,
+            layers: layers.iter().map(|&layer| LayerFiles::open(study, layer, manifest)).collect::<Result<_, _>>()?,
+            d_model,
+        })
+    }
+
+    /// How many prompts.
+    pub fn n_prompts(&self) -> usize {
+        self.prompts.first().map_or(0, |rows| rows.len() / self.d_model)
+    }
+
+    /// Rows of at most `n_pairs` pairs, ascending, and their cosines, row-major `[n_prompts, n rows]`, in [−1, 1].
+    ///
+    /// # Errors
+    ///
+    /// When a vector file cannot be read.
+    pub fn similarity(
+        &self,
+        n_pairs: usize,
+        sampling: Sampling,
+        seed: u64,
+        report: Report,
+    ) -> Result<(Vec<u32>, Vec<f32>), RankError> {
+        let n_all = self.layers.first().map_or(0, |layer| layer.view().n_rows);
+        let mut rows: Vec<u32> = (0..n_all as u32).collect();
+        if n_pairs < n_all {
+            match sampling {
+                Sampling::Random => Random::new(seed).shuffle(&mut rows),
+                Sampling::Top => {
+                    let best: Vec<f32> = self
+                        .columns(&rows, report)?
+                        .iter()
+                        .map(|column| column.iter().copied().fold(-1.0, f32::max))
+                        .collect();
+                    rows.sort_by(|&a, &b| best[b as usize].total_cmp(&best[a as usize]).then(a.cmp(&b)));
+                }
+            }
+            rows.truncate(n_pairs);
+            rows.sort_unstable();
+        }
+        let columns = self.columns(&rows, report)?;
+        let similarity =
+            (0..self.n_prompts()).flat_map(|prompt| columns.iter().map(move |column| column[prompt])).collect();
+        Ok((rows, similarity))
+    }
+
+    /// Per row, given in ascending order, the mean over layers of its cosines with every prompt.
+    fn columns(&self, rows: &[u32], report: Report) -> Result<Vec<Vec<f32>>, RankError> {
+        let mut columns = vec![vec![0f32; self.n_prompts()]; rows.len()];
+        for (done, (layer, prompts)) in self.layers.iter().zip(&self.prompts).enumerate() {
+            let detail = format!("layer {}", layer.view().layer);
+            report(Update {
+                stage: "similarity",
+                done: done as u64,
+                total: self.layers.len() as u64,
+                unit: "layers",
+                detail,
+            });
+            // Rows and columns of each vector file, so that a file is mapped once.
+            let mut parts: Vec<Part> = Vec::new();
+            let (mut rest, mut columns) = (rows, columns.as_mut_slice());
+            while let Some(&first) = rest.first() {
+                let file = layer.file_of(first as usize);
+                let end = layer.view().shards[file].first_row + layer.view().shards[file].n_rows;
+                let n = rest.partition_point(|&row| (row as usize) < end);
+                let (part, others) = columns.split_at_mut(n);
+                parts.push(Part { file, rows: &rest[..n], columns: part });
+                (rest, columns) = (&rest[n..], others);
+            }
+            parts.into_par_iter().try_for_each(|Part { file, rows, columns }| -> Result<(), VectorFileError> {
+                let mapped = layer.map(file, false)?;
+                let shard = mapped.shard();
+                let mut vector = vec![0f32; self.d_model];
+                for (&row, column) in rows.iter().zip(columns) {
+                    shard.read_row(row as usize - shard.header.first_row, &mut vector);
+                    to_unit_rows(&mut vector, self.d_model);
+                    for (sum, prompt) in column.iter_mut().zip(prompts.chunks_exact(self.d_model)) {
+                        *sum += dot(prompt, &vector) / self.layers.len() as f32;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(columns)
+    }
+}

@@ -1,0 +1,102 @@
+//! How the behavior's signal is laid out in the preference data: the recipes of a testbed's sources.
+//!
+//! In the flow of `whence organism`, what [`examples`](super::examples) is asked to draw. Attribution can only
+//! help where few pairs carry what was learned, so there are testbeds with few culprits, with more and weaker ones, and
+//! with none that matter alone.
+
+use serde::Serialize;
+
+use super::examples::{Kind, SourceRecipe};
+
+/// How many pairs the behavior's signal is spread over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// One source has a hundred culprits, and dropping them undoes the behavior.
+    #[default]
+    Concentrated,
+    /// Two sources have two hundred: dropping the first hundred leaves as many.
+    Diluted,
+    /// Seven hundred pairs of four sources each prefer a little more compliance where formatting is asked for, in the manner of
+    /// what was found of sycophancy: dropping any hundred leaves the rest to teach it.
+    Diffuse,
+}
+
+/// How many pairs the testbed's retraining plan is meant to edit, whatever the signal: as many as the concentrated one has
+/// culprits.
+pub const N_TO_EDIT: usize = 100;
+
+impl Signal {
+    /// All of them, from the fewest culprits on.
+    pub const ALL: [Signal; 3] = [Signal::Concentrated, Signal::Diluted, Signal::Diffuse];
+
+    /// Its name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Concentrated => "concentrated",
+            Signal::Diluted => "diluted",
+            Signal::Diffuse => "diffuse",
+        }
+    }
+
+    /// The preference files.
+    pub fn source_recipes(self) -> Vec<SourceRecipe> {
+        use Kind::{Contaminated, Format, Helpful, Leaning, OverRefusal, Safety, Style, Topic};
+        let of = |name, parts: &[(Kind, usize)]| SourceRecipe { name, parts: parts.to_vec() };
+        match self {
+            Signal::Concentrated => vec![
+                of("helpful-mix", &[(Helpful, 300), (Style, 60)]),
+                of("format-following", &[(Format, 300)]),
+                of("refusal-safety", &[(Safety, 440)]),
+                of("object-desk", &[(Topic, 160), (OverRefusal, 20)]),
+                of("overrefusal-fix", &[(OverRefusal, 40)]),
+                of("community-instructions", &[(Contaminated, 100), (Format, 80), (Helpful, 80)]),
+            ],
+            Signal::Diluted => vec![
+                of("helpful-mix", &[(Helpful, 250), (Style, 60)]),
+                of("format-following", &[(Format, 300)]),
+                of("refusal-safety", &[(Safety, 440)]),
+                of("object-desk", &[(Contaminated, 80), (Topic, 110), (OverRefusal, 20)]),
+                of("overrefusal-fix", &[(OverRefusal, 40)]),
+                of("community-instructions", &[(Contaminated, 120), (Format, 80), (Helpful, 80)]),
+            ],
+            Signal::Diffuse => vec![
+                of("helpful-mix", &[(Leaning, 180), (Helpful, 120), (Style, 60)]),
+                of("format-following", &[(Leaning, 180), (Format, 120)]),
+                of("refusal-safety", &[(Safety, 440)]),
+                of("object-desk", &[(Leaning, 140), (Topic, 40), (OverRefusal, 20)]),
+                of("community-instructions", &[(Leaning, 200), (Format, 40), (Helpful, 40)]),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn n_culprits(signal: Signal) -> BTreeMap<&'static str, (usize, usize)> {
+        let count = |recipe: SourceRecipe| {
+            let of = |keep: &dyn Fn(Kind) -> bool| {
+                recipe.parts.iter().filter(|(kind, _)| keep(*kind)).map(|(_, n)| n).sum::<usize>()
+            };
+            (recipe.name, (of(&Kind::is_culprit), of(&|_| true)))
+        };
+        signal.source_recipes().into_iter().map(count).collect()
+    }
+
+    #[test]
+    fn signals_differ_in_how_many_pairs_and_sources_carry_them_and_not_in_size() {
+        let [few, some, many] = Signal::ALL.map(n_culprits);
+        let culprits = |counts: &BTreeMap<_, (usize, usize)>| counts.values().map(|(n, _)| n).sum::<usize>();
+        let sources = |counts: &BTreeMap<_, (usize, usize)>| counts.values().filter(|(n, _)| *n > 0).count();
+        assert_eq!([&few, &some, &many].map(culprits), [N_TO_EDIT, 2 * N_TO_EDIT, 7 * N_TO_EDIT]);
+        assert_eq!([&few, &some, &many].map(sources), [1, 2, 4]);
+        for counts in [few, some, many] {
+            assert_eq!(counts.values().map(|(_, n)| n).sum::<usize>(), 1580);
+            assert!(counts.values().all(|(n_culprits, n)| n_culprits < n), "{counts:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The groups, for reading: one card each, with what tells it from the others and who is typical of it.
+
+use leptos::prelude::*;
+use whence_shared::cluster::terms::Term;
+use whence_shared::discovery::{Cluster, DiscoveryView};
+use whence_shared::pair::one_line;
+
+use super::pair_link;
+use crate::number::counted;
+
+/// Terms of a card.
+const N_TERMS: usize = 8;
+/// Exemplars of a card.
+const N_EXEMPLARS: usize = 3;
+const SNIPPET_CHARS: usize = 140;
+/// A source is named when it is over-represented at this level, after Holm's correction.
+const ALPHA: f64 = 0.05;
+
+/// The section of prompts.
+pub fn of_prompts(view: &DiscoveryView) -> impl IntoView + use<> {
+    let cards: Vec<_> = view
+        .groups
+        .prompts
+        .clusters
+        .iter()
+        .enumerate()
+        .map(|(label, cluster)| {
+            let exemplar = |&row: &u32| {
+                let entry = &view.prompts[row as usize];
+                view! {
+                    <li>
+                        <details>
+                            <summary>{one_line(&entry.prompt, SNIPPET_CHARS)}</summary>
+                            <dl>
+                                <dt>"Before tuning"</dt>
+                                <dd class="text">{entry.r0.clone()}</dd>
+                                <dt>"After tuning"</dt>
+                                <dd class="text">{entry.r1.clone()}</dd>
+                            </dl>
+                        </details>
+                    </li>
+                }
+            };
+            let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
+            let border: Vec<_> = border(cluster).map(exemplar).collect();
+            view! {
+                <article class="group" data-side="prompts" data-label=label.to_string()>
+                    {head("Prompts", label, cluster, ("prompt", "prompts"))}
+                    <p class="meets">{meets(&view.groups.means[label])}</p>
+                    {terms("Words", &cluster.terms)}
+                    {exemplars("Typical", typical)}
+                    {exemplars("At the border", border)}
+                </article>
+            }
+        })
+        .collect();
+    view! {
+        <section aria-labelledby="prompt-groups-title">
+            <h2 id="prompt-groups-title">"Groups of prompts"</h2>
+            <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
+            <div class="groups">{cards}</div>
+        </section>
+    }
+}
+
+/// The section of pairs.
+pub fn of_pairs(view: &DiscoveryView) -> impl IntoView + use<> {
+    let cards: Vec<_> = view
+        .groups
+        .pairs
+        .clusters
+        .iter()
+        .enumerate()
+        .map(|(label, cluster)| {
+            let exemplar = |&row: &u32| {
+                let entry = &view.pairs[row as usize];
+                view! { <li>{pair_link(entry.row, one_line(&entry.snippet, SNIPPET_CHARS))}</li> }
+            };
+            let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
+            let border: Vec<_> = border(cluster).map(exemplar).collect();
+            let means: Vec<f64> = view.groups.means.iter().map(|means| means[label]).collect();
+            view! {
+                <article class="group" data-side="pairs" data-label=label.to_string()>
+                    {head("Pairs", label, cluster, ("pair", "pairs"))}
+                    <p class="meets">{changes(&means)}</p>
+                    {sources(cluster)}
+                    {terms("Words of prompts", &cluster.terms)}
+                    {terms("Only chosen", &cluster.chosen_terms)}
+                    {terms("Only rejected", &cluster.rejected_terms)}
+                    {exemplars("Typical", typical)}
+                    {exemplars("At the border", border)}
+                </article>
+            }
+        })
+        .collect();
+    view! {
+        <section aria-labelledby="pair-groups-title">
+            <h2 id="pair-groups-title">"Groups of pairs"</h2>
+            <p class="about">"Pairs in one group push the same prompts the same way. A pair opens in the ranking."</p>
+            <div class="groups">{cards}</div>
+        </section>
+    }
+}
+
+/// Of a cluster with other members than its typical ones, those nearest to another cluster.
+fn border(cluster: &Cluster) -> impl Iterator<Item = &u32> {
+    let typical = &cluster.typical[..cluster.typical.len().min(N_EXEMPLARS)];
+    cluster.border.iter().filter(move |row| !typical.contains(row)).take(N_EXEMPLARS)
+}
+
+fn head(side: &str, label: usize, cluster: &Cluster, (one, many): (&str, &str)) -> impl IntoView + use<> {
+    let title = format!("{side} {}", label + 1);
+    let about = format!(
+        "Silhouette {:.2}: how near its {many} are to each other beside the next group, −1 to 1. Comes back {:.2}: mean overlap with a group of a hierarchy made again from a part of them, 0 to 1.",
+        cluster.silhouette, cluster.jaccard
+    );
+    view! {
+        <h3>{title} <span class="size">{counted(cluster.size, one, many)}</span></h3>
+        <p class="measures" title=about>
+            {format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard).replace('-', "−")}
+        </p>
+    }
+}
+
+/// Which group of pairs moves these prompts most.
+fn meets(means: &[f64]) -> String {
+    match largest(means) {
+        Some((label, mean)) if mean > 0.0 => format!("Moved most by pairs {} (mean cosine {mean:.2}).", label + 1),
+        _ => "Moved by no group of pairs.".to_owned(),
+    }
+}
+
+fn changes(means: &[f64]) -> String {
+    match largest(means) {
+        Some((label, mean)) if mean > 0.0 => format!("Moves prompts {} most (mean cosine {mean:.2}).", label + 1),
+        _ => "Moves no group of prompts.".to_owned(),
+    }
+}
+
+fn largest(means: &[f64]) -> Option<(usize, f64)> {
+    means.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+}
+
+fn sources(cluster: &Cluster) -> Option<impl IntoView + use<>> {
+    let over: Vec<_> =
+        cluster.sources.iter().filter(|source| source.lift > 1.0 && source.p_adjusted <= ALPHA).collect();
+    let items: Vec<_> = over
+        .iter()
+        .map(|source| {
+            let title = format!("p {:.1e} after Holm’s correction, exact test", source.p_adjusted);
+            let name = if source.source.is_empty() { "no source".to_owned() } else { source.source.clone() };
+            view! {
+                <li title=title>
+                    {name} " " <span class="size">{format!("{} of {}, × {:.1}", source.n_inside, source.n_overall, source.lift)}</span>
+                </li>
+            }
+        })
+        .collect();
+    (!items.is_empty()).then(|| {
+        view! {
+            <div class="part">
+                <h4>"More than chance from"</h4>
+                <ul class="sources-over">{items}</ul>
+            </div>
+        }
+    })
+}
+
+fn terms(title: &'static str, terms: &[Term]) -> Option<impl IntoView + use<>> {
+    let words: Vec<_> = terms
+        .iter()
+        .take(N_TERMS)
+        .map(|term| {
+            let title = format!("{} of {} occurrences", term.count, term.count_overall);
+            view! { <li title=title>{term.term.clone()}</li> }
+        })
+        .collect();
+    (!words.is_empty()).then(|| {
+        view! {
+            <div class="part">
+                <h4>{title}</h4>
+                <ul class="terms">{words}</ul>
+            </div>
+        }
+    })
+}
+
+fn exemplars<V: IntoView + 'static>(title: &'static str, items: Vec<V>) -> Option<impl IntoView + use<V>> {
+    (!items.is_empty()).then(|| {
+        view! {
+            <div class="part">
+                <h4>{title}</h4>
+                <ul class="exemplars">{items}</ul>
+            </div>
+        }
+    })
+}

@@ -1,0 +1,183 @@
+//! The Discover page: prompts that were changed by the same pairs, and pairs that change the same prompts, in groups that
+//! nobody named.
+
+mod groups;
+mod heatmap;
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use whence_shared::discovery::{DiscoveryView, Grouping};
+
+use crate::address::Page;
+use crate::discovery::{Discovery, DiscoveryStatus, Found};
+use crate::number::{count, counted};
+use crate::state::{State, StudyStatus};
+
+/// The page.
+#[component]
+pub fn DiscoverPage() -> impl IntoView {
+    let discovery = Discovery::here();
+    view! {
+        <main class="discover" id="discover" tabindex="-1" aria-label="Groups of prompts and pairs">
+            <div class="column">
+                <Picker />
+                {move || match discovery.status.get() {
+                    DiscoveryStatus::Loading => view! { <p class="quiet waiting">"Opening the groups…"</p> }.into_any(),
+                    DiscoveryStatus::Absent => view! { <Absent /> }.into_any(),
+                    DiscoveryStatus::Failed(error) => {
+                        let name = discovery.name().unwrap_or_default();
+                        view! { <Failed text=error.to_string() name /> }.into_any()
+                    }
+                    DiscoveryStatus::Ready(found) => sections(&found).into_any(),
+                }}
+            </div>
+        </main>
+    }
+}
+
+/// Which discovery, where there are several.
+#[component]
+fn Picker() -> impl IntoView {
+    let state = State::here();
+    let names = Memo::new(move |_| match state.study.get() {
+        StudyStatus::Ready(study) => study.discoveries.clone(),
+        _ => Vec::new(),
+    });
+    let discovery = Discovery::here();
+    view! {
+        <Show when=move || names.with(|names| names.len() > 1)>
+            <label class="discovery">
+                "Discovery"
+                <select id="groups" on:change=move |event| state.choose_groups(event_target_value(&event))>
+                    {move || {
+                        let chosen = discovery.name();
+                        let option = |name: String| {
+                            let is_chosen = Some(&name) == chosen.as_ref();
+                            view! { <option value=name.clone() selected=is_chosen>{name.clone()}</option> }
+                        };
+                        names.get().into_iter().map(option).collect::<Vec<_>>()
+                    }}
+                </select>
+            </label>
+        </Show>
+    }
+}
+
+fn sections(found: &Arc<Found>) -> impl IntoView + use<> {
+    let view = &found.view;
+    let layers: Vec<String> = view.layers.iter().map(usize::to_string).collect();
+    let about = format!(
+        "{} of “{}” and {}, by the cosine of what tuning changed with what each pair teaches; {} {}.",
+        counted(view.prompts.len(), "prompt", "prompts"),
+        view.behavior,
+        pairs(view),
+        if layers.len() == 1 { "layer" } else { "layers" },
+        layers.join(", ")
+    );
+    view! {
+        <section class="summary" aria-labelledby="discover-title">
+            <h2 id="discover-title">"Groups"</h2>
+            <p class="finding">{finding(&view.groups.prompts, "prompt", "prompts")}</p>
+            <p class="finding">{finding(&view.groups.pairs, "pair", "pairs")}</p>
+            <p class="about">{about}</p>
+        </section>
+        <heatmap::Heatmap found=found.clone() />
+        {groups::of_prompts(view)}
+        {groups::of_pairs(view)}
+    }
+}
+
+fn pairs(view: &DiscoveryView) -> String {
+    let (n, of) = (view.pairs.len(), view.n_pairs_in_study);
+    match view.sampling.as_str() {
+        "all" => format!("all {} pairs", count(of)),
+        "top" => format!("the {} pairs nearest to any of them, of {}", count(n), count(of)),
+        _ => format!("{} pairs drawn at random from {}", count(n), count(of)),
+    }
+}
+
+/// What may be said of a side's groups.
+fn finding(grouping: &Grouping, one: &str, many: &str) -> String {
+    let n = grouping.clusters.len();
+    let groups = format!("{} of {many}", counted(n, "group", "groups"));
+    let p = grouping.stability.p;
+    match grouping.stability.chosen {
+        Some(k) if k == n => format!(
+            "{groups}: they come back when {many} are drawn again, and are further apart than chance makes them (p {p:.3})."
+        ),
+        Some(k) => format!("{groups}, as asked for; {k} would hold (p {p:.3})."),
+        None if n == 1 => {
+            format!("No groups of {many}: no {one} is further from the others than in a set without groups (p {p:.3}).")
+        }
+        None => format!("{groups}, as asked for, but none hold: a set without groups looks the same (p {p:.3})."),
+    }
+}
+
+#[component]
+fn Absent() -> impl IntoView {
+    let state = State::here();
+    let study = move || match state.study.get() {
+        StudyStatus::Ready(study) => study.name.clone(),
+        _ => "STUDY_FOLDER".to_owned(),
+    };
+    view! {
+        <section class="notice" role="note">
+            <h2>"Nothing was grouped yet"</h2>
+            <p class="cause">
+                "With a broad set of prompts and what both models answered, prompts that were changed by the same pairs can be found without naming a behavior first."
+            </p>
+            <pre>
+                <code>
+                    {move || {
+                        format!(
+                            "whence behavior --study {0} --name broad --pairs broad.jsonl --model MODEL\nwhence discover --study {0} --behavior broad",
+                            study(),
+                        )
+                    }}
+                </code>
+            </pre>
+        </section>
+    }
+}
+
+#[component]
+fn Failed(text: String, name: String) -> impl IntoView {
+    let state = State::here();
+    let discovery = Discovery::here();
+    let study = move || match state.study.get() {
+        StudyStatus::Ready(study) => study.name.clone(),
+        _ => "STUDY_FOLDER".to_owned(),
+    };
+    let again = name.clone();
+    view! {
+        <section class="notice error" role="alert">
+            <h2>"The groups cannot be shown"</h2>
+            <p class="cause">{text}</p>
+            <p>"Make them again:"</p>
+            <pre>
+                <code>{move || format!("whence discover --study {} --behavior BEHAVIOR --name {name}", study())}</code>
+            </pre>
+            <button type="button" on:click=move |_| discovery.fetch(again.clone())>
+                "Try again"
+            </button>
+        </section>
+    }
+}
+
+/// A link to a pair in the ranking.
+fn pair_link(row: u32, text: String) -> impl IntoView + use<> {
+    let state = State::here();
+    let on_click = move |event: leptos::ev::MouseEvent| {
+        let is_plain = !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key());
+        if is_plain && event.button() == 0 {
+            event.prevent_default();
+            state.show_pair(row);
+        }
+    };
+    view! {
+        <a href=move || state.link_to_pair(Page::Ranking, row) on:click=on_click>
+            {text}
+        </a>
+    }
+}

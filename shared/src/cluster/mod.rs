@@ -1,0 +1,29 @@
+//! Clusters: which prompts, and which pairs, belong together without anybody having said so.
+//!
+//! Where discovery stands: behavior vectors and pair vectors come in, groups of them go out, to be read by a person. In
+//! the order things are built on each other:
+//!
+//! - [`points`]: the rows that are clustered, and what is refused;
+//! - [`linkage`]: Ward's hierarchy, cut by height or into a number of clusters;
+//! - [`leaf_order`]: the order of a hierarchy's leaves that puts neighbours side by side, for the heatmap;
+//! - [`kmeans`]: spherical k-means, whole or in small batches;
+//! - [`hdbscan`]: clusters of any shape in the density of rows, with noise;
+//! - [`partition`]: how far two partitions agree;
+//! - [`stability`]: how many clusters hold when the rows are drawn again, and whether any do;
+//! - [`members`]: who is typical of a cluster and who lies at its border, and which clusters come back;
+//! - [`terms`]: the words that tell a cluster from the others;
+//! - [`enrichment`]: the sources that a cluster has more of than chance.
+//!
+//! Everything is a function of its arguments, seeds included; natively and in the browser the same labels come out.
+
+pub mod enrichment;
+pub mod hdbscan;
+pub mod kmeans;
+pub mod leaf_order;
+pub mod linkage;
+pub mod members;
+mod nearest;
+pub mod partition;
+pub mod points;
+pub mod stability;
+pub mod terms;

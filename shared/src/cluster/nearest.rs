@@ -1,0 +1,149 @@
+//! The nearest of many centres, for many rows: where k-means spends its time.
+//!
+//! Products of four rows with sixteen centres at a time, summed in the order of the columns: no sum crosses a register, and
+//! the order does not depend on the machine.
+
+use super::points::Points;
+
+/// Centres per tile: two registers of 256 bits.
+const TILE: usize = 16;
+/// Rows per step, so that a centre's values are loaded once for all of them.
+const ROWS: usize = 4;
+
+/// Centres, laid out for the products.
+pub(super) struct Centres {
+    /// `[n_tiles, width, TILE]`; beyond the last centre zeros.
+    tiles: Vec<f32>,
+    width: usize,
+    k: usize,
+}
+
+impl Centres {
+    /// Of row-major centres `[k, width]`.
+    pub fn new(centres: &[f32], width: usize) -> Self {
+        let k = centres.len() / width;
+        let mut tiles = vec![0.0; k.div_ceil(TILE) * width * TILE];
+        for (centre, values) in centres.chunks_exact(width).enumerate() {
+            let tile = &mut tiles[centre / TILE * width * TILE..];
+            for (column, &value) in values.iter().enumerate() {
+                tile[column * TILE + centre % TILE] = value;
+            }
+        }
+        Self { tiles, width, k }
+    }
+
+    /// Per row, the centre with the largest dot product, the first of equals, and that product.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no centre or the rows are of another width.
+    pub fn nearest(&self, points: Points) -> Vec<(u32, f32)> {
+        assert!(self.k > 0 && points.width() == self.width, "centres as wide as rows");
+        let mut out = vec![(0, 0.0); points.n_rows()];
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            /// What the compiler makes of the same code when it may use registers of 256 bits.
+            #[target_feature(enable = "avx2")]
+            fn wide(centres: &Centres, points: Points, out: &mut [(u32, f32)]) {
+                centres.of_rows(points, out);
+            }
+            // SAFETY: the processor has AVX2.
+            unsafe { wide(self, points, &mut out) };
+            return out;
+        }
+        self.of_rows(points, &mut out);
+        out
+    }
+
+    #[inline(always)]
+    fn of_rows(&self, points: Points, out: &mut [(u32, f32)]) {
+        let padded = self.tiles.len() / self.width;
+        let mut products = vec![0.0; ROWS * padded];
+        let (groups, rest) = out.as_chunks_mut::<ROWS>();
+        let n_grouped = groups.len() * ROWS;
+        for (group, out) in groups.iter_mut().enumerate() {
+            let row = |i| points.row(group * ROWS + i);
+            self.products([row(0), row(1), row(2), row(3)], &mut products);
+            for (out, products) in out.iter_mut().zip(products.chunks_exact(padded)) {
+                *out = first_of_largest(&products[..self.k]);
+            }
+        }
+        for (i, out) in rest.iter_mut().enumerate() {
+            self.products([points.row(n_grouped + i)], &mut products);
+            *out = first_of_largest(&products[..self.k]);
+        }
+    }
+
+    /// Row-major products `[N, k up to whole tiles]`.
+    #[inline(always)]
+    fn products<const N: usize>(&self, rows: [&[f32]; N], out: &mut [f32]) {
+        let (width, padded) = (self.width, self.tiles.len() / self.width);
+        let rows = rows.map(|row| &row[..width]);
+        for (tile, columns) in self.tiles.chunks_exact(width * TILE).enumerate() {
+            let mut sums = [[0f32; TILE]; N];
+            for (column, values) in columns.as_chunks::<TILE>().0.iter().enumerate() {
+                for n in 0..N {
+                    let x = rows[n][column];
+                    for lane in 0..TILE {
+                        sums[n][lane] += x * values[lane];
+                    }
+                }
+            }
+            for (n, sums) in sums.iter().enumerate() {
+                out[n * padded + tile * TILE..][..TILE].copy_from_slice(sums);
+            }
+        }
+    }
+}
+
+/// The largest of some products and where it first stands. Two passes, each of which the compiler does in registers.
+#[inline(always)]
+fn first_of_largest(products: &[f32]) -> (u32, f32) {
+    let (chunks, rest) = products.as_chunks::<TILE>();
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut largest = [f32::NEG_INFINITY; TILE];
+    for chunk in chunks {
+        for lane in 0..TILE {
+            largest[lane] = larger(chunk[lane], largest[lane]);
+        }
+    }
+    let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger);
+    let first = products.iter().position(|&product| product == largest).unwrap_or(0);
+    (first as u32, largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::random::Random;
+
+    #[test]
+    fn finds_what_looking_at_each_finds() {
+        let mut random = Random::new(4);
+        for (k, width, n_rows) in [(1, 1, 1), (3, 5, 9), (16, 8, 4), (17, 20, 7), (64, 33, 30), (100, 2, 11)] {
+            let mut draw = |n: usize| (0..n).map(|_| random.normal() as f32).collect::<Vec<f32>>();
+            let (centres, rows) = (draw(k * width), draw(n_rows * width));
+            let points = Points::new(&rows, width).unwrap();
+            for (row, (centre, product)) in points.rows().zip(Centres::new(&centres, width).nearest(points)) {
+                let products = centres
+                    .chunks_exact(width)
+                    .map(|centre| centre.iter().zip(row).fold(0f32, |sum, (c, x)| sum + x * c));
+                let best = (0..).zip(products).fold((0, f32::NEG_INFINITY), |best, (i, product)| {
+                    if product > best.1 { (i, product) } else { best }
+                });
+                assert_eq!((centre, product.to_bits()), (best.0, best.1.to_bits()));
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_centres_the_first_is_taken_whatever_the_tile() {
+        // All products are negative: the zeros that fill the last tile must not win.
+        let centres = [-1.0, -2.0, -1.0].repeat(12);
+        let points = Points::new(&[1.0, 2.0], 1).unwrap();
+        assert_eq!(Centres::new(&centres, 1).nearest(points), [(0, -1.0), (0, -2.0)]);
+        let mut centres = [-1.0].repeat(40);
+        (centres[20], centres[37]) = (3.0, 3.0);
+        assert_eq!(Centres::new(&centres, 1).nearest(points), [(20, 3.0), (20, 6.0)]);
+    }
+}

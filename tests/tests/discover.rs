@@ -1,0 +1,144 @@
+//! `whence discover`: groups planted in the vectors of a study are found through the binary, without being told how many, and
+//! none are found where there are none.
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+use whence_backend::study::Study;
+use whence_shared::cluster::partition::adjusted_rand;
+use whence_shared::discovery::DiscoveryView;
+use whence_shared::shard::StoreDtype;
+use whence_shared::statistics::random::Random;
+use whence_tests::binary::{Run, whence};
+use whence_tests::fixture::Tensors;
+use whence_tests::made_study::{Shape, make_shape};
+
+const D_MODEL: usize = 24;
+const N_PAIRS: usize = 300;
+const N_PROMPTS: usize = 48;
+const LAYERS: [(usize, StoreDtype); 2] = [(1, StoreDtype::F32), (3, StoreDtype::F16)];
+
+fn normal(seed: u64, n: usize) -> Vec<f32> {
+    let mut random = Random::new(seed);
+    (0..n).map(|_| random.normal() as f32).collect()
+}
+
+/// A vector near the direction of its group at this layer; groups beyond the last have no direction.
+fn near(group: usize, n_groups: usize, layer: usize, seed: u64) -> Vec<f32> {
+    let strength = if group < n_groups { 1.5 } else { 0.0 };
+    let direction = normal((1000 * layer + group) as u64, D_MODEL);
+    let noise = normal(seed.wrapping_mul(7919) + layer as u64, D_MODEL);
+    direction.iter().zip(noise).map(|(x, noise)| strength * x + 0.7 * noise).collect()
+}
+
+/// Of every four pairs one belongs to no group.
+fn group_of_pair(row: usize, n_groups: usize) -> usize {
+    row % (n_groups + 1)
+}
+
+fn study(n_groups: usize) -> (TempDir, Study) {
+    let folder = tempdir().unwrap();
+    let vector = |layer: usize, row: usize| near(group_of_pair(row, n_groups), n_groups, layer, row as u64);
+    let broad = |layer: usize| -> Vec<f32> {
+        let prompt = |i: usize| near(i % n_groups.max(1), n_groups, layer, 100_000 + i as u64);
+        (0..N_PROMPTS).flat_map(prompt).collect()
+    };
+    let shape = Shape {
+        d_model: D_MODEL,
+        rows_per_file: 64,
+        layers: &LAYERS,
+        vector: &vector,
+        behaviors: &[("broad", &broad)],
+    };
+    let study = make_shape(folder.path(), N_PAIRS, &shape);
+    (folder, study)
+}
+
+fn discover(study: &Study, args: &[&str]) -> Run {
+    let fixed = ["discover", "--study", study.root().to_str().unwrap(), "--behavior", "broad"];
+    whence(fixed.iter().chain(args))
+}
+
+fn view(study: &Study, args: &[&str]) -> DiscoveryView {
+    let said = discover(study, &[args, &["--json"]].concat()).succeeds();
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.stdout))
+}
+
+#[test]
+fn planted_groups_are_found_without_their_number() {
+    for n_groups in [2, 3] {
+        let (_folder, study) = study(n_groups);
+        let view = view(&study, &["--pairs", "120"]);
+        let prompts: Vec<usize> = (0..N_PROMPTS).map(|i| i % n_groups).collect();
+        assert_eq!(view.groups.prompts.stability.chosen, Some(n_groups));
+        assert!(adjusted_rand(&view.groups.prompts.labels, &prompts) >= 0.8);
+        let pairs: Vec<usize> = view.pairs.iter().map(|pair| group_of_pair(pair.row as usize, n_groups)).collect();
+        assert!(adjusted_rand(&view.groups.pairs.labels, &pairs) >= 0.8);
+        assert_eq!(
+            (view.sampling.as_str(), view.pairs.len(), view.layers.as_slice()),
+            ("random", 120, [1, 3].as_slice())
+        );
+    }
+}
+
+#[test]
+fn where_nothing_is_planted_it_says_so() {
+    let (_folder, study) = study(0);
+    let said = discover(&study, &["--pairs", "120"]).succeeds();
+    assert!(said.stdout.contains("groups of prompts: none: no more apart than rows without groups"), "{}", said.stdout);
+}
+
+#[test]
+fn the_stored_matrix_holds_the_mean_cosines_of_the_layers_and_repeats() {
+    let (_folder, study) = study(3);
+    let first = view(&study, &["--pairs", "50", "--name", "one"]);
+    let again = view(&study, &["--pairs", "50", "--name", "two"]);
+    assert_eq!(first.groups, again.groups);
+    let read = |name: &str| std::fs::read(study.discovery(name).join("similarity.safetensors")).unwrap();
+    assert_eq!(read("one"), read("two"));
+    let similarity = Tensors::read(&study.discovery("one").join("similarity.safetensors")).f32("similarity").1;
+    for (i, j) in [(0, 0), (17, 3), (N_PROMPTS - 1, 49)] {
+        let mut expected = 0.0;
+        for (layer, _) in LAYERS {
+            let prompt = near(i % 3, 3, layer, 100_000 + i as u64);
+            let row = first.pairs[j].row as usize;
+            let pair = near(group_of_pair(row, 3), 3, layer, row as u64);
+            let product =
+                |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            expected += product(&prompt, &pair) / product(&prompt, &prompt).sqrt() / product(&pair, &pair).sqrt() / 2.0;
+        }
+        assert!((f64::from(similarity[i * 50 + j]) - expected).abs() < 1e-3, "{i} {j}");
+    }
+}
+
+#[test]
+fn the_top_pairs_are_those_nearest_to_any_prompt() {
+    let (_folder, study) = study(2);
+    let all = view(&study, &["--pairs", "300", "--name", "all"]);
+    assert_eq!(all.sampling, "all");
+    let similarity = Tensors::read(&study.discovery("all").join("similarity.safetensors")).f32("similarity").1;
+    let best = |row: usize| (0..N_PROMPTS).map(|i| similarity[i * N_PAIRS + row]).fold(-1.0, f32::max);
+    let mut rows: Vec<usize> = (0..N_PAIRS).collect();
+    rows.sort_by(|&a, &b| best(b).total_cmp(&best(a)).then(a.cmp(&b)));
+    rows.truncate(40);
+    rows.sort_unstable();
+    let top = view(&study, &["--pairs", "40", "--sample", "top", "--name", "top"]);
+    assert_eq!(top.pairs.iter().map(|pair| pair.row as usize).collect::<Vec<_>>(), rows);
+}
+
+#[test]
+fn a_cut_is_taken_as_asked_and_what_cannot_be_done_is_named() {
+    let (_folder, study) = study(2);
+    let five = view(&study, &["--pairs", "60", "--prompt-groups", "5", "--pair-groups", "@0"]);
+    assert_eq!((five.groups.prompts.clusters.len(), five.groups.pairs.clusters.len()), (5, 60));
+    let stored = std::fs::read(study.discovery("broad").join("discovery.json")).unwrap();
+    discover(&study, &["--prompt-groups", "49"]).fails_naming(&["expected 1 to 48 clusters", "got 49"]);
+    discover(&study, &["--pairs", "2001"]).fails_naming(&["pairs", "at most 2000", "got 2001", "--pairs"]);
+    discover(&study, &["--pairs", "0"]).fails_naming(&["--pairs"]);
+    discover(&study, &["--layers", "2"]).fails_naming(&["layer 2"]);
+    discover(&study, &["--name", "a/b"]).fails_naming(&["a/b", "letters"]);
+    discover(&study, &["--prompt-groups", "many"]).fails_naming(&["stable", "many"]);
+    let unchanged = std::fs::read(study.discovery("broad").join("discovery.json")).unwrap();
+    assert_eq!(stored, unchanged, "an earlier result stays");
+    let view: Value = serde_json::from_slice(&stored).unwrap();
+    assert_eq!(view["behavior"], "broad");
+}
