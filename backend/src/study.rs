@@ -181,11 +181,6 @@ impl Study {
         self.rankings().join(behavior).join(format!("layer-{layer}.parquet"))
     }
 
-    /// `diagnosis/`.
-    pub fn diagnoses(&self) -> PathBuf {
-        self.root.join("diagnosis")
-    }
-
     /// `diagnosis/NAME-layer-L.json`, a [`whence_shared::diagnosis::Diagnosis`].
     pub fn diagnosis(&self, behavior: &str, layer: usize) -> PathBuf {
         self.root.join(whence_shared::diagnosis::path(behavior, layer))
@@ -348,6 +343,14 @@ pub fn inputs_hash(parts: &[&str]) -> String {
     }
     files::sha256(&bytes)
 }
+
+/// Whether a text can be part of a file's name and of an address: letters, digits, - and _, at least one.
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+}
+
+/// Longest name of what a study holds, in bytes.
+pub const MAX_NAME_LEN: usize = 64;
 
 /// Layers as a message lists them: `1, 2, 3` or `none`.
 pub fn numbers(layers: &[usize]) -> String {

@@ -321,6 +321,14 @@ impl State {
         expect_context()
     }
 
+    /// The study's folder as commands name it. Tracked.
+    pub fn study_name(self) -> String {
+        self.study.with(|study| match study {
+            StudyStatus::Ready(study) => study.name.clone(),
+            _ => "STUDY_FOLDER".to_owned(),
+        })
+    }
+
     /// Absolute address of the folder that holds the study, with a final slash.
     pub fn data_folder(self) -> String {
         self.data.get_value()

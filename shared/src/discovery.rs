@@ -17,7 +17,7 @@ use crate::cluster::enrichment::{Enrichment, enrichment};
 use crate::cluster::leaf_order;
 use crate::cluster::linkage::{Dendrogram, distances, ward_of_distances};
 use crate::cluster::members::{self, Distances, Members};
-use crate::cluster::points::{ClusterError, Points};
+use crate::cluster::points::{ClusterError, Points, check_at_most};
 use crate::cluster::stability::{self, Stability};
 use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
 use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
@@ -222,15 +222,16 @@ pub fn discover(
 }
 
 fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings) -> Result<Grouping, ClusterError> {
-    let stability = stability::stability(points, settings)?;
+    check_at_most("discovery", stability::MAX_ROWS, points.n_rows())?;
     let values = distances(points);
+    let distances = Distances::new(&values, points.n_rows());
     let dendrogram = ward_of_distances(values.clone(), points.n_rows());
+    let stability = stability::stability_of(points, distances, &dendrogram, settings)?;
     let labels = match cut {
         Cut::Stable => dendrogram.cut_into(stability.chosen.unwrap_or(1))?,
         Cut::Into(k) => dendrogram.cut_into(k)?,
         Cut::Height(height) => dendrogram.cut_at(height),
     };
-    let distances = Distances::new(&values, points.n_rows());
     let members = members::members(distances, &labels);
     let jaccards = members::clusterwise(distances, &dendrogram, members.len(), settings)?;
     let mut counts = TermCounts::new(members.len());
@@ -248,7 +249,7 @@ fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings
         sources: Vec::new(),
     };
     let clusters = members.iter().zip(jaccards).zip(counts.top(N_TERMS)).map(cluster).collect();
-    Ok(Grouping { leaf_order: leaf_order::optimal(&dendrogram, points)?, dendrogram, stability, labels, clusters })
+    Ok(Grouping { leaf_order: leaf_order::optimal(&dendrogram, distances)?, dendrogram, stability, labels, clusters })
 }
 
 /// What pairs have beside prompts: two responses and a source.

@@ -5,7 +5,8 @@ use whence_shared::cluster::enrichment::upper_tail;
 use whence_shared::cluster::hdbscan::{self, hdbscan};
 use whence_shared::cluster::kmeans;
 use whence_shared::cluster::leaf_order;
-use whence_shared::cluster::linkage::ward;
+use whence_shared::cluster::linkage::{distances, ward};
+use whence_shared::cluster::members::Distances;
 use whence_shared::cluster::partition::adjusted_rand;
 use whence_shared::cluster::points::{Points, to_unit_rows};
 
@@ -87,7 +88,8 @@ fn leaf_orders_are_at_least_as_short_as_scipys() {
     for set in expected().sets {
         let points = Points::new(&set.rows, set.width).unwrap();
         let dendrogram = ward(points).unwrap();
-        let order = leaf_order::optimal(&dendrogram, points).unwrap();
+        let values = distances(points);
+        let order = leaf_order::optimal(&dendrogram, Distances::new(&values, points.n_rows())).unwrap();
         let length: f64 = order.windows(2).map(|pair| points.distance(pair[0] as usize, pair[1] as usize)).sum();
         assert!(length <= set.leaf_order_length * (1.0 + 1e-9), "{}: {length} {}", set.name, set.leaf_order_length);
         for k in 1..=points.n_rows() {

@@ -7,22 +7,42 @@ use crate::failure::Failure;
 use crate::place::Place;
 use crate::{app, demo, setup, step};
 
+/// A Python that the benchmarks compare with.
+struct Peer {
+    /// What it must be able to import.
+    modules: &'static str,
+    /// How these are called in a sentence.
+    name: &'static str,
+    /// What to install when it cannot.
+    packages: &'static str,
+}
+
+/// Runs `program`, which starts the Python by itself.
+fn beside(place: &Place, peer: &Peer, program: &str, options: &[&str], what: [&str; 2]) -> Result<(), Failure> {
+    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut ask = place.command(&python);
+    ask.args(["-c", &format!("import {}", peer.modules)]);
+    let remedy = format!("pip install {}, then set WHENCE_PYTHON to that Python", peer.packages);
+    step::run("peer", &format!("the benchmark compares with {}", peer.name), &mut ask, &remedy)?;
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release(program).to_string_lossy());
+    bench.args(options).env("WHENCE_BIN", place.whence()).env("WHENCE_PYTHON", python);
+    let [name, why] = what;
+    step::run(name, why, &mut bench, "read the error above").map(drop)
+}
+
 /// Extraction beside transformers.
 ///
 /// # Errors
 ///
 /// Fails when Python lacks torch or transformers, or the benchmark fails.
 pub fn extraction(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let remedy = "pip install torch transformers safetensors, then set WHENCE_PYTHON to that Python";
-    let mut ask = place.command(&python);
-    ask.args(["-c", "import torch, transformers, safetensors"]);
-    step::run("peer", "the benchmark compares with transformers", &mut ask, remedy)?;
-    demo::build_whence(place)?;
-    let mut bench = place.command(&place.release("bench_extraction").to_string_lossy());
-    bench.args(options).env("WHENCE_BIN", place.whence()).env("WHENCE_PYTHON", python);
-    step::run("extraction", "tokens per second of whence beside transformers", &mut bench, "read the error above")
-        .map(drop)
+    let peer = Peer {
+        modules: "torch, transformers, safetensors",
+        name: "transformers",
+        packages: "torch transformers safetensors",
+    };
+    beside(place, &peer, "bench_extraction", options, ["extraction", "tokens per second of whence beside transformers"])
 }
 
 /// Preference optimization beside a plain PyTorch loop, or TRL.
@@ -31,15 +51,12 @@ pub fn extraction(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when Python lacks torch or transformers, or the benchmark fails.
 pub fn training(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let remedy = "pip install torch transformers (and trl for --way trl), then set WHENCE_PYTHON to that Python";
-    let mut ask = place.command(&python);
-    ask.args(["-c", "import torch, transformers"]);
-    step::run("peer", "the benchmark compares with PyTorch", &mut ask, remedy)?;
-    demo::build_whence(place)?;
-    let mut bench = place.command(&place.release("bench_training").to_string_lossy());
-    bench.args(options).env("WHENCE_PYTHON", python);
-    step::run("training", "tokens per second of training beside PyTorch", &mut bench, "read the error above").map(drop)
+    let peer = Peer {
+        modules: "torch, transformers",
+        name: "PyTorch",
+        packages: "torch transformers (and trl for --way trl)",
+    };
+    beside(place, &peer, "bench_training", options, ["training", "tokens per second of training beside PyTorch"])
 }
 
 /// Clustering beside scipy and scikit-learn.
@@ -48,16 +65,13 @@ pub fn training(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when Python lacks one of them, or the results differ.
 pub fn cluster(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let remedy = "pip install numpy scipy scikit-learn safetensors, then set WHENCE_PYTHON to that Python";
-    let mut ask = place.command(&python);
-    ask.args(["-c", "import numpy, scipy, sklearn, safetensors"]);
-    step::run("peer", "the benchmark compares with scipy and scikit-learn", &mut ask, remedy)?;
-    demo::build_whence(place)?;
-    let mut bench = place.command(&place.release("bench_cluster").to_string_lossy());
-    bench.args(options).env("WHENCE_PYTHON", python);
-    step::run("cluster", "Ward, k-means and HDBSCAN beside scipy and scikit-learn", &mut bench, "read the error above")
-        .map(drop)
+    let peer = Peer {
+        modules: "numpy, scipy, sklearn, safetensors",
+        name: "scipy and scikit-learn",
+        packages: "numpy scipy scikit-learn safetensors",
+    };
+    let why = "Ward, k-means and HDBSCAN beside scipy and scikit-learn";
+    beside(place, &peer, "bench_cluster", options, ["cluster", why])
 }
 
 /// Extraction at the size of the real thing, with made-up activations.

@@ -31,7 +31,7 @@ use crate::files::{self, FileError};
 use crate::index::{self, IndexError};
 use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
-use crate::study::{Study, inputs_hash};
+use crate::study::{MAX_NAME_LEN, Study, inputs_hash, is_plain_name};
 use reading::Readers;
 use stability::Rows;
 pub use stability::SplitOptions;
@@ -184,8 +184,7 @@ pub struct BehaviorOptions {
 ///
 /// [`BehaviorError::Name`].
 pub fn check_name(name: &str) -> Result<(), BehaviorError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+    if !is_plain_name(name) || name.len() > MAX_NAME_LEN {
         return Err(BehaviorError::Name(name.to_owned()));
     }
     Ok(())

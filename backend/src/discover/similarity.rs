@@ -13,6 +13,9 @@ use crate::extract::{BehaviorFile, LayerFiles, VectorFileError, VectorsManifest}
 use crate::progress::{Report, Update};
 use crate::study::Study;
 
+/// Rows whose cosines with all prompts are held at once while the top is looked for: memory does not grow with the study.
+const ROWS_AT_ONCE: usize = 1 << 14;
+
 /// Which pairs are looked at when there are more than asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampling {
@@ -98,11 +101,11 @@ impl Vectors {
             match sampling {
                 Sampling::Random => Random::new(seed).shuffle(&mut rows),
                 Sampling::Top => {
-                    let best: Vec<f32> = self
-                        .columns(&rows, report)?
-                        .iter()
-                        .map(|column| column.iter().copied().fold(-1.0, f32::max))
-                        .collect();
+                    let mut best = Vec::with_capacity(n_all);
+                    for some in rows.chunks(ROWS_AT_ONCE) {
+                        let columns = self.columns(some, report)?;
+                        best.extend(columns.iter().map(|column| column.iter().copied().fold(-1.0, f32::max)));
+                    }
                     rows.sort_by(|&a, &b| best[b as usize].total_cmp(&best[a as usize]).then(a.cmp(&b)));
                 }
             }

@@ -29,6 +29,7 @@ use crate::attribute::RankError;
 use crate::data::lines::LinesError;
 use crate::data::pairs::PairFileError;
 use crate::files::{self, FileError};
+use crate::study::{MAX_NAME_LEN, is_plain_name};
 
 /// What stops an edit set from being made, read or exported.
 #[derive(Debug, Error)]
@@ -332,8 +333,7 @@ pub fn pair_sha256(pair: &Pair) -> String {
 ///
 /// [`EditError::Name`].
 pub fn check_name(name: &str) -> Result<(), EditError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+    if !is_plain_name(name) || name.len() > MAX_NAME_LEN {
         return Err(EditError::Name(name.to_owned()));
     }
     Ok(())

@@ -44,6 +44,7 @@ use super::EvaluateError;
 use crate::behavior::rollouts::Sampling;
 use crate::data::template::TemplateChoice;
 use crate::files;
+use crate::study::is_plain_name;
 
 /// What is measured how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,11 +191,6 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Whether a text can name an arm or a measure: it becomes part of a file's name.
-pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-}
-
 /// Refuses measures that make no sense.
 ///
 /// # Errors
@@ -206,7 +202,7 @@ pub fn check(measures: &[MeasurePlan]) -> Result<(), String> {
     }
     let mut names = BTreeSet::new();
     for measure in measures {
-        if !is_name(&measure.name) || !names.insert(&measure.name) {
+        if !is_plain_name(&measure.name) || !names.insert(&measure.name) {
             return Err(format!("measure {:?}: expected a name of its own, of letters, digits, - and _", measure.name));
         }
         measure.check()?;

@@ -7,54 +7,20 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use tower_http::services::ServeFile;
 
 use super::State;
 use super::error::RequestError;
 
-/// Answers `/data/vectors/…`.
-pub async fn vectors(
-    Extract(state): Extract<State>,
-    Path(path): Path<String>,
-    request: Request,
-) -> Result<Response, RequestError> {
-    serve(state.study.vectors(), "vectors", &path, request).await
-}
+/// Folders of a study that are served as they lie.
+pub const FOLDERS: [&str; 5] = ["vectors", "index", "behaviors", "diagnosis", "clusters"];
 
-/// Answers `/data/index/…`.
-pub async fn index(
-    Extract(state): Extract<State>,
-    Path(path): Path<String>,
-    request: Request,
-) -> Result<Response, RequestError> {
-    serve(state.study.index(), "index", &path, request).await
-}
-
-/// Answers `/data/behaviors/…`.
-pub async fn behaviors(
-    Extract(state): Extract<State>,
-    Path(path): Path<String>,
-    request: Request,
-) -> Result<Response, RequestError> {
-    serve(state.study.behaviors(), "behaviors", &path, request).await
-}
-
-/// Answers `/data/diagnosis/…`.
-pub async fn diagnoses(
-    Extract(state): Extract<State>,
-    Path(path): Path<String>,
-    request: Request,
-) -> Result<Response, RequestError> {
-    serve(state.study.diagnoses(), "diagnosis", &path, request).await
-}
-
-/// Answers `/data/clusters/…`.
-pub async fn clusters(
-    Extract(state): Extract<State>,
-    Path(path): Path<String>,
-    request: Request,
-) -> Result<Response, RequestError> {
-    serve(state.study.discoveries(), "clusters", &path, request).await
+/// Answers `/data/NAME/…` from the study's folder of that name.
+pub fn folder(name: &'static str) -> MethodRouter<State> {
+    get(move |Extract(state): Extract<State>, Path(path): Path<String>, request: Request| async move {
+        serve(state.study.root().join(name), name, &path, request).await
+    })
 }
 
 /// Answers everything else under `/data/`.

@@ -198,12 +198,9 @@ fn router(state: State, is_loopback: bool) -> Router {
         .fallback(app::file)
         .layer(CompressionLayer::new());
     // Compression would take the ranges away, and vectors do not compress.
-    let as_they_lie = Router::new()
-        .route("/data/vectors/{*path}", get(data_files::vectors))
-        .route("/data/index/{*path}", get(data_files::index))
-        .route("/data/behaviors/{*path}", get(data_files::behaviors))
-        .route("/data/diagnosis/{*path}", get(data_files::diagnoses))
-        .route("/data/clusters/{*path}", get(data_files::clusters))
+    let as_they_lie = data_files::FOLDERS
+        .into_iter()
+        .fold(Router::new(), |router, name| router.route(&format!("/data/{name}/{{*path}}"), data_files::folder(name)))
         .route("/data/gather/{layer}", post(gather::gather))
         .route("/data/{*path}", get(data_files::unknown));
     guard::protect(compressed.merge(as_they_lie), is_loopback).layer(TraceLayer::new_for_http()).with_state(state)

@@ -52,9 +52,10 @@ use whence_shared::statistics::outcomes::{BASELINE, BOTTOM, RANDOM};
 use super::ValidateError;
 use crate::edit::Decision;
 pub use crate::evaluate::MeasurePlan;
-use crate::evaluate::measures::{self, Kind, is_name};
+use crate::evaluate::measures::{self, Kind};
 use crate::files;
 use crate::model::lora::LoraConfig;
+use crate::study::is_plain_name;
 use crate::train::dpo::DpoConfig;
 
 /// What to train and to measure.
@@ -215,7 +216,7 @@ impl ArmPlan {
 
     fn check(&self) -> Result<(), String> {
         let Self { name, edit, random_like, ranking, layer, k, controls } = self;
-        if !is_name(name) {
+        if !is_plain_name(name) {
             return Err("expected a name of letters, digits, - and _".into());
         }
         let n_ways = [edit, random_like, ranking].into_iter().flatten().count();

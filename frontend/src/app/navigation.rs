@@ -6,15 +6,18 @@ use leptos::prelude::*;
 use crate::address::Page;
 use crate::state::State;
 
+/// Whether a click on a link is one that the app follows itself; every other way to follow it is the browser's.
+pub fn is_plain_click(event: &MouseEvent) -> bool {
+    event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key())
+}
+
 /// Links to the app's pages.
 #[component]
 pub fn Navigation() -> impl IntoView {
     let state = State::here();
     let link = move |page: Page, text: &'static str| {
         let on_click = move |event: MouseEvent| {
-            // Every other way to follow a link is the browser's.
-            let is_plain = !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key());
-            if is_plain && event.button() == 0 {
+            if is_plain_click(&event) {
                 event.prevent_default();
                 state.open_page(page);
                 window().scroll_to_with_x_and_y(0.0, 0.0);

@@ -8,7 +8,7 @@
 //! Parameters mean what they mean in scikit-learn's `HDBSCAN`. All rows are never one cluster: a set without structure is
 //! noise as a whole.
 
-use super::points::{ClusterError, Points, distances_to};
+use super::points::{ClusterError, Points, check_at_most, distances_to};
 
 /// The most rows: all distances are computed (though not kept), n²/2 of them.
 pub const MAX_ROWS: usize = 20_000;
@@ -40,8 +40,8 @@ pub struct Clustering {
 ///
 /// When there are more than [`MAX_ROWS`], or settings that the rows do not allow.
 pub fn hdbscan(points: Points, settings: Settings) -> Result<Clustering, ClusterError> {
-    points.check_at_most("HDBSCAN", MAX_ROWS)?;
     let n_rows = points.n_rows();
+    check_at_most("HDBSCAN", MAX_ROWS, n_rows)?;
     if settings.min_cluster_size < 2 {
         return Err(parameter("min_cluster_size", "at least 2".to_owned(), settings.min_cluster_size));
     }
@@ -51,7 +51,8 @@ pub fn hdbscan(points: Points, settings: Settings) -> Result<Clustering, Cluster
     let mut edges = spanning_tree(points, &core_distances(points, settings.min_samples));
     edges.sort_by(|a, b| a.length.total_cmp(&b.length));
     let condensed = condense(n_rows, &single_linkage(n_rows, &edges), settings.min_cluster_size);
-    Ok(condensed.label(&condensed.select()))
+    let stability = condensed.stabilities();
+    Ok(condensed.label(&condensed.select(&stability), &stability))
 }
 
 fn parameter(what: &'static str, expected: String, got: usize) -> ClusterError {
@@ -192,8 +193,7 @@ fn fall_out(condensed: &mut Condensed, merges: &[Merge], n_rows: usize, part: us
 impl Condensed {
     /// Chooses by excess of mass, from the leaves up: a cluster instead of those inside it unless they have more together.
     /// Per node, the chosen cluster that it lies in or is.
-    fn select(&self) -> Vec<Option<usize>> {
-        let stability = self.stabilities();
+    fn select(&self, stability: &[f64]) -> Vec<Option<usize>> {
         let mut within = vec![None; self.nodes.len()];
         let mut chosen = vec![false; self.nodes.len()];
         for (node, &Node { parent, .. }) in self.nodes.iter().enumerate().skip(1).rev() {
@@ -209,8 +209,7 @@ impl Condensed {
         cluster
     }
 
-    fn label(&self, cluster: &[Option<usize>]) -> Clustering {
-        let stability = self.stabilities();
+    fn label(&self, cluster: &[Option<usize>], stability: &[f64]) -> Clustering {
         let n_rows = self.rows.len();
         // λ at which the last rows leave a cluster: into its parts, when it splits.
         let mut densest = vec![0f64; self.nodes.len()];

@@ -6,7 +6,8 @@
 //! that begins with one and ends with the other.
 
 use super::linkage::Dendrogram;
-use super::points::{ClusterError, Points};
+use super::members::Distances;
+use super::points::{ClusterError, check_at_most};
 
 /// The most rows: the work grows with their cube, n² numbers of 8 bytes are kept.
 pub const MAX_ROWS: usize = 2_000;
@@ -17,9 +18,9 @@ pub const MAX_ROWS: usize = 2_000;
 /// # Errors
 ///
 /// When there are more than [`MAX_ROWS`], or the dendrogram is of another number of rows.
-pub fn optimal(dendrogram: &Dendrogram, points: Points) -> Result<Vec<u32>, ClusterError> {
-    points.check_at_most("optimal leaf ordering", MAX_ROWS)?;
-    let n = points.n_rows();
+pub fn optimal(dendrogram: &Dendrogram, distances: Distances) -> Result<Vec<u32>, ClusterError> {
+    let n = distances.n_rows();
+    check_at_most("optimal leaf ordering", MAX_ROWS, n)?;
     if dendrogram.n_rows != n {
         return Err(ClusterError::Parameter {
             what: "dendrogram",
@@ -27,7 +28,7 @@ pub fn optimal(dendrogram: &Dendrogram, points: Points) -> Result<Vec<u32>, Clus
             got: format!("one of {}", dendrogram.n_rows),
         });
     }
-    let mut table = Table::new(dendrogram, points);
+    let mut table = Table::new(dendrogram, distances);
     for merge in n..n + dendrogram.merges.len() {
         table.fill(merge as u32);
     }
@@ -48,12 +49,12 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(dendrogram: &'a Dendrogram, points: Points) -> Self {
-        let n = points.n_rows();
+    fn new(dendrogram: &'a Dendrogram, distances: Distances) -> Self {
+        let n = distances.n_rows();
         let mut distance = vec![0.0; n * n];
         for a in 0..n {
             for b in a + 1..n {
-                let d = points.distance(a, b);
+                let d = distances.of(a, b);
                 (distance[a * n + b], distance[b * n + a]) = (d, d);
             }
         }
@@ -156,7 +157,8 @@ impl<'a> Table<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::linkage::ward;
+    use crate::cluster::linkage::{distances, ward};
+    use crate::cluster::points::Points;
     use crate::statistics::random::Random;
 
     fn length(points: Points, order: &[u32]) -> f64 {
@@ -181,7 +183,8 @@ mod tests {
             let dendrogram = ward(points).unwrap();
             let all = orders(&dendrogram, dendrogram.root());
             let shortest = all.iter().map(|order| length(points, order)).fold(f64::INFINITY, f64::min);
-            let order = optimal(&dendrogram, points).unwrap();
+            let values = distances(points);
+            let order = optimal(&dendrogram, Distances::new(&values, n_rows)).unwrap();
             assert!(all.contains(&order), "an order that the hierarchy allows");
             assert!((length(points, &order) - shortest).abs() < 1e-9, "{} {shortest}", length(points, &order));
             assert!(order[0] <= order[n_rows - 1]);
@@ -192,17 +195,19 @@ mod tests {
     fn rows_on_a_line_are_put_in_line() {
         let rows = [5.0, 1.0, 4.0, 2.0, 3.0, 0.0];
         let points = Points::new(&rows, 1).unwrap();
-        let order = optimal(&ward(points).unwrap(), points).unwrap();
+        let values = distances(points);
+        let order = optimal(&ward(points).unwrap(), Distances::new(&values, 6)).unwrap();
         assert_eq!(order, [0, 2, 4, 3, 1, 5]);
     }
 
     #[test]
     fn another_dendrogram_and_too_many_rows_are_refused() {
-        let points = Points::new(&[0.0, 1.0], 1).unwrap();
         let other = ward(Points::new(&[0.0, 1.0, 2.0], 1).unwrap()).unwrap();
-        assert!(optimal(&other, points).unwrap_err().to_string().contains("one of 2 rows"));
-        let many = vec![0.0; MAX_ROWS + 1];
-        let points = Points::new(&many, 1).unwrap();
-        assert!(matches!(optimal(&other, points), Err(ClusterError::TooManyRows { .. })));
+        let error = optimal(&other, Distances::new(&[1.0], 2)).unwrap_err();
+        assert!(error.to_string().contains("one of 2 rows"));
+        let n_rows = MAX_ROWS + 1;
+        let many = vec![0.0; n_rows * (n_rows - 1) / 2];
+        let refused = optimal(&other, Distances::new(&many, n_rows));
+        assert!(matches!(refused, Err(ClusterError::TooManyRows { .. })));
     }
 }

@@ -4,7 +4,7 @@ use kodama::Method;
 use serde::{Deserialize, Serialize};
 
 use super::partition::by_first_row;
-use super::points::{ClusterError, Points, distances_to};
+use super::points::{ClusterError, Points, check_at_most, distances_to};
 
 /// The most rows: their distances take 1.6 GB in f64.
 pub const MAX_ROWS: usize = 20_000;
@@ -38,7 +38,7 @@ pub struct Dendrogram {
 ///
 /// When there are more than [`MAX_ROWS`].
 pub fn ward(points: Points) -> Result<Dendrogram, ClusterError> {
-    points.check_at_most("Ward linkage", MAX_ROWS)?;
+    check_at_most("Ward linkage", MAX_ROWS, points.n_rows())?;
     Ok(ward_of_distances(distances(points), points.n_rows()))
 }
 

@@ -118,13 +118,13 @@ impl<'a> Points<'a> {
             false => Err(ClusterError::ClusterCount { k, n_rows: self.n_rows() }),
         }
     }
+}
 
-    /// Refuses more rows than a method of quadratic memory takes.
-    pub(crate) fn check_at_most(&self, method: &'static str, limit: usize) -> Result<(), ClusterError> {
-        match self.n_rows() <= limit {
-            true => Ok(()),
-            false => Err(ClusterError::TooManyRows { method, limit, n_rows: self.n_rows() }),
-        }
+/// Refuses more rows than a method of quadratic memory takes.
+pub(crate) fn check_at_most(method: &'static str, limit: usize, n_rows: usize) -> Result<(), ClusterError> {
+    match n_rows <= limit {
+        true => Ok(()),
+        false => Err(ClusterError::TooManyRows { method, limit, n_rows }),
     }
 }
 

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::linkage::{Dendrogram, distances, ward_of_distances};
 use super::members::Distances;
 use super::partition::adjusted_rand;
-use super::points::{ClusterError, Points};
+use super::points::{ClusterError, Points, check_at_most};
+use crate::statistics::outcomes::{mean, variance};
 use crate::statistics::random::Random;
 
 /// The most rows: a rotation takes their square times the width.
@@ -82,17 +83,36 @@ pub struct Stability {
 ///
 /// When there are more than [`MAX_ROWS`], or a setting is out of its range.
 pub fn stability(points: Points, settings: Settings) -> Result<Stability, ClusterError> {
-    points.check_at_most("cluster stability", MAX_ROWS)?;
+    check_at_most("cluster stability", MAX_ROWS, points.n_rows())?;
+    let values = distances(points);
+    stability_of(
+        points,
+        Distances::new(&values, points.n_rows()),
+        &ward_of_distances(values.clone(), points.n_rows()),
+        settings,
+    )
+}
+
+/// [`stability`] of at most [`MAX_ROWS`] rows whose distances and hierarchy are known.
+///
+/// # Errors
+///
+/// When a setting is out of its range.
+pub(crate) fn stability_of(
+    points: Points,
+    own: Distances,
+    whole: &Dendrogram,
+    settings: Settings,
+) -> Result<Stability, ClusterError> {
     check(settings)?;
     let n_rows = points.n_rows();
     let k_max = settings.k_max.min(n_rows / 2);
-    let own_distances = distances(points);
-    if k_max < 2 || own_distances.iter().all(|&distance| distance == 0.0) {
+    // The last merge joins everything: at no height when all rows are equal.
+    if k_max < 2 || whole.merges.last().is_none_or(|merge| merge.height == 0.0) {
         return Ok(Stability { of_k: Vec::new(), p: 1.0, chosen: None });
     }
     let mut random = Random::new(settings.seed);
-    let whole = ward_of_distances(own_distances.clone(), n_rows);
-    let stabilities = stabilities(&whole, Distances::new(&own_distances, n_rows), k_max, settings, &mut random);
+    let stabilities = stabilities(whole, own, k_max, settings, &mut random);
     let centred = centred(points);
     let null: Vec<Vec<f64>> = (0..settings.n_null)
         .map(|_| {
@@ -100,7 +120,7 @@ pub fn stability(points: Points, settings: Settings) -> Result<Stability, Cluste
             Ok(log_within(&ward_of_distances(distances(Points::new(&rows, points.width())?), n_rows), k_max))
         })
         .collect::<Result<_, ClusterError>>()?;
-    Ok(judge(&stabilities, &log_within(&whole, k_max), &null, settings.alpha))
+    Ok(judge(&stabilities, &log_within(whole, k_max), &null, settings.alpha))
 }
 
 fn check(settings: Settings) -> Result<(), ClusterError> {
@@ -234,9 +254,7 @@ fn judge(stabilities: &[f64], own: &[f64], null: &[Vec<f64>], alpha: f64) -> Sta
 /// Mean and standard deviation (n − 1).
 fn moments(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let values: Vec<f64> = values.collect();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let square: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-    (mean, (square / (values.len() as f64 - 1.0).max(1.0)).sqrt())
+    (mean(&values), variance(&values).sqrt())
 }
 
 #[cfg(test)]

@@ -341,12 +341,12 @@ impl Grid {
 }
 
 /// Mean of numbers in the order given; NaN of none.
-pub(super) fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Unbiased variance around the mean; 0 of fewer than two.
-pub(super) fn variance(values: &[f64]) -> f64 {
+pub(crate) fn variance(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;
     }

@@ -16,6 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::outcomes::mean;
 use super::random::Random;
 use crate::direction::{DirectionMethod, direction};
 
@@ -196,10 +197,6 @@ impl Distance {
         let spread = (self.df > 0.0).then(|| (self.squares / self.df).sqrt()).filter(|spread| *spread > 0.0)?;
         (self.weight > 0.0).then(|| self.difference / self.weight / spread)
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[cfg(test)]

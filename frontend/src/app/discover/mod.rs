@@ -9,6 +9,7 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use whence_shared::discovery::{DiscoveryView, Grouping};
 
+use super::navigation::is_plain_click;
 use crate::address::Page;
 use crate::discovery::{Discovery, DiscoveryStatus, Found};
 use crate::number::{count, counted};
@@ -19,7 +20,7 @@ use crate::state::{State, StudyStatus};
 pub fn DiscoverPage() -> impl IntoView {
     let discovery = Discovery::here();
     view! {
-        <main class="discover" id="discover" tabindex="-1" aria-label="Groups of prompts and pairs">
+        <main class="column-page discover" id="discover" tabindex="-1" aria-label="Groups of prompts and pairs">
             <div class="column">
                 <Picker />
                 {move || match discovery.status.get() {
@@ -117,10 +118,6 @@ fn finding(grouping: &Grouping, one: &str, many: &str) -> String {
 #[component]
 fn Absent() -> impl IntoView {
     let state = State::here();
-    let study = move || match state.study.get() {
-        StudyStatus::Ready(study) => study.name.clone(),
-        _ => "STUDY_FOLDER".to_owned(),
-    };
     view! {
         <section class="notice" role="note">
             <h2>"Nothing was grouped yet"</h2>
@@ -132,7 +129,7 @@ fn Absent() -> impl IntoView {
                     {move || {
                         format!(
                             "whence behavior --study {0} --name broad --pairs broad.jsonl --model MODEL\nwhence discover --study {0} --behavior broad",
-                            study(),
+                            state.study_name(),
                         )
                     }}
                 </code>
@@ -145,10 +142,6 @@ fn Absent() -> impl IntoView {
 fn Failed(text: String, name: String) -> impl IntoView {
     let state = State::here();
     let discovery = Discovery::here();
-    let study = move || match state.study.get() {
-        StudyStatus::Ready(study) => study.name.clone(),
-        _ => "STUDY_FOLDER".to_owned(),
-    };
     let again = name.clone();
     view! {
         <section class="notice error" role="alert">
@@ -156,7 +149,7 @@ fn Failed(text: String, name: String) -> impl IntoView {
             <p class="cause">{text}</p>
             <p>"Make them again:"</p>
             <pre>
-                <code>{move || format!("whence discover --study {} --behavior BEHAVIOR --name {name}", study())}</code>
+                <code>{move || format!("whence discover --study {} --behavior BEHAVIOR --name {name}", state.study_name())}</code>
             </pre>
             <button type="button" on:click=move |_| discovery.fetch(again.clone())>
                 "Try again"
@@ -169,8 +162,7 @@ fn Failed(text: String, name: String) -> impl IntoView {
 fn pair_link(row: u32, text: String) -> impl IntoView + use<> {
     let state = State::here();
     let on_click = move |event: leptos::ev::MouseEvent| {
-        let is_plain = !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key());
-        if is_plain && event.button() == 0 {
+        if is_plain_click(&event) {
             event.prevent_default();
             state.show_pair(row);
         }

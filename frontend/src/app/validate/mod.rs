@@ -16,7 +16,7 @@ use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
 
 use crate::fetch::FetchError;
-use crate::state::{State, StudyStatus};
+use crate::state::State;
 use crate::validation::{ReportError, ReportStatus, Validation};
 
 /// The page.
@@ -24,7 +24,7 @@ use crate::validation::{ReportError, ReportStatus, Validation};
 pub fn ValidatePage() -> impl IntoView {
     let validation = Validation::here();
     view! {
-        <main class="validate" id="validate" tabindex="-1" aria-label="Validation by retraining">
+        <main class="column-page validate" id="validate" tabindex="-1" aria-label="Validation by retraining">
             <div class="column">
                 <standing::Standing />
                 {move || match validation.report.get() {
@@ -53,7 +53,7 @@ fn sections(report: &ValidationReport) -> impl IntoView + use<> {
 fn Absent() -> impl IntoView {
     let state = State::here();
     let validation = Validation::here();
-    let name = move || study_name(state);
+    let name = move || state.study_name();
     let is_begun = move || validation.runs.with(|runs| runs.as_ref().is_some_and(|runs| !runs.runs.is_empty()));
     view! {
         <section class="notice" role="note">
@@ -103,20 +103,13 @@ fn Failed(error: ReportError) -> impl IntoView {
             <p class="cause">{error.to_string()}</p>
             <p>{remedy}</p>
             <pre>
-                <code>{move || format!("whence validate --study {}", study_name(state))}</code>
+                <code>{move || format!("whence validate --study {}", state.study_name())}</code>
             </pre>
             <button type="button" on:click=move |_| validation.look()>
                 "Try again"
             </button>
         </section>
     }
-}
-
-fn study_name(state: State) -> String {
-    state.study.with(|study| match study {
-        StudyStatus::Ready(study) => study.name.clone(),
-        _ => "STUDY_FOLDER".to_owned(),
-    })
 }
 
 /// What an interval accounts for, in words.
