@@ -39,7 +39,7 @@ impl MetricsFile {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Open { lines, events } = open.get_or_insert_with(|| self.before(step.step));
         if let Some(file) = lines {
-            let _ = file.write_all(&line(step));
+            let _ = file.write_all(&files::jsonl([step]));
         }
         if let Some((file, events)) = events {
             let _ = file.write_all(&events.step(step));
@@ -56,7 +56,7 @@ impl MetricsFile {
             file.write_all(bytes).ok()?;
             Some(file)
         };
-        let lines: Vec<u8> = kept.iter().flat_map(line).collect();
+        let lines = files::jsonl(&kept);
         let events = self.tensorboard.then(|| {
             let path = Events::path(&self.run);
             let (events, bytes) = encode(&path, &kept);
@@ -75,13 +75,6 @@ impl MetricsFile {
         }
         Ok(())
     }
-}
-
-/// As [`files::write_jsonl`] writes it.
-fn line(step: &StepMetrics) -> Vec<u8> {
-    let mut line = serde_json::to_vec(step).expect("plain data serializes");
-    line.push(b'\n');
-    line
 }
 
 /// An event file with these steps.
