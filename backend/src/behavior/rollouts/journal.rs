@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! OUT.part       first line: the settings; then a rollout per line, in the order they came
-//! OUT            a rollout per line, by prompt and sample; appears whole, when all are there
-//! OUT.run.json   the settings that OUT was made with; written last
+//! OUT.run.json   the settings that OUT was made with
+//! OUT            a rollout per line, by prompt and sample; appears whole, last, when all are there
 //! ```
 //!
 //! Killed at any moment, the next run with the same settings continues from OUT.part; a last line that was cut is

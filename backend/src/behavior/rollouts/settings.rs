@@ -1,15 +1,17 @@
-//! What an output of rollouts or verdicts was made with: `OUT.run.json`, written after OUT, so that what was made in one way
-//! is never mixed with what is made in another. Used by [`super::journal`], by imports, by
+//! What an output of rollouts or verdicts was made with: `OUT.run.json`, so that what was made in one way is never mixed
+//! with what is made in another. OUT appears last: where it is, its settings are. Used by [`super::journal`], by imports, by
 //! [`crate::judge`] and by [`crate::evaluate`].
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::files::{self, FileError};
+use crate::files::{self, AtomicFile, Context, FileError};
 
 /// How an output is made, by name: everything that decides what it is.
 pub type Settings = BTreeMap<String, Value>;
@@ -53,8 +55,49 @@ pub(crate) fn read_if_same<T: DeserializeOwned>(out: &Path, settings: &Settings)
     text.lines().map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Writes an output, a JSON line per item, and after it the settings it was made with.
+/// Writes an output, a JSON line per item, and the settings it was made with. Stopped at any moment, it leaves no output
+/// beside settings that are not its own, nor an output without settings: an earlier one is removed first.
 pub(crate) fn write<T: Serialize>(out: &Path, items: &[T], settings: &Settings) -> Result<(), FileError> {
-    files::write_jsonl(out, items)?;
-    files::write_json(&path(out), settings)
+    let mut whole = AtomicFile::create(out)?;
+    whole.write_all(&files::jsonl(items)).at("write", out)?;
+    match fs::remove_file(out) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).at("replace", out),
+        _ => {}
+    }
+    files::write_json(&path(out), settings)?;
+    whole.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn made_with(seed: u64) -> Settings {
+        [("seed".to_owned(), json!(seed))].into()
+    }
+
+    #[test]
+    fn an_output_is_there_only_beside_its_own_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out.jsonl");
+        write(&out, &[1, 2], &made_with(1)).unwrap();
+        assert_eq!(read_if_same(&out, &made_with(1)), Some(vec![1, 2]));
+        assert_eq!(read_if_same::<i32>(&out, &made_with(2)), None);
+
+        // Stopped where the settings are written: neither the earlier output under later settings nor the later without.
+        fs::remove_file(path(&out)).unwrap();
+        fs::create_dir(path(&out)).unwrap();
+        write(&out, &[3], &made_with(2)).unwrap_err();
+        assert!(!out.exists());
+
+        // Stopped before the output has its name: made again.
+        fs::remove_dir(path(&out)).unwrap();
+        files::write_json(&path(&out), &made_with(2)).unwrap();
+        assert_eq!(read_if_same::<i32>(&out, &made_with(2)), None);
+        write(&out, &[3], &made_with(2)).unwrap();
+        assert_eq!(read_if_same(&out, &made_with(2)), Some(vec![3]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no other file is left");
+    }
 }
