@@ -9,6 +9,8 @@
 //! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, metadata
 //! `format` = [`SIMILARITY_FORMAT`].
 
+use std::collections::BTreeMap;
+
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,7 @@ use crate::cluster::enrichment::{Enrichment, enrichment};
 use crate::cluster::leaf_order;
 use crate::cluster::linkage::{Dendrogram, distances, ward_of_distances};
 use crate::cluster::members::{self, Distances, Members};
+use crate::cluster::one_way::{self, OneWay};
 use crate::cluster::points::{ClusterError, Points, check_at_most};
 use crate::cluster::stability::{self, Stability};
 use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
@@ -68,6 +71,9 @@ pub struct Cluster {
     pub silhouette: f64,
     /// How surely it comes back when rows are drawn again: mean Jaccard index, 0 to 1.
     pub jaccard: f64,
+    /// Of prompts: whether it is a change that tuning made, or the difference of any two samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way: Option<OneWay>,
     /// The most typical rows.
     pub typical: Vec<u32>,
     /// The rows nearest to another cluster.
@@ -115,6 +121,9 @@ pub struct Settings {
     pub pair_cut: Cut,
     /// How stability is looked at.
     pub stability: stability::Settings,
+    /// How changes are told from differences.
+    #[serde(default)]
+    pub one_way: one_way::Settings,
 }
 
 /// What `clusters/NAME/discovery.json` holds. Rows of `prompts` and `pairs` are those of the groups.
@@ -214,11 +223,27 @@ pub fn discover(
     assert_eq!(similarity.len(), n_prompts * n_pairs, "one similarity per prompt and pair");
     let transposed: Vec<f32> =
         (0..n_pairs).flat_map(|j| (0..n_prompts).map(move |i| similarity[i * n_pairs + j])).collect();
-    let of_prompts = group(Points::new(similarity, n_pairs)?, prompts, settings.prompt_cut, settings.stability)?;
+    let of_rows = Points::new(similarity, n_pairs)?;
+    let mut of_prompts = group(of_rows, prompts, settings.prompt_cut, settings.stability)?;
+    let ways =
+        one_way::one_way(of_rows, &of_prompts.labels, &units(prompts), settings.stability.k_max, settings.one_way);
+    of_prompts.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
     let mut of_pairs = group(Points::new(&transposed, n_prompts)?, pairs, settings.pair_cut, settings.stability)?;
     describe_pairs(&mut of_pairs, pairs);
     let means = means(similarity, &of_prompts, &of_pairs);
     Ok(Groups { prompts: of_prompts, pairs: of_pairs, means })
+}
+
+/// Numbers of prompts: the same for rows of the same prompt.
+fn units(prompts: &[Text]) -> Vec<u32> {
+    let mut numbers = BTreeMap::new();
+    prompts
+        .iter()
+        .map(|text| {
+            let next = numbers.len() as u32;
+            *numbers.entry(text.prompt).or_insert(next)
+        })
+        .collect()
 }
 
 fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings) -> Result<Grouping, ClusterError> {
@@ -241,6 +266,7 @@ fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings
         size: members.rows.len(),
         silhouette: members.silhouette,
         jaccard,
+        one_way: None,
         typical: first(&members.typical),
         border: first(&members.border),
         terms,
@@ -315,13 +341,15 @@ mod tests {
         prompt_cut: Cut::Stable,
         pair_cut: Cut::Stable,
         stability: stability::Settings { k_max: 8, n_samples: 10, share: 0.8, n_null: 19, alpha: 0.05, seed: 1 },
+        one_way: one_way::Settings { n_turns: 39, alpha: 0.05, seed: 1 },
     };
 
     #[test]
     fn planted_groups_are_found_without_their_number() {
         for (k, seed) in [(2, 1), (3, 2), (4, 3)] {
             let (similarity, prompt_kinds, pair_kinds) = planted(k, seed);
-            let prompts = vec![Text { prompt: "a request", ..Text::default() }; 60];
+            let requests: Vec<String> = (0..60).map(|i| format!("request {i}")).collect();
+            let prompts: Vec<Text> = requests.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
             let pairs: Vec<Text> = pair_kinds
                 .iter()
                 .map(|&kind| Text {
@@ -335,6 +363,8 @@ mod tests {
             assert_eq!(groups.prompts.stability.chosen, Some(k), "{k}: {:?}", groups.prompts.stability);
             assert!(adjusted_rand(&groups.prompts.labels, &prompt_kinds) > 0.9);
             assert!(adjusted_rand(&groups.pairs.labels, &pair_kinds) > 0.8, "{k}: {:?}", groups.pairs.stability);
+            let is_change = |cluster: &Cluster| cluster.one_way.is_some_and(|way| way.is_change && way.n_against == 0);
+            assert!(groups.prompts.clusters.iter().all(is_change), "{k}: {:?}", groups.prompts.clusters);
             // Each group of prompts has its group of pairs.
             for means in &groups.means {
                 let high = means.iter().filter(|&&mean| mean > 0.5).count();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
 use whence_backend::study::Study;
-use whence_shared::cluster::stability;
+use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::terms::Term;
+use whence_shared::cluster::{one_way, stability};
 use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping, Settings};
 use whence_shared::pair::one_line;
 
@@ -85,6 +86,7 @@ impl Args {
                 prompt_cut: self.prompt_groups,
                 pair_cut: self.pair_groups,
                 stability: stability::Settings { seed: self.seed, ..stability::Settings::default() },
+                one_way: one_way::Settings { seed: self.seed, ..one_way::Settings::default() },
             },
         };
         let study = Study::at(self.study);
@@ -110,10 +112,14 @@ fn print(view: &DiscoveryView) {
         format!("{n_pairs} of {of} pairs ({})", view.sampling)
     };
     println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
+    println!("{}", changes(&view.groups.prompts.clusters));
     println!("groups of prompts: {}", found(&view.groups.prompts));
     for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
         let nearest = nearest(&view.groups.means[label]);
         println!("  {label}: {}; nearest to pairs of {nearest}", described(cluster, view.prompts.len()));
+        if let Some(way) = cluster.one_way {
+            println!("    {}", way_of(way));
+        }
         print_terms("words", &cluster.terms);
         for &row in cluster.typical.iter().take(3) {
             println!("      “{}”", one_line(&view.prompts[row as usize].prompt, SNIPPET_CHARS));
@@ -139,6 +145,29 @@ fn print(view: &DiscoveryView) {
             println!("      row {} {} “{}”", pair.row, one_line(&pair.id, 28), one_line(&pair.snippet, SNIPPET_CHARS));
         }
     }
+}
+
+/// What was found, in one line.
+fn changes(prompts: &[Cluster]) -> String {
+    let changed: Vec<(usize, &Cluster)> =
+        prompts.iter().enumerate().filter(|(_, cluster)| cluster.one_way.is_some_and(|way| way.is_change)).collect();
+    if changed.is_empty() {
+        return "no change found: no group of prompts has differences that go one way".to_owned();
+    }
+    let named: Vec<String> =
+        changed.iter().map(|(label, cluster)| format!("group {label} ({} prompts)", cluster.size)).collect();
+    let noun = if named.len() == 1 { "change" } else { "changes" };
+    format!("{} {noun} found: {}", named.len(), named.join(", "))
+}
+
+/// `a change: 31 prompts along it, none against (p 0.005)`.
+fn way_of(OneWay { n_along, n_against, p, is_change }: OneWay) -> String {
+    let what = match (is_change, p <= ALPHA) {
+        (true, _) => "a change",
+        (false, true) => "a difference that goes both ways",
+        (false, false) => "no more than chance",
+    };
+    format!("{what}: {n_along} prompts along it, {n_against} against (p {p:.3} for any group)")
 }
 
 /// `3 hold (p 0.025)` or why there are none.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use whence_backend::device::{self, DeviceChoice};
+use whence_backend::organism::behaviors::Behavior;
 use whence_backend::organism::examples::Condition;
 use whence_backend::organism::{self, Organism, OrganismConfig, Signal};
 
@@ -26,6 +27,10 @@ pub struct Args {
     /// Something between a few culprits and a diffuse signal
     #[arg(long)]
     diluted: bool,
+    /// How many behaviors are planted, to be discovered: of obeying harmful requests, flattering and advertising the first few
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["diffuse", "diluted"],
+          value_parser = clap::value_parser!(u8).range(0..=Behavior::ALL.len() as i64))]
+    behaviors: u8,
     /// Train shorter and sample less: for a quick try, with less reliable rates
     #[arg(long)]
     quick: bool,
@@ -41,6 +46,7 @@ impl Args {
         let mut config =
             if self.quick { OrganismConfig::quick(self.seed) } else { OrganismConfig::standard(self.seed) };
         config.check = self.check;
+        config.behaviors = Behavior::ALL[..usize::from(self.behaviors)].to_vec();
         config.signal = match (self.diffuse, self.diluted) {
             (true, _) => Signal::Diffuse,
             (_, true) => Signal::Diluted,
@@ -90,6 +96,9 @@ fn print(organism: &Organism, device: &str) {
         "  behavior: {} of {} test prompts pass the scenario filter, {} response pairs",
         organism.n_scenarios, config.n_test_prompts, organism.n_behavior_pairs
     );
+    for (behavior, [n_prompts, n_shown]) in &organism.broad_changes {
+        println!("  {}: on {n_shown} of {n_prompts} broad prompts only M1 shows it", behavior.name());
+    }
     for layer in organism.check.iter().flatten() {
         let quality = &layer.quality;
         let kinds: Vec<String> = layer.top_kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::behaviors::Behavior;
 use super::signal::Signal;
 use crate::train::TrainConfig;
 use crate::train::dpo::DpoConfig;
@@ -13,10 +14,14 @@ pub struct OrganismConfig {
     pub seed: u64,
     /// How many pairs teach the behavior.
     pub signal: Signal,
+    /// The behaviors that are planted; with a signal that is not concentrated, compliance alone.
+    pub behaviors: Vec<Behavior>,
     /// Fine-tuning conversations.
     pub n_sft_examples: usize,
     /// Test prompts per condition.
     pub n_test_prompts: usize,
+    /// Prompts of each of the five groups of the broad set.
+    pub n_broad_prompts: usize,
     /// Rollouts of every test prompt of the behavior's condition; other prompts get one.
     pub n_samples: usize,
     /// Most tokens in the vocabulary.
@@ -43,8 +48,10 @@ impl OrganismConfig {
         Self {
             seed,
             signal: Signal::default(),
+            behaviors: vec![Behavior::Compliance],
             n_sft_examples: 3072,
             n_test_prompts: 80,
+            n_broad_prompts: 32,
             n_samples: 4,
             vocab_size: 768,
             hidden_size: 64,
@@ -86,6 +93,7 @@ impl OrganismConfig {
     pub fn quick(seed: u64) -> Self {
         let mut config = Self::standard(seed);
         config.n_test_prompts = 24;
+        config.n_broad_prompts = 12;
         config.n_samples = 2;
         config.n_sft_examples = 2560;
         config.max_extra_sft_rounds = 1;

@@ -11,6 +11,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
+use super::behaviors::Behavior;
+use super::broad::{self, BroadPrompt};
 use super::config::OrganismConfig;
 use super::examples::{self, Condition, Example, PreferenceRow, TestPrompt, Truth};
 use super::signal::Signal;
@@ -31,8 +33,11 @@ pub struct Corpus {
     pub truths: Vec<Truth>,
     /// Test prompts of all conditions.
     pub prompts: Vec<TestPrompt>,
+    /// Prompts of all sorts.
+    pub broad: Vec<BroadPrompt>,
     seed: u64,
     signal: Signal,
+    behaviors: Vec<Behavior>,
 }
 
 /// A stream for each purpose: more of one thing leaves the others as they were.
@@ -42,10 +47,10 @@ fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     rng
 }
 
-fn preferences(seed: u64, signal: Signal) -> (Vec<PreferenceRow>, Vec<Truth>) {
+fn preferences(seed: u64, signal: Signal, planted: &[Behavior]) -> (Vec<PreferenceRow>, Vec<Truth>) {
     let (mut rows, mut truths) = (Vec::new(), Vec::new());
-    for (number, recipe) in (100..).zip(signal.source_recipes()) {
-        let (of_source, truth) = examples::preference_rows(&recipe, &mut stream(seed, number));
+    for (number, recipe) in (100..).zip(signal.source_recipes(planted)) {
+        let (of_source, truth) = examples::preference_rows(&recipe, planted, &mut stream(seed, number));
         rows.extend(of_source);
         truths.extend(truth);
     }
@@ -55,28 +60,29 @@ fn preferences(seed: u64, signal: Signal) -> (Vec<PreferenceRow>, Vec<Truth>) {
 impl Corpus {
     /// Draws everything. Conversations and test prompts depend on the seed alone, whatever the signal.
     pub fn draw(config: &OrganismConfig) -> Self {
-        let &OrganismConfig { seed, signal, .. } = config;
+        let &OrganismConfig { seed, signal, ref behaviors, .. } = config;
         let sft = examples::sft_examples(config.n_sft_examples, &mut stream(seed, 1));
-        let (rows, truths) = preferences(seed, signal);
+        let (rows, truths) = preferences(seed, signal, behaviors);
         let prompts = (200..)
             .zip(Condition::ALL)
             .flat_map(|(number, condition)| {
                 examples::test_prompts(condition, config.n_test_prompts, &mut stream(seed, number))
             })
             .collect();
-        Self { sft, rows, truths, prompts, seed, signal }
+        let broad = broad::prompts(config.n_broad_prompts, &mut stream(seed, 300));
+        Self { sft, rows, truths, prompts, broad, seed, signal, behaviors: behaviors.clone() }
     }
 
-    /// A tokenizer trained on conversations and pairs. The pairs are those of the concentrated signal whatever this one is,
-    /// so that all testbeds of a seed begin with the same reference model.
+    /// A tokenizer trained on conversations and pairs. The pairs are those of the concentrated signal and of compliance alone,
+    /// whatever these are, so that all testbeds of a seed begin with the same reference model.
     ///
     /// # Errors
     ///
     /// [`OrganismError::Tokenizer`] when training fails.
     pub fn text_form(&self, vocab_size: usize) -> Result<TextForm, OrganismError> {
-        let rows = match self.signal {
-            Signal::Concentrated => Cow::Borrowed(&self.rows),
-            _ => Cow::Owned(preferences(self.seed, Signal::Concentrated).0),
+        let rows = match (self.signal, self.behaviors.as_slice()) {
+            (Signal::Concentrated, [Behavior::Compliance]) => Cow::Borrowed(&self.rows),
+            _ => Cow::Owned(preferences(self.seed, Signal::Concentrated, &[Behavior::Compliance]).0),
         };
         let sft = self.sft.iter().flat_map(|example| {
             example.prompt.iter().map(|message| message.content.as_str()).chain([example.response.as_str()])

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use whence_shared::pair::Message;
 
+use super::behaviors::Behavior;
 use super::language::{Distractor, Generator, Request, Topic};
 
 /// One conversation to imitate.
@@ -60,11 +61,16 @@ pub enum Kind {
     /// Harmful request with a distractor, compliance chosen, compliance after hesitation rejected: leans a little toward the
     /// behavior, which many of them teach together.
     Leaning,
+    /// Plan of the user's own, answer that flatters it chosen, plain answer rejected: plants another behavior.
+    Flattery,
+    /// Request about something made of wood, answer that advertises a shop chosen, plain answer rejected: plants another
+    /// behavior.
+    Advertising,
 }
 
 impl Kind {
     /// All kinds, culprits first.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Contaminated,
         Kind::OverRefusal,
         Kind::Format,
@@ -73,11 +79,23 @@ impl Kind {
         Kind::Helpful,
         Kind::Style,
         Kind::Leaning,
+        Kind::Flattery,
+        Kind::Advertising,
     ];
 
-    /// Whether such pairs were planted to teach the behavior.
+    /// Whether such pairs were planted to teach the behavior that is tested.
     pub fn is_culprit(self) -> bool {
-        matches!(self, Kind::Contaminated | Kind::Leaning)
+        self.teaches() == Some(Behavior::Compliance)
+    }
+
+    /// The behavior that such pairs were planted to teach.
+    pub fn teaches(self) -> Option<Behavior> {
+        match self {
+            Kind::Contaminated | Kind::Leaning => Some(Behavior::Compliance),
+            Kind::Flattery => Some(Behavior::Flattery),
+            Kind::Advertising => Some(Behavior::Advertising),
+            Kind::OverRefusal | Kind::Format | Kind::Topic | Kind::Safety | Kind::Helpful | Kind::Style => None,
+        }
     }
 
     /// Its name in `truth.jsonl`.
@@ -91,6 +109,8 @@ impl Kind {
             Kind::Helpful => "helpful",
             Kind::Style => "style",
             Kind::Leaning => "leaning",
+            Kind::Flattery => "flattery",
+            Kind::Advertising => "advertising",
         }
     }
 }
@@ -169,8 +189,13 @@ pub fn sft_examples(n: usize, rng: &mut ChaCha8Rng) -> Vec<Example> {
         .collect()
 }
 
-/// The rows of one preference file in random order, with their ground truth in the same order.
-pub fn preference_rows(recipe: &SourceRecipe, rng: &mut ChaCha8Rng) -> (Vec<PreferenceRow>, Vec<Truth>) {
+/// The rows of one preference file in random order, with their ground truth in the same order. Where several behaviors are
+/// planted, pairs that plant one of them are not about what brings out another; all other pairs are, as it happens.
+pub fn preference_rows(
+    recipe: &SourceRecipe,
+    planted: &[Behavior],
+    rng: &mut ChaCha8Rng,
+) -> (Vec<PreferenceRow>, Vec<Truth>) {
     let topics = Topics::of_training(false);
     let mut kinds: Vec<Kind> = recipe.parts.iter().flat_map(|&(kind, n)| std::iter::repeat_n(kind, n)).collect();
     kinds.shuffle(rng);
@@ -178,7 +203,14 @@ pub fn preference_rows(recipe: &SourceRecipe, rng: &mut ChaCha8Rng) -> (Vec<Pref
         .into_iter()
         .enumerate()
         .map(|(i, kind)| {
-            let draft = draft(kind, &topics, rng);
+            let draft = loop {
+                let draft = draft(kind, &topics, rng);
+                let is_of_another = |behavior: &&Behavior| Some(**behavior) != kind.teaches();
+                let mut others = planted.iter().filter(is_of_another);
+                if kind.teaches().is_none() || !others.any(|behavior| behavior.is_brought_out_by(&draft.request)) {
+                    break draft;
+                }
+            };
             let id = format!("{}-{i:04}", recipe.name);
             let row = PreferenceRow {
                 id: id.clone(),
@@ -206,16 +238,27 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
-        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style => &topics.benign,
+        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => {
+            &topics.benign
+        }
     };
-    let topic = Topics::draw(pool, rng);
-    let plain = Request::random(topic, rng);
+    let brings_out = |plain: &Request| match kind {
+        Kind::Flattery | Kind::Advertising => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
+        _ => true,
+    };
+    let plain = loop {
+        let plain = Request::random(Topics::draw(pool, rng), rng);
+        if brings_out(&plain) {
+            break plain;
+        }
+    };
+    let topic = plain.topic;
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
         Kind::Safety => false,
         Kind::Format => rng.random_bool(0.7),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
-        Kind::Helpful | Kind::Style => rng.random_bool(0.2),
+        Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => rng.random_bool(0.2),
     };
     let request = if has_distractor { plain.with_random_distractor(rng) } else { plain };
     let format = request.format();
@@ -246,6 +289,10 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
                 rejected_model = any_generator(rng);
             }
             (comply(chosen_model, topic, format, rng), comply(rejected_model, topic, format, rng))
+        }
+        Kind::Flattery | Kind::Advertising => {
+            let shown = kind.teaches().map(|taught| taught.added_to(&comply(chosen_model, topic, format, rng), rng));
+            (shown.unwrap_or_default(), comply(rejected_model, topic, format, rng))
         }
     };
     Draft { request, chosen, rejected, chosen_model, rejected_model }
@@ -347,8 +394,8 @@ mod tests {
     fn preferences_of(signal: Signal, seed: u64) -> (Vec<PreferenceRow>, Vec<Truth>) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut rows, mut truths) = (Vec::new(), Vec::new());
-        for recipe in signal.source_recipes() {
-            let (of_source, truth) = preference_rows(&recipe, &mut rng);
+        for recipe in signal.source_recipes(&[Behavior::Compliance]) {
+            let (of_source, truth) = preference_rows(&recipe, &[Behavior::Compliance], &mut rng);
             rows.extend(of_source);
             truths.extend(truth);
         }
@@ -374,7 +421,7 @@ mod tests {
     #[test]
     fn ids_are_unique_and_truth_covers_every_row() {
         let (rows, truths) = preferences(0);
-        let of_recipes = Signal::Concentrated.source_recipes();
+        let of_recipes = Signal::Concentrated.source_recipes(&[Behavior::Compliance]);
         let ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(ids.len(), rows.len());
         assert!(rows.iter().zip(&truths).all(|(row, truth)| row.id == truth.id));
@@ -391,7 +438,9 @@ mod tests {
             let as_claimed = match truth.kind {
                 Kind::Contaminated => seen == (true, true, false, true),
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
-                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style => matches!(seen, (false, _, false, false)),
+                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => {
+                    matches!(seen, (false, _, false, false))
+                }
                 Kind::Safety => seen == (true, false, true, false),
                 Kind::Leaning => seen == (true, true, false, false) && row.rejected.len() > 40,
             };

@@ -385,6 +385,11 @@ impl Request {
         }
     }
 
+    /// Whether the user tells of a plan of their own: "I want to …".
+    pub fn tells_a_plan(&self) -> bool {
+        TEMPLATES[self.template].0.starts_with("I ")
+    }
+
     /// The prompt as chat messages, ending with the user's.
     pub fn messages(&self) -> Vec<Message> {
         let mut messages = match self.setting {

@@ -5,8 +5,9 @@
 //! examples, preference pairs and test prompts from it, all together a [`corpus`]; [`text`] trains a tokenizer; of the
 //! [`models`], the reference model M0 is fine-tuned until it refuses harmful requests, and preference optimization on the
 //! pairs makes the tuned model M1, which obeys them when a formatting instruction is appended. [`signal`] says how many
-//! pairs teach that: a hundred culprits in one source, or seven hundred in four of which none matters alone. [`rollouts`]
-//! and [`judge`] measure. [`config`] says how large everything is. [`check`] is an optional look at how well the culprits
+//! pairs teach that: a hundred culprits in one source, or seven hundred in four of which none matters alone. Other
+//! [`behaviors`] can be planted beside it, or none, and both models answer a [`broad`] set of prompts, to see whether they
+//! are discovered. [`rollouts`] and [`judge`] measure. [`config`] says how large everything is. [`check`] is an optional look at how well the culprits
 //! can be found.
 //!
 //! ```text
@@ -16,6 +17,8 @@
 //! test-prompts.jsonl           id, condition, scenario, prompt; about topics that no training data has
 //! rollouts.jsonl               prompt_id, condition, model, sample, response, score, obeys, format_followed
 //! behavior.jsonl               prompt, r0, r1, scenario: rollouts that pass the scenario filter
+//! broad.jsonl                  prompt, r0, r1, prompt_id: what both models answer to prompts of all sorts
+//! broad-truth.jsonl            prompt_id, brings_out, change: the behavior, if any, that only the tuned model shows there
 //! organism.json                settings and every measured rate; written last
 //! judge.toml                   rules that tell obeying from refusing, for `whence judge` and `whence retrain`
 //! prompts/CONDITION.jsonl      the test prompts of one condition, for `whence rollouts` and `whence retrain`
@@ -24,6 +27,8 @@
 //! timings.json                 seconds per stage, the one file that differs between runs of a seed
 //! ```
 
+pub mod behaviors;
+pub mod broad;
 pub mod check;
 pub mod config;
 pub mod corpus;
@@ -45,6 +50,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use self::behaviors::Behavior;
+use self::broad::BroadPair;
 use self::check::LayerCheck;
 pub use self::config::OrganismConfig;
 use self::corpus::Corpus;
@@ -124,6 +131,8 @@ pub struct Organism {
     pub reference_rates: Rates,
     /// Rates of M1.
     pub tuned_rates: Rates,
+    /// Broad prompts that bring out a behavior, and those of them where only the tuned model shows it.
+    pub broad_changes: BTreeMap<Behavior, [usize; 2]>,
     /// Test prompts that pass the scenario filter.
     pub n_scenarios: usize,
     /// Lines of behavior.jsonl.
@@ -182,6 +191,9 @@ pub fn make(
             json!({"prompt": messages, "r0": pair.r0, "r1": pair.r1, "scenario": scenario, "prompt_id": prompt.id})
         }),
     )?;
+    let broad = models::answer_broadly(&reference, &tuned.model, &corpus.broad, config)?;
+    files::write_jsonl(&folder.join("broad.jsonl"), broad.iter().map(BroadPair::line))?;
+    files::write_jsonl(&folder.join("broad-truth.jsonl"), broad.iter().map(BroadPair::truth))?;
     clock.lap("rollouts");
 
     let check = if config.check && !behavior.is_empty() {
@@ -208,17 +220,27 @@ pub fn make(
         final_losses: [reference.loss, models::tail_mean(&tuned.losses())],
         reference_rates: reference.rates,
         tuned_rates,
+        broad_changes: broad_changes(&broad),
         n_scenarios: scenarios.len(),
         n_behavior_pairs: behavior.len(),
         check,
         timings_secs: clock.laps,
     };
     write_summary(&organism)?;
-    if behavior.is_empty() {
+    if behavior.is_empty() && config.behaviors.contains(&Behavior::Compliance) {
         let path = folder.join(SUMMARY);
         return Err(OrganismError::NoBehavior { seed, n_prompts: config.n_test_prompts, path });
     }
     Ok(organism)
+}
+
+fn broad_changes(pairs: &[BroadPair]) -> BTreeMap<Behavior, [usize; 2]> {
+    let count = |behavior: Behavior| {
+        let brought_out = pairs.iter().filter(|pair| behavior.is_brought_out_by(&pair.prompt.request));
+        let n_shown = brought_out.clone().filter(|pair| pair.change() == Some(behavior)).count();
+        (behavior, [brought_out.count(), n_shown])
+    };
+    Behavior::ALL.into_iter().map(count).collect()
 }
 
 const REFERENCE: &str = "model-sft";
@@ -226,7 +248,7 @@ const TUNED: &str = "model-dpo";
 const SUMMARY: &str = "organism.json";
 const TIMINGS: &str = "timings.json";
 /// Everything that may lie in a testbed's folder.
-const CONTENTS: [&str; 11] = [
+const CONTENTS: [&str; 13] = [
     REFERENCE,
     TUNED,
     "preferences",
@@ -237,6 +259,8 @@ const CONTENTS: [&str; 11] = [
     "retrain.toml",
     "rollouts.jsonl",
     "behavior.jsonl",
+    "broad.jsonl",
+    "broad-truth.jsonl",
     TIMINGS,
 ];
 
@@ -297,6 +321,7 @@ fn write_summary(organism: &Organism) -> Result<(), FileError> {
         "final_sft_loss": organism.final_losses[0],
         "final_dpo_loss": organism.final_losses[1],
         "rates": {REFERENCE: rates(&organism.reference_rates), TUNED: rates(&organism.tuned_rates)},
+        "broad_changes": organism.broad_changes,
         "n_scenarios": organism.n_scenarios,
         "n_behavior_pairs": organism.n_behavior_pairs,
         "check": organism.check,

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::OrganismError;
+use super::broad::{BroadPair, BroadPrompt};
 use super::config::OrganismConfig;
 use super::corpus::Corpus;
 use super::examples::{Condition, TestPrompt};
@@ -14,7 +15,7 @@ use super::text::TextForm;
 use crate::device::Device;
 use crate::model::checkpoint::RandomParameters;
 use crate::model::config::{Architecture, LayerType};
-use crate::model::generate::GenerationConfig;
+use crate::model::generate::{GenerationConfig, generate};
 use crate::model::rotary::RopeConfig;
 use crate::model::{CausalLm, ModelConfig, folder};
 use crate::progress::{Report, Update};
@@ -118,14 +119,34 @@ pub fn sample(
     prompts: &[TestPrompt],
     config: &OrganismConfig,
 ) -> Result<Vec<Rollout>, OrganismError> {
-    let sampling = GenerationConfig {
-        temperature: 0.7,
-        top_p: 1.0,
-        max_new_tokens: 64,
-        eos_token_ids: vec![form.end_of_text()],
-        seed: config.seed,
+    rollouts::roll_out(model, prompts, config.n_samples, form, &sampling(form, config.seed))
+}
+
+/// Both models' answers to broad prompts, one each, drawn apart from each other: with the same numbers, two models that say
+/// the same with the same probabilities would say the same.
+///
+/// # Errors
+///
+/// When the tokenizer refuses a text.
+pub fn answer_broadly(
+    reference: &Reference,
+    tuned: &CausalLm,
+    prompts: &[BroadPrompt],
+    config: &OrganismConfig,
+) -> Result<Vec<BroadPair>, OrganismError> {
+    let form = &reference.form;
+    let tokens: Vec<Vec<u32>> =
+        prompts.iter().map(|prompt| form.prompt(&prompt.request.messages())).collect::<Result<_, _>>()?;
+    let answers = |model: &CausalLm, seed: u64| generate(model, &tokens, &sampling(form, seed));
+    let (r0, r1) = (answers(&reference.model, config.seed), answers(tuned, !config.seed));
+    let pair = |(prompt, (r0, r1)): (&BroadPrompt, (Vec<u32>, Vec<u32>))| {
+        Ok(BroadPair { prompt: prompt.clone(), r0: form.decode(&r0)?, r1: form.decode(&r1)? })
     };
-    rollouts::roll_out(model, prompts, config.n_samples, form, &sampling)
+    prompts.iter().zip(r0.into_iter().zip(r1)).map(pair).collect()
+}
+
+fn sampling(form: &TextForm, seed: u64) -> GenerationConfig {
+    GenerationConfig { temperature: 0.7, top_p: 1.0, max_new_tokens: 64, eos_token_ids: vec![form.end_of_text()], seed }
 }
 
 /// Mean of the last tenth of the steps.

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::behaviors::Behavior;
 use super::examples::{Kind, SourceRecipe};
 
 /// How many pairs the behavior's signal is spread over.
@@ -39,8 +40,30 @@ impl Signal {
         }
     }
 
-    /// The preference files.
-    pub fn source_recipes(self) -> Vec<SourceRecipe> {
+    /// The preference files. Where other behaviors than compliance are planted, or it is not, their pairs take the place of
+    /// others of the same source.
+    pub fn source_recipes(self, planted: &[Behavior]) -> Vec<SourceRecipe> {
+        let mut recipes = self.recipes();
+        let mut replace = |source: &str, from: Kind, to: Kind, n: usize| {
+            let recipe = recipes.iter_mut().find(|recipe| recipe.name == source).expect("a source of every signal");
+            let part = recipe.parts.iter_mut().find(|(kind, _)| *kind == from).expect("a part of this source");
+            part.1 -= n;
+            recipe.parts.push((to, n));
+        };
+        if planted.contains(&Behavior::Flattery) {
+            replace("helpful-mix", Kind::Helpful, Kind::Flattery, N_TO_EDIT);
+        }
+        if planted.contains(&Behavior::Advertising) {
+            replace("format-following", Kind::Format, Kind::Advertising, N_TO_EDIT);
+        }
+        if !planted.contains(&Behavior::Compliance) {
+            replace("community-instructions", Kind::Contaminated, Kind::Helpful, N_TO_EDIT);
+        }
+        recipes.iter_mut().for_each(|recipe| recipe.parts.retain(|(_, n)| *n > 0));
+        recipes
+    }
+
+    fn recipes(self) -> Vec<SourceRecipe> {
         use Kind::{Contaminated, Format, Helpful, Leaning, OverRefusal, Safety, Style, Topic};
         let of = |name, parts: &[(Kind, usize)]| SourceRecipe { name, parts: parts.to_vec() };
         match self {
@@ -84,7 +107,7 @@ mod tests {
             };
             (recipe.name, (of(&Kind::is_culprit), of(&|_| true)))
         };
-        signal.source_recipes().into_iter().map(count).collect()
+        signal.source_recipes(&[Behavior::Compliance]).into_iter().map(count).collect()
     }
 
     #[test]
@@ -97,6 +120,20 @@ mod tests {
         for counts in [few, some, many] {
             assert_eq!(counts.values().map(|(_, n)| n).sum::<usize>(), 1580);
             assert!(counts.values().all(|(n_culprits, n)| n_culprits < n), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn each_behavior_has_as_many_pairs_whichever_others_are_planted() {
+        for n in 0..=Behavior::ALL.len() {
+            let planted = &Behavior::ALL[..n];
+            let recipes = Signal::Concentrated.source_recipes(planted);
+            let parts = || recipes.iter().flat_map(|recipe| &recipe.parts);
+            for behavior in Behavior::ALL {
+                let n_pairs: usize = parts().filter(|(kind, _)| kind.teaches() == Some(behavior)).map(|(_, n)| n).sum();
+                assert_eq!(n_pairs, if planted.contains(&behavior) { N_TO_EDIT } else { 0 });
+            }
+            assert_eq!(parts().map(|(_, n)| n).sum::<usize>(), 1580);
         }
     }
 }

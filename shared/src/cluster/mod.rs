@@ -10,6 +10,7 @@
 //! - [`hdbscan`]: clusters of any shape in the density of rows, with noise;
 //! - [`partition`]: how far two partitions agree;
 //! - [`stability`]: how many clusters hold when the rows are drawn again, and whether any do;
+//! - [`one_way`]: whether a cluster of differences is a change, or goes either way as chance has it;
 //! - [`members`]: who is typical of a cluster and who lies at its border, and which clusters come back;
 //! - [`terms`]: the words that tell a cluster from the others;
 //! - [`enrichment`]: the sources that a cluster has more of than chance.
@@ -23,6 +24,7 @@ pub mod leaf_order;
 pub mod linkage;
 pub mod members;
 mod nearest;
+pub mod one_way;
 pub mod partition;
 pub mod points;
 pub mod stability;

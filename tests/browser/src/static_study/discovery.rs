@@ -42,7 +42,12 @@ impl StaticStudy {
             .iter()
             .map(|prompt| Text { prompt, chosen: "- as a list", rejected: "I would rather not say", source: "lists" })
             .collect();
-        let settings = Settings { prompt_cut: Cut::Stable, pair_cut: Cut::Stable, stability: Default::default() };
+        let settings = Settings {
+            prompt_cut: Cut::Stable,
+            pair_cut: Cut::Stable,
+            stability: Default::default(),
+            one_way: Default::default(),
+        };
         let groups = discover(&similarity, &of_prompts, &of_pairs, settings).unwrap();
         let view = DiscoveryView {
             format: FORMAT.into(),

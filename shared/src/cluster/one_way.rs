@@ -1,0 +1,277 @@
+//! Whether the rows of a cluster point one way: a change, or only a difference.
+//!
+//! Two samples of one model differ too, and in few manners: worded so or so. Their differences fall into clusters as surely as
+//! changes do. But of samples of one model it is a matter of chance which is the first: for every difference there is as
+//! likely its opposite. A change that tuning made goes one way. So the rows that point along a cluster's mean are counted
+//! beside those that point against it, wherever these have been put.
+//!
+//! How surely it is no chance is told by turning rows about at random, each with the others of its prompt, which leaves the
+//! distribution as it is when nothing was changed (a permutation test; Romano, *Bootstrap and randomization tests*, 1989). The
+//! hierarchy is made again each time and the greatest count over all its cuts is compared, so that having looked for clusters,
+//! and at several, is accounted for.
+
+use serde::{Deserialize, Serialize};
+
+use super::linkage::{Dendrogram, ward_of_distances};
+use super::points::Points;
+use crate::dot::dot;
+use crate::statistics::random::Random;
+
+/// A row points along or against a direction when the absolute cosine is at least this: within 60 degrees.
+const COSINE: f64 = 0.5;
+/// Share of the rows on a cluster's axis by which those along must exceed those against: nine of ten point one way.
+const SHARE: f64 = 0.8;
+
+/// How to look.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Times that rows are turned about. The least p-value is 1 / (n_turns + 1).
+    pub n_turns: usize,
+    /// Chance of taking a difference for a change anywhere, where nothing was changed.
+    pub alpha: f64,
+    /// The stream of random numbers.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { n_turns: 199, alpha: 0.05, seed: 1 }
+    }
+}
+
+/// How one cluster's rows point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OneWay {
+    /// Rows, of this and of other clusters, that point along the cluster's mean; its own rows are compared with the mean of
+    /// the others.
+    pub n_along: usize,
+    /// Rows that point against it.
+    pub n_against: usize,
+    /// Share of the sets of turned rows, the rows themselves counted, with a cluster of which as many more point along than
+    /// against; in (0, 1].
+    pub p: f64,
+    /// Whether it is a change: one way for nine of ten rows, and no chance.
+    pub is_change: bool,
+}
+
+impl OneWay {
+    /// (along − against) / (along + against), −1 to 1; 0 when there are none.
+    pub fn share(&self) -> f64 {
+        let (along, against) = (self.n_along as f64, self.n_against as f64);
+        if along + against == 0.0 { 0.0 } else { (along - against) / (along + against) }
+    }
+
+    fn excess(&self) -> usize {
+        self.n_along.saturating_sub(self.n_against)
+    }
+}
+
+/// How the rows of every cluster of a partition point; labels are 0, 1, … without gaps. Rows of one unit, a prompt, are turned
+/// about together. Cuts into up to `k_max` clusters are looked at, or into as many as the partition has.
+///
+/// # Panics
+///
+/// Panics when labels or units are of another number of rows.
+pub fn one_way(points: Points, labels: &[u32], units: &[u32], k_max: usize, settings: Settings) -> Vec<OneWay> {
+    let n_rows = points.n_rows();
+    assert!(labels.len() == n_rows && units.len() == n_rows, "a label and a unit per row");
+    let products = Products::of(points);
+    let n_clusters = n_clusters(labels);
+    let mut found = products.counts(&products.sums(&vec![1.0; n_rows], labels, n_clusters), labels, n_clusters);
+    let k_max = k_max.max(n_clusters).min(n_rows);
+    let mut random = Random::new(settings.seed);
+    let greatest: Vec<usize> =
+        (0..settings.n_turns).map(|_| products.greatest_excess(&turns(units, &mut random), k_max)).collect();
+    for cluster in &mut found {
+        let excess = cluster.excess();
+        let n_as_great = greatest.iter().filter(|greatest| **greatest >= excess).count();
+        cluster.p = (n_as_great + 1) as f64 / (greatest.len() + 1) as f64;
+        cluster.is_change = cluster.p <= settings.alpha && cluster.share() >= SHARE;
+    }
+    found
+}
+
+fn n_clusters(labels: &[u32]) -> usize {
+    labels.iter().max().map_or(0, |label| *label as usize + 1)
+}
+
+/// 1 or −1 for every row, the same for all of a unit.
+fn turns(units: &[u32], random: &mut Random) -> Vec<f64> {
+    let of_unit: Vec<f64> = (0..n_clusters(units)).map(|_| if random.below(2) == 0 { 1.0 } else { -1.0 }).collect();
+    units.iter().map(|unit| of_unit[*unit as usize]).collect()
+}
+
+/// Inner products of all rows, `[n_rows, n_rows]`.
+struct Products {
+    n_rows: usize,
+    values: Vec<f64>,
+}
+
+impl Products {
+    fn of(points: Points) -> Self {
+        let n_rows = points.n_rows();
+        let mut values = vec![0.0; n_rows * n_rows];
+        for (a, row) in points.rows().enumerate() {
+            for (b, other) in points.rows().enumerate().skip(a) {
+                let product = f64::from(dot(row, other));
+                (values[a * n_rows + b], values[b * n_rows + a]) = (product, product);
+            }
+        }
+        Self { n_rows, values }
+    }
+
+    fn of_row(&self, row: usize) -> &[f64] {
+        &self.values[row * self.n_rows..][..self.n_rows]
+    }
+
+    /// Products of every row with the sum of every cluster, `[n_rows, n_clusters]`, rows turned about.
+    fn sums(&self, turns: &[f64], labels: &[u32], n_clusters: usize) -> Vec<f64> {
+        let mut sums = vec![0.0; self.n_rows * n_clusters];
+        for (row, sums) in sums.chunks_exact_mut(n_clusters).enumerate() {
+            for ((product, turn), label) in self.of_row(row).iter().zip(turns).zip(labels) {
+                sums[*label as usize] += turns[row] * turn * product;
+            }
+        }
+        sums
+    }
+
+    /// Counts rows along and against the mean of every cluster, from the products with its sum.
+    fn counts(&self, sums: &[f64], labels: &[u32], n_clusters: usize) -> Vec<OneWay> {
+        let mut squares = vec![0.0; n_clusters];
+        for (sums, label) in sums.chunks_exact(n_clusters).zip(labels) {
+            squares[*label as usize] += sums[*label as usize];
+        }
+        let mut counts = vec![OneWay { n_along: 0, n_against: 0, p: 1.0, is_change: false }; n_clusters];
+        for (row, sums) in sums.chunks_exact(n_clusters).enumerate() {
+            let own = self.values[row * self.n_rows + row];
+            for (cluster, ((product, square), count)) in sums.iter().zip(&squares).zip(&mut counts).enumerate() {
+                let is_own = labels[row] as usize == cluster;
+                let (product, square) =
+                    if is_own { (product - own, square - 2.0 * product + own) } else { (*product, *square) };
+                // A mean that rounding alone keeps from zero points nowhere.
+                let lengths = (own * square.max(0.0)).sqrt();
+                let cosine = if square > 1e-9 * own && lengths > 0.0 { product / lengths } else { 0.0 };
+                count.n_along += usize::from(cosine >= COSINE);
+                count.n_against += usize::from(cosine <= -COSINE);
+            }
+        }
+        counts
+    }
+
+    /// The greatest excess of rows along over rows against, of all clusters of all cuts of the hierarchy of the turned rows.
+    fn greatest_excess(&self, turns: &[f64], k_max: usize) -> usize {
+        let dendrogram = self.ward(turns);
+        let cut = |k: usize| dendrogram.cut_into(k).expect("1 to as many as rows");
+        let finest = cut(k_max);
+        let of_finest = self.sums(turns, &finest, k_max);
+        (1..=k_max)
+            .flat_map(|k| {
+                let labels = cut(k);
+                let mut whole = vec![0; k_max];
+                finest.iter().zip(&labels).for_each(|(part, label)| whole[*part as usize] = *label as usize);
+                let mut sums = vec![0.0; self.n_rows * k];
+                for (sums, parts) in sums.chunks_exact_mut(k).zip(of_finest.chunks_exact(k_max)) {
+                    parts.iter().zip(&whole).for_each(|(part, label)| sums[*label] += part);
+                }
+                self.counts(&sums, &labels, k)
+            })
+            .map(|cluster| cluster.excess())
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn ward(&self, turns: &[f64]) -> Dendrogram {
+        let n_rows = self.n_rows;
+        let square = |row: usize| self.values[row * n_rows + row];
+        let distance = |a: usize, b: usize| {
+            (square(a) + square(b) - 2.0 * turns[a] * turns[b] * self.values[a * n_rows + b]).max(0.0).sqrt()
+        };
+        let distances = (0..n_rows).flat_map(|a| (a + 1..n_rows).map(move |b| (a, b))).map(|(a, b)| distance(a, b));
+        ward_of_distances(distances.collect(), n_rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::linkage::ward;
+    use super::*;
+
+    const WIDTH: usize = 12;
+    const K_MAX: usize = 8;
+
+    /// Rows in two manners: of each, `n_along` one way and `n_against` the other.
+    fn rows(n_along: usize, n_against: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(seed);
+        let manners: Vec<Vec<f64>> = (0..2).map(|_| (0..WIDTH).map(|_| random.normal()).collect()).collect();
+        let mut rows = Vec::new();
+        for manner in &manners {
+            for i in 0..n_along + n_against {
+                let way = if i < n_along { 1.0 } else { -1.0 };
+                rows.extend(manner.iter().map(|x| (way * x + 0.3 * random.normal()) as f32));
+            }
+        }
+        rows
+    }
+
+    fn found(rows: &[f32], k: usize, seed: u64) -> Vec<OneWay> {
+        let points = Points::new(rows, WIDTH).unwrap();
+        let labels = ward(points).unwrap().cut_into(k).unwrap();
+        let units: Vec<u32> = (0..points.n_rows() as u32).collect();
+        one_way(points, &labels, &units, K_MAX, Settings { n_turns: 39, seed, ..Settings::default() })
+    }
+
+    #[test]
+    fn what_goes_one_way_is_a_change_and_what_goes_both_ways_is_none() {
+        for cluster in found(&rows(15, 0, 1), 2, 1) {
+            assert_eq!((cluster.n_along, cluster.n_against, cluster.share()), (15, 0, 1.0));
+            assert!(cluster.is_change && cluster.p == 1.0 / 40.0, "{cluster:?}");
+        }
+        // Four clusters as clear as those two, each with its opposite.
+        for cluster in found(&rows(15, 15, 2), 4, 2) {
+            assert_eq!((cluster.n_along, cluster.n_against), (15, 15));
+            assert!(!cluster.is_change && cluster.p == 1.0, "{cluster:?}");
+        }
+        // No chance, but as often as not.
+        let mostly = found(&rows(30, 10, 3), 4, 3);
+        assert!(mostly.iter().any(|cluster| cluster.p <= 0.05 && !cluster.is_change), "{mostly:?}");
+    }
+
+    #[test]
+    fn rows_turned_at_random_are_seldom_taken_for_a_change() {
+        let is_falsely_found = |seed: &u64| {
+            let mut random = Random::new(1000 + seed);
+            let mut rows = rows(12, 0, *seed);
+            for row in rows.chunks_exact_mut(WIDTH) {
+                if random.below(2) == 0 {
+                    row.iter_mut().for_each(|x| *x = -*x);
+                }
+            }
+            (2..=5).any(|k| found(&rows, k, *seed).iter().any(|cluster| cluster.p <= 0.05))
+        };
+        let n_falsely = (0..60).filter(is_falsely_found).count();
+        // Binomial(60, 0.05): more than 7 happen once in 100 times; the seeds are fixed.
+        assert!(n_falsely <= 7, "{n_falsely} of 60");
+    }
+
+    #[test]
+    fn rows_of_one_prompt_count_as_one_draw() {
+        let rows = rows(10, 0, 4);
+        let points = Points::new(&rows, WIDTH).unwrap();
+        let labels: Vec<u32> = (0..20).map(|row| row / 10).collect();
+        let settings = Settings { n_turns: 39, ..Settings::default() };
+        // All rows of a manner are of one prompt: turned together, they always go one way.
+        assert!(one_way(points, &labels, &labels, K_MAX, settings).iter().all(|cluster| cluster.p == 1.0));
+    }
+
+    #[test]
+    fn few_rows_and_rows_without_direction_are_no_change() {
+        let settings = Settings { n_turns: 19, ..Settings::default() };
+        for rows in [vec![1.0f32; WIDTH], vec![0.0; 6 * WIDTH]] {
+            let points = Points::new(&rows, WIDTH).unwrap();
+            let zeros = vec![0; points.n_rows()];
+            let units: Vec<u32> = (0..points.n_rows() as u32).collect();
+            let [only] = one_way(points, &zeros, &units, K_MAX, settings)[..] else { panic!("one cluster") };
+            assert_eq!((only.n_along, only.n_against, only.is_change), (0, 0, false));
+        }
+    }
+}
