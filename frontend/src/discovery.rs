@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use thiserror::Error;
-use whence_shared::discovery::{DiscoveryView, FORMAT, read_similarity};
+use whence_shared::discovery::{DiscoveryView, FORMAT, Similarity};
 
 use crate::address::Page;
 use crate::fetch::{FetchError, File, Transfer};
@@ -134,8 +134,8 @@ impl Discovery {
         }
         let path = format!("clusters/{name}/similarity.safetensors");
         let bytes = File::new(&folder, &path).bytes(&Transfer::default()).await?.to_vec();
-        let similarity = read_similarity(&bytes, view.prompts.len(), view.pairs.len())
+        let similarity = Similarity::read(&bytes, view.prompts.len(), view.pairs.len())
             .map_err(|error| DiscoveryError::Matrix { path, reason: error.to_string() })?;
-        Ok(Found { view, similarity })
+        Ok(Found { view, similarity: similarity.of_pairs })
     }
 }

@@ -6,8 +6,9 @@
 //! described so that a person can read them: [`discover`]. The result is what `clusters/NAME/discovery.json` holds.
 
 //!
-//! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, metadata
-//! `format` = [`SIMILARITY_FORMAT`].
+//! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, and tensor
+//! `prompts`, F32 `[n_prompts, n_prompts]`, the cosines of behavior vectors with each other; metadata `format` =
+//! [`SIMILARITY_FORMAT`].
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::cluster::enrichment::{Enrichment, enrichment};
 use crate::cluster::leaf_order;
 use crate::cluster::linkage::{Dendrogram, distances, ward_of_distances};
 use crate::cluster::members::{self, Distances, Members};
-use crate::cluster::one_way::{self, OneWay};
+use crate::cluster::one_way::{self, Differences, OneWay};
 use crate::cluster::points::{ClusterError, Points, check_at_most};
 use crate::cluster::stability::{self, Stability};
 use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
@@ -28,7 +29,7 @@ use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
 /// The value of [`DiscoveryView::format`].
 pub const FORMAT: &str = "whence.discovery/1";
 /// The format of the matrix's file.
-pub const SIMILARITY_FORMAT: &str = "whence.similarity/1";
+pub const SIMILARITY_FORMAT: &str = "whence.similarity/2";
 
 /// Terms of a cluster.
 const N_TERMS: usize = 12;
@@ -181,30 +182,49 @@ pub struct PairEntry {
     pub snippet: String,
 }
 
-/// A matrix as the bytes of its file. The same matrix gives the same bytes.
-///
-/// # Panics
-///
-/// Panics when it is not of that many rows and columns.
-pub fn write_similarity(similarity: &[f32], n_prompts: usize, n_pairs: usize) -> Vec<u8> {
-    let bytes = f32_bytes(similarity);
-    let tensor =
-        TensorView::new(Dtype::F32, vec![n_prompts, n_pairs], &bytes).expect("one similarity per prompt and pair");
-    let metadata = [("format".to_owned(), SIMILARITY_FORMAT.to_owned())].into();
-    tensors::write(vec![("similarity", tensor)], metadata).expect("one tensor of known shape")
+/// What is grouped.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Similarity {
+    /// Cosines of behavior vectors with pair vectors, row-major `[n_prompts, n_pairs]`.
+    pub of_pairs: Vec<f32>,
+    /// Cosines of behavior vectors with each other, row-major `[n_prompts, n_prompts]`.
+    pub of_prompts: Vec<f32>,
 }
 
-/// The matrix of a file, row-major.
-///
-/// # Errors
-///
-/// When it is no such file, or not of that many rows and columns.
-pub fn read_similarity(file: &[u8], n_prompts: usize, n_pairs: usize) -> Result<Vec<f32>, TensorsError> {
-    let file = TensorFile::parse(file, SIMILARITY_FORMAT)?;
-    Ok(f32s(file.data("similarity", Dtype::F32, &[n_prompts, n_pairs])?))
+impl Similarity {
+    /// As the bytes of its file. The same matrices give the same bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics when they are not of that many prompts and pairs.
+    pub fn write(&self, n_prompts: usize, n_pairs: usize) -> Vec<u8> {
+        let (pairs, prompts) = (f32_bytes(&self.of_pairs), f32_bytes(&self.of_prompts));
+        let tensor = |shape: [usize; 2], bytes| {
+            TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a similarity for each two")
+        };
+        let metadata = [("format".to_owned(), SIMILARITY_FORMAT.to_owned())].into();
+        let tensors = [
+            ("prompts", tensor([n_prompts, n_prompts], &prompts)),
+            ("similarity", tensor([n_prompts, n_pairs], &pairs)),
+        ];
+        tensors::write(tensors.into(), metadata).expect("two tensors of known shape")
+    }
+
+    /// The matrices of a file.
+    ///
+    /// # Errors
+    ///
+    /// When it is no such file, or not of that many prompts and pairs.
+    pub fn read(file: &[u8], n_prompts: usize, n_pairs: usize) -> Result<Self, TensorsError> {
+        let file = TensorFile::parse(file, SIMILARITY_FORMAT)?;
+        Ok(Self {
+            of_pairs: f32s(file.data("similarity", Dtype::F32, &[n_prompts, n_pairs])?),
+            of_prompts: f32s(file.data("prompts", Dtype::F32, &[n_prompts, n_prompts])?),
+        })
+    }
 }
 
-/// Groups the prompts and pairs of a similarity matrix, row-major `[n_prompts, n_pairs]`.
+/// Groups the prompts and pairs of a similarity matrix.
 ///
 /// # Errors
 ///
@@ -214,19 +234,20 @@ pub fn read_similarity(file: &[u8], n_prompts: usize, n_pairs: usize) -> Result<
 ///
 /// Panics when the matrix is not of as many rows and columns as there are texts.
 pub fn discover(
-    similarity: &[f32],
+    similarity: &Similarity,
     prompts: &[Text],
     pairs: &[Text],
     settings: Settings,
 ) -> Result<Groups, ClusterError> {
     let (n_prompts, n_pairs) = (prompts.len(), pairs.len());
+    let Similarity { of_pairs: similarity, of_prompts: products } = similarity;
     assert_eq!(similarity.len(), n_prompts * n_pairs, "one similarity per prompt and pair");
     let transposed: Vec<f32> =
         (0..n_pairs).flat_map(|j| (0..n_prompts).map(move |i| similarity[i * n_pairs + j])).collect();
     let of_rows = Points::new(similarity, n_pairs)?;
     let mut of_prompts = group(of_rows, prompts, settings.prompt_cut, settings.stability)?;
-    let ways =
-        one_way::one_way(of_rows, &of_prompts.labels, &units(prompts), settings.stability.k_max, settings.one_way);
+    let differences = Differences { points: of_rows, products, units: &units(prompts) };
+    let ways = one_way::one_way(differences, &of_prompts.labels, settings.stability.k_max, settings.one_way);
     of_prompts.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
     let mut of_pairs = group(Points::new(&transposed, n_prompts)?, pairs, settings.pair_cut, settings.stability)?;
     describe_pairs(&mut of_pairs, pairs);
@@ -318,7 +339,7 @@ mod tests {
     use crate::statistics::random::Random;
 
     /// Behavior and pair vectors around `k` directions, and decoys around none; similarity matrix and truths.
-    fn planted(k: usize, seed: u64) -> (Vec<f32>, Vec<usize>, Vec<usize>) {
+    fn planted(k: usize, seed: u64) -> (Similarity, Vec<usize>, Vec<usize>) {
         const WIDTH: usize = 24;
         let mut random = Random::new(seed);
         let directions: Vec<Vec<f64>> = (0..k).map(|_| (0..WIDTH).map(|_| random.normal()).collect()).collect();
@@ -333,8 +354,9 @@ mod tests {
         let ((prompts, prompt_kinds), (pairs, pair_kinds)) = (vectors(60, k), vectors(90, k + 1));
         let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
         let cosine = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / norm(a) / norm(b);
-        let similarity = prompts.iter().flat_map(|a| pairs.iter().map(move |b| cosine(a, b) as f32)).collect();
-        (similarity, prompt_kinds, pair_kinds)
+        let cosines =
+            |of: &[Vec<f64>]| prompts.iter().flat_map(|a| of.iter().map(move |b| cosine(a, b) as f32)).collect();
+        (Similarity { of_pairs: cosines(&pairs), of_prompts: cosines(&prompts) }, prompt_kinds, pair_kinds)
     }
 
     const SETTINGS: Settings = Settings {
@@ -378,25 +400,32 @@ mod tests {
 
     #[test]
     fn a_matrix_comes_back_from_its_file_and_no_other_does() {
-        let similarity = [0.5, -0.25, 1.0, 0.0, 0.125, -1.0];
-        let file = write_similarity(&similarity, 2, 3);
-        assert_eq!(read_similarity(&file, 2, 3).unwrap(), similarity);
-        assert!(read_similarity(&file, 3, 2).unwrap_err().to_string().contains("expected F32 [3, 2], got F32 [2, 3]"));
-        assert!(read_similarity(&file[..file.len() - 1], 2, 3).is_err());
-        assert!(read_similarity(b"{}", 2, 3).is_err());
+        let similarity =
+            Similarity { of_pairs: vec![0.5, -0.25, 1.0, 0.0, 0.125, -1.0], of_prompts: vec![1.0, 0.25, 0.25, 1.0] };
+        let file = similarity.write(2, 3);
+        assert_eq!(Similarity::read(&file, 2, 3).unwrap(), similarity);
+        let error = Similarity::read(&file, 3, 2).unwrap_err().to_string();
+        assert!(error.contains("expected F32 [3, 2], got F32 [2, 3]"), "{error}");
+        assert!(Similarity::read(&file[..file.len() - 1], 2, 3).is_err());
+        assert!(Similarity::read(b"{}", 2, 3).is_err());
     }
 
     #[test]
     fn one_prompt_and_equal_pairs_are_defined() {
         let text = Text::default();
-        let groups = discover(&[0.5], &[text], &[text], SETTINGS).unwrap();
+        let of = |of_pairs: &[f32], n_prompts: usize| Similarity {
+            of_pairs: of_pairs.to_vec(),
+            of_prompts: vec![1.0; n_prompts * n_prompts],
+        };
+        let groups = discover(&of(&[0.5], 1), &[text], &[text], SETTINGS).unwrap();
         assert_eq!((groups.prompts.labels, groups.pairs.labels, groups.means), (vec![0], vec![0], vec![vec![0.5]]));
-        let groups = discover(&[0.25; 20], &[text; 4], &[text; 5], SETTINGS).unwrap();
+        let groups = discover(&of(&[0.25; 20], 4), &[text; 4], &[text; 5], SETTINGS).unwrap();
         assert_eq!(groups.prompts.stability.chosen, None);
         assert_eq!(groups.means, [[0.25]]);
-        let error = discover(&[0.1, f32::NAN], &[text], &[text; 2], SETTINGS).unwrap_err();
+        let error = discover(&of(&[0.1, f32::NAN], 1), &[text], &[text; 2], SETTINGS).unwrap_err();
         assert!(error.to_string().contains("row 0, column 1"));
         let cut = Settings { pair_cut: Cut::Into(3), ..SETTINGS };
-        assert!(discover(&[0.1, 0.2], &[text], &[text; 2], cut).unwrap_err().to_string().contains("expected 1 to 2"));
+        let error = discover(&of(&[0.1, 0.2], 1), &[text], &[text; 2], cut).unwrap_err();
+        assert!(error.to_string().contains("expected 1 to 2"));
     }
 }

@@ -19,7 +19,7 @@ use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_shared::cluster::stability;
-use whence_shared::discovery::{Cut, DiscoveryView, Settings, read_similarity};
+use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
@@ -354,6 +354,7 @@ fn a_discovery_is_listed_and_served_once_it_is_whole() {
             prompt_cut: Cut::Stable,
             pair_cut: Cut::Into(3),
             stability: stability::Settings { n_samples: 2, n_null: 2, ..stability::Settings::default() },
+            one_way: Default::default(),
         },
     };
     let made = discover(&site.study, &options, &silent).unwrap();
@@ -362,7 +363,7 @@ fn a_discovery_is_listed_and_served_once_it_is_whole() {
     assert_eq!(served.groups.pairs.clusters.len(), 3);
     let matrix = site.get("/data/clusters/broad/similarity.safetensors");
     assert_eq!(matrix.status, 200);
-    assert_eq!(read_similarity(&matrix.body, made.prompts.len(), 40).unwrap().len(), made.prompts.len() * 40);
+    assert_eq!(Similarity::read(&matrix.body, made.prompts.len(), 40).unwrap().of_pairs.len(), made.prompts.len() * 40);
 }
 
 #[test]

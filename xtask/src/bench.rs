@@ -113,6 +113,19 @@ pub fn diagnosis(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("diagnosis", "how often the diagnosis is right, and by which thresholds", &mut bench, remedy).map(drop)
 }
 
+/// Discovery on testbeds where it is known what is there to be found.
+///
+/// # Errors
+///
+/// Fails when a testbed cannot be made.
+pub fn discovery(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    demo::build_whence(place)?;
+    let mut bench = place.command(&place.release("bench_discovery").to_string_lossy());
+    bench.args(options);
+    let remedy = "read the error above; --folder DIR keeps what is done and goes on from there";
+    step::run("discovery", "what is found where no, two or three behaviors are planted", &mut bench, remedy).map(drop)
+}
+
 /// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.
 ///
 /// # Errors

@@ -34,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask TASK
                                  (about 14 GB of disk)
   bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy
   bench cluster [OPTIONS]        Ward, k-means and HDBSCAN beside scipy and scikit-learn (WHENCE_PYTHON or python3)
+  bench discovery [OPTIONS]      what discovery finds where no, two or three behaviors are planted (about an hour)
   bench diagnosis [OPTIONS]      the diagnosis on testbeds of known signal: thresholds and error rates (about an hour)";
 
 fn run(args: &[&str]) -> Result<(), Failure> {
@@ -53,6 +54,7 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
         ["bench", "cluster", options @ ..] => bench::cluster(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),
+        ["bench", "discovery", options @ ..] => bench::discovery(&Place::find()?, options),
         ["bench", "diagnosis", options @ ..] => bench::diagnosis(&Place::find()?, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

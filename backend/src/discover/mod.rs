@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! clusters/NAME/discovery.json           a DiscoveryView
-//! clusters/NAME/similarity.safetensors   similarity F32 [n_prompts, n_pairs], its cosines
+//! clusters/NAME/similarity.safetensors   similarity F32 [n_prompts, n_pairs], its cosines; prompts F32 [n_prompts, n_prompts]
 //! ```
 
 pub mod similarity;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use whence_shared::cluster::points::ClusterError;
 use whence_shared::cluster::stability;
-use whence_shared::discovery::{self, DiscoveryView, PairEntry, PromptEntry, Settings, Text};
+use whence_shared::discovery::{self, DiscoveryView, PairEntry, PromptEntry, Settings, Similarity, Text};
 use whence_shared::pair::{Pair, Side, conversation_text};
 
 use crate::attribute::RankError;
@@ -109,8 +109,9 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
     if vectors.n_prompts() != prompts.len() {
         return Err(DiscoverError::OtherPrompts { path, lines: prompts.len(), vectors: vectors.n_prompts() });
     }
-    let (rows, similarity) =
+    let (rows, of_pairs) =
         vectors.similarity(options.n_pairs, options.sampling, options.settings.stability.seed, report)?;
+    let similarity = Similarity { of_pairs, of_prompts: vectors.of_prompts() };
 
     report(Update {
         stage: "group",
@@ -194,8 +195,8 @@ fn read_rows(file: &PairFile, rows: &[u32]) -> Result<Vec<Pair>, PairFileError> 
 }
 
 /// discovery.json goes last: a result without it does not exist.
-fn store(study: &Study, view: &DiscoveryView, similarity: &[f32]) -> Result<(), DiscoverError> {
-    let file = discovery::write_similarity(similarity, view.prompts.len(), view.pairs.len());
+fn store(study: &Study, view: &DiscoveryView, similarity: &Similarity) -> Result<(), DiscoverError> {
+    let file = similarity.write(view.prompts.len(), view.pairs.len());
     files::write(&study.discovery(&view.name).join("similarity.safetensors"), &file)?;
     Ok(files::write_json(&study.discovery(&view.name).join("discovery.json"), view)?)
 }

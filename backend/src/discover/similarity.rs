@@ -83,6 +83,18 @@ impl Vectors {
         self.prompts.first().map_or(0, |rows| rows.len() / self.d_model)
     }
 
+    /// Cosines of all prompts with each other, the mean over layers, row-major `[n_prompts, n_prompts]`, in [−1, 1]. A prompt
+    /// whose vector is zero at some layers has less than 1 with itself.
+    pub fn of_prompts(&self) -> Vec<f32> {
+        let rows = |layer: usize| self.prompts[layer].chunks_exact(self.d_model);
+        let mut cosines = vec![0f32; self.n_prompts() * self.n_prompts()];
+        for layer in 0..self.prompts.len() {
+            let all = rows(layer).flat_map(|a| rows(layer).map(move |b| dot(a, b)));
+            cosines.iter_mut().zip(all).for_each(|(sum, cosine)| *sum += cosine / self.prompts.len() as f32);
+        }
+        cosines
+    }
+
     /// Rows of at most `n_pairs` pairs, ascending, and their cosines, row-major `[n_prompts, n rows]`, in [−1, 1].
     ///
     /// # Errors

@@ -58,12 +58,35 @@ pub struct LayerVectors {
     pub behavior: Vec<f32>,
 }
 
-/// Vectors of rows and behavior at every layer of the model in folder `reference`.
+impl CheckInput<'_> {
+    /// The behavior's prompts, each with the reference model's response and the tuned model's.
+    pub fn responses(&self) -> Vec<Responses<'_>> {
+        let messages = |pair: &BehaviorPair| self.prompts[pair.prompt].request.messages();
+        self.behavior.iter().map(|pair| Responses { prompt: messages(pair), r0: &pair.r0, r1: &pair.r1 }).collect()
+    }
+}
+
+/// A prompt that both models answered.
+pub struct Responses<'a> {
+    /// The conversation.
+    pub prompt: Vec<Message>,
+    /// The reference model's response.
+    pub r0: &'a str,
+    /// The tuned model's.
+    pub r1: &'a str,
+}
+
+/// Vectors of rows and responses at every layer of the model in folder `reference`.
 ///
 /// # Errors
 ///
 /// When the model folder cannot be used.
-pub fn vectors(reference: &Path, input: &CheckInput, device: &Device) -> Result<Vec<LayerVectors>, OrganismError> {
+pub fn vectors(
+    reference: &Path,
+    rows: &[PreferenceRow],
+    responses: &[Responses],
+    device: &Device,
+) -> Result<Vec<LayerVectors>, OrganismError> {
     let folder = ModelFolder::open(reference)?;
     let model = folder.load(device)?;
     let encoder = TextEncoder::new(&folder, &TemplateChoice::Model, folder.config.max_position_embeddings)
@@ -80,9 +103,8 @@ pub fn vectors(reference: &Path, input: &CheckInput, device: &Device) -> Result<
         metadata: "{}".into(),
     };
     let rows: Vec<Pair> =
-        input.rows.iter().map(|row| pair(&row.id, row.prompt.clone(), &row.chosen, &row.rejected)).collect();
-    let behavior: Vec<Pair> =
-        input.behavior.iter().map(|b| pair("", input.prompts[b.prompt].request.messages(), &b.r1, &b.r0)).collect();
+        rows.iter().map(|row| pair(&row.id, row.prompt.clone(), &row.chosen, &row.rejected)).collect();
+    let behavior: Vec<Pair> = responses.iter().map(|b| pair("", b.prompt.clone(), b.r1, b.r0)).collect();
     let quiet = |_: u64, _: u64| {};
     let vectors = |pairs: &[Pair]| differ.compute(&differ.prepare(pairs), 0, &layers, &quiet);
     let (rows, behavior) = (vectors(&rows)?, vectors(&behavior)?);
@@ -112,5 +134,5 @@ pub fn check(reference: &Path, input: &CheckInput, device: &Device) -> Result<Ve
         }
         LayerCheck { layer: vectors.layer, quality: Quality::of_ranking(&relevant, n_culprits), top_kinds }
     };
-    Ok(vectors(reference, input, device)?.into_iter().map(of_layer).collect())
+    Ok(vectors(reference, input.rows, &input.responses(), device)?.into_iter().map(of_layer).collect())
 }

@@ -2,7 +2,8 @@
 //!
 //! Two samples of one model differ too, and in few manners: worded so or so. Their differences fall into clusters as surely as
 //! changes do. But of samples of one model it is a matter of chance which is the first: for every difference there is as
-//! likely its opposite. A change that tuning made goes one way. So the rows that point along a cluster's mean are counted
+//! likely its opposite. A change that tuning made goes one way. (Two changes of opposite direction, on different prompts, are
+//! taken for chance by this: such as answering what was refused, and refusing as much of what was answered.) So the rows that point along a cluster's mean are counted
 //! beside those that point against it, wherever these have been put.
 //!
 //! How surely it is no chance is told by turning rows about at random, each with the others of its prompt, which leaves the
@@ -66,22 +67,39 @@ impl OneWay {
     }
 }
 
-/// How the rows of every cluster of a partition point; labels are 0, 1, … without gaps. Rows of one unit, a prompt, are turned
-/// about together. Cuts into up to `k_max` clusters are looked at, or into as many as the partition has.
+/// The differences that were clustered.
+#[derive(Debug, Clone, Copy)]
+pub struct Differences<'a> {
+    /// The rows that the hierarchy is of: of a difference turned about, minus its row.
+    pub points: Points<'a>,
+    /// Inner products of the differences themselves, `[n_rows, n_rows]`: what is similar to the same pairs need not point the
+    /// same way, so counting is done with these.
+    pub products: &'a [f32],
+    /// What they are differences on: those of one unit, a prompt, are turned about together.
+    pub units: &'a [u32],
+}
+
+/// How the differences in every cluster of a partition point; labels are 0, 1, … without gaps. Cuts into up to `k_max`
+/// clusters are looked at, or into as many as the partition has.
 ///
 /// # Panics
 ///
-/// Panics when labels or units are of another number of rows.
-pub fn one_way(points: Points, labels: &[u32], units: &[u32], k_max: usize, settings: Settings) -> Vec<OneWay> {
-    let n_rows = points.n_rows();
-    assert!(labels.len() == n_rows && units.len() == n_rows, "a label and a unit per row");
-    let products = Products::of(points);
+/// Panics when products, labels or units are of another number of rows.
+pub fn one_way(of: Differences, labels: &[u32], k_max: usize, settings: Settings) -> Vec<OneWay> {
+    let n_rows = of.points.n_rows();
+    assert!(labels.len() == n_rows && of.units.len() == n_rows, "a label and a unit per row");
+    let products = Products::new(n_rows, of.products.iter().map(|product| f64::from(*product)).collect());
     let n_clusters = n_clusters(labels);
     let mut found = products.counts(&products.sums(&vec![1.0; n_rows], labels, n_clusters), labels, n_clusters);
     let k_max = k_max.max(n_clusters).min(n_rows);
     let mut random = Random::new(settings.seed);
-    let greatest: Vec<usize> =
-        (0..settings.n_turns).map(|_| products.greatest_excess(&turns(units, &mut random), k_max)).collect();
+    let of_points = Products::of(of.points);
+    let greatest: Vec<usize> = (0..settings.n_turns)
+        .map(|_| {
+            let turns = turns(of.units, &mut random);
+            products.greatest_excess(&of_points.ward(&turns), &turns, k_max)
+        })
+        .collect();
     for cluster in &mut found {
         let excess = cluster.excess();
         let n_as_great = greatest.iter().filter(|greatest| **greatest >= excess).count();
@@ -117,6 +135,11 @@ impl Products {
                 (values[a * n_rows + b], values[b * n_rows + a]) = (product, product);
             }
         }
+        Self::new(n_rows, values)
+    }
+
+    fn new(n_rows: usize, values: Vec<f64>) -> Self {
+        assert_eq!(values.len(), n_rows * n_rows, "a product for every two rows");
         Self { n_rows, values }
     }
 
@@ -158,9 +181,8 @@ impl Products {
         counts
     }
 
-    /// The greatest excess of rows along over rows against, of all clusters of all cuts of the hierarchy of the turned rows.
-    fn greatest_excess(&self, turns: &[f64], k_max: usize) -> usize {
-        let dendrogram = self.ward(turns);
+    /// The greatest excess of rows along over rows against, of all clusters of all cuts of a hierarchy of turned rows.
+    fn greatest_excess(&self, dendrogram: &Dendrogram, turns: &[f64], k_max: usize) -> usize {
         let cut = |k: usize| dendrogram.cut_into(k).expect("1 to as many as rows");
         let finest = cut(k_max);
         let of_finest = self.sums(turns, &finest, k_max);
@@ -180,6 +202,7 @@ impl Products {
             .unwrap_or(0)
     }
 
+    /// Ward's hierarchy of the turned rows.
     fn ward(&self, turns: &[f64]) -> Dendrogram {
         let n_rows = self.n_rows;
         let square = |row: usize| self.values[row * n_rows + row];
@@ -213,11 +236,17 @@ mod tests {
         rows
     }
 
+    fn products(rows: &[f32]) -> Vec<f32> {
+        let rows = || rows.chunks_exact(WIDTH);
+        rows().flat_map(|a| rows().map(move |b| dot(a, b))).collect()
+    }
+
     fn found(rows: &[f32], k: usize, seed: u64) -> Vec<OneWay> {
         let points = Points::new(rows, WIDTH).unwrap();
         let labels = ward(points).unwrap().cut_into(k).unwrap();
         let units: Vec<u32> = (0..points.n_rows() as u32).collect();
-        one_way(points, &labels, &units, K_MAX, Settings { n_turns: 39, seed, ..Settings::default() })
+        let of = Differences { points, products: &products(rows), units: &units };
+        one_way(of, &labels, K_MAX, Settings { n_turns: 39, seed, ..Settings::default() })
     }
 
     #[test]
@@ -260,7 +289,8 @@ mod tests {
         let labels: Vec<u32> = (0..20).map(|row| row / 10).collect();
         let settings = Settings { n_turns: 39, ..Settings::default() };
         // All rows of a manner are of one prompt: turned together, they always go one way.
-        assert!(one_way(points, &labels, &labels, K_MAX, settings).iter().all(|cluster| cluster.p == 1.0));
+        let of = Differences { points, products: &products(&rows), units: &labels };
+        assert!(one_way(of, &labels, K_MAX, settings).iter().all(|cluster| cluster.p == 1.0));
     }
 
     #[test]
@@ -270,7 +300,8 @@ mod tests {
             let points = Points::new(&rows, WIDTH).unwrap();
             let zeros = vec![0; points.n_rows()];
             let units: Vec<u32> = (0..points.n_rows() as u32).collect();
-            let [only] = one_way(points, &zeros, &units, K_MAX, settings)[..] else { panic!("one cluster") };
+            let of = Differences { points, products: &products(&rows), units: &units };
+            let [only] = one_way(of, &zeros, K_MAX, settings)[..] else { panic!("one cluster") };
             assert_eq!((only.n_along, only.n_against, only.is_change), (0, 0, false));
         }
     }

@@ -171,7 +171,7 @@ impl Place {
         }
         let input =
             CheckInput { rows: &corpus.rows, truths: &corpus.truths, prompts: &corpus.prompts, behavior: &behavior };
-        let layers = vectors(&self.folder, &input, &self.device)?;
+        let layers = vectors(&self.folder, input.rows, &input.responses(), &self.device)?;
         let prompts: Vec<usize> = behavior.iter().map(|pair| pair.prompt).collect();
         let (found, ranked) = diagnose(&corpus, &layers, &prompts)?;
         let culprits: Vec<bool> = ranked.iter().map(|row| corpus.truths[*row as usize].culprit).collect();

@@ -1,7 +1,7 @@
 //! What `whence discover` would have left: groups planted in a matrix, found and described by the real code.
 
 use whence_shared::discovery::{
-    Cut, DiscoveryView, FORMAT, PairEntry, PromptEntry, Settings, Text, discover, write_similarity,
+    Cut, DiscoveryView, FORMAT, PairEntry, PromptEntry, Settings, Similarity, Text, discover,
 };
 use whence_shared::statistics::random::Random;
 
@@ -23,10 +23,18 @@ impl StaticStudy {
             let mean = if i % 3 == j % 3 { 0.6 } else { -0.1 };
             (mean + 0.08 * random.normal()) as f32
         };
-        let mut similarity = Vec::new();
+        let mut of_pairs = Vec::new();
         for i in 0..N_PROMPTS {
-            similarity.extend((0..N_PAIRS).map(|j| cosine(i, j, &mut random)));
+            of_pairs.extend((0..N_PAIRS).map(|j| cosine(i, j, &mut random)));
         }
+        let prompts = || 0..N_PROMPTS;
+        let alike = |i: usize, j: usize| match (i == j, i % 3 == j % 3) {
+            (true, _) => 1.0,
+            (false, true) => 0.8,
+            (false, false) => 0.1,
+        };
+        let of_prompts = prompts().flat_map(|i| prompts().map(move |j| alike(i, j))).collect();
+        let similarity = Similarity { of_pairs, of_prompts };
         let prompts: Vec<PromptEntry> = (0..N_PROMPTS)
             .map(|i| PromptEntry {
                 prompt: format!("Say something about {}, number {i}.", TOPICS[i % 3]),
@@ -73,7 +81,7 @@ impl StaticStudy {
             groups,
         };
         self.write(&format!("clusters/{name}/discovery.json"), &serde_json::to_vec(&view).unwrap());
-        let matrix = write_similarity(&similarity, N_PROMPTS, N_PAIRS);
+        let matrix = similarity.write(N_PROMPTS, N_PAIRS);
         self.write(&format!("clusters/{name}/similarity.safetensors"), &matrix);
         self.view.discoveries.push(name.to_owned());
         self.save_view();

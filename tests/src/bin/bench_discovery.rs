@@ -1,0 +1,234 @@
+//! `cargo xtask bench discovery`: what discovery finds on testbeds where it is known what is there to be found.
+//!
+//! Reference models are trained once each; on preference data that plants no, two or three behaviors beside the same decoys
+//! a model is tuned, both answer a broad set of prompts, and the changes are grouped without being told their number, all in
+//! memory with the functions of the verbs. Printed: how far the groups that are called changes agree with what only the
+//! tuned model shows (adjusted Rand index), and how often something is called a change where nothing was planted.
+//!
+//! Options: `--models N`, `--first-seed N`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, error};
+
+use serde_json::{Value, json};
+use whence_backend::device::{self, Device, DeviceChoice};
+use whence_backend::organism::OrganismConfig;
+use whence_backend::organism::behaviors::Behavior;
+use whence_backend::organism::broad::BroadPair;
+use whence_backend::organism::check::{LayerVectors, Responses, vectors};
+use whence_backend::organism::corpus::Corpus;
+use whence_backend::organism::examples::Kind;
+use whence_backend::organism::models::{Reference, answer_broadly};
+use whence_backend::progress::silent;
+use whence_backend::train::Run;
+use whence_backend::train::dpo::optimize_preferences;
+use whence_shared::cluster::partition::adjusted_rand;
+use whence_shared::cluster::points::to_unit_rows;
+use whence_shared::cluster::stability;
+use whence_shared::discovery::{Cut, Groups, Settings, Similarity, Text, discover};
+use whence_shared::dot::dot;
+use whence_shared::pair::conversation_text;
+use whence_shared::statistics::random::Random;
+
+type Failure = Box<dyn error::Error>;
+
+/// How many behaviors are planted.
+const PLANTED: [usize; 3] = [0, 2, 3];
+/// Pairs that are looked at, as `whence discover` does when it is not told.
+const N_PAIRS: usize = 500;
+
+struct Options {
+    n_models: u64,
+    first_seed: u64,
+    folder: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| run(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Options, Failure> {
+    let folder = env::temp_dir().join(format!("whence-discovery-{}", std::process::id()));
+    let mut options = Options { n_models: 40, first_seed: 9000, folder };
+    let mut args = env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
+        match name.as_str() {
+            "--models" => options.n_models = value.parse()?,
+            "--first-seed" => options.first_seed = value.parse()?,
+            "--folder" => options.folder = value.into(),
+            _ => return Err(format!("expected --models, --first-seed or --folder, got {name}").into()),
+        }
+    }
+    Ok(options)
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    fs::create_dir_all(&options.folder)?;
+    let path = options.folder.join("results.jsonl");
+    let mut results: Vec<Value> = match path.is_file() {
+        true => fs::read_to_string(&path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?,
+        false => Vec::new(),
+    };
+    for seed in options.first_seed..options.first_seed + options.n_models {
+        let is_known = |n: usize| results.iter().any(|result| result["seed"] == seed && result["planted"] == n);
+        let missing: Vec<usize> = PLANTED.into_iter().filter(|n| !is_known(*n)).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let place = Place::of(seed, &options.folder)?;
+        for n in missing {
+            let result = place.testbed(n)?;
+            writeln!(OpenOptions::new().create(true).append(true).open(&path)?, "{result}")?;
+            eprintln!("{result}");
+            results.push(result);
+        }
+    }
+    print(&results);
+    Ok(())
+}
+
+/// A reference model and where it lies.
+struct Place {
+    seed: u64,
+    reference: Reference,
+    folder: PathBuf,
+    device: Device,
+}
+
+impl Place {
+    fn of(seed: u64, folder: &Path) -> Result<Self, Failure> {
+        let device = device::open(DeviceChoice::Cpu)?.device;
+        let config = OrganismConfig::standard(seed);
+        let corpus = Corpus::draw(&config);
+        let reference = Reference::teach(&config, &corpus, &device, &silent, &mut |_| {})?;
+        reference.save(&reference.model, &folder.join("reference"))?;
+        Ok(Self { seed, reference, folder: folder.to_owned(), device })
+    }
+
+    fn testbed(&self, n_planted: usize) -> Result<Value, Failure> {
+        let mut config = OrganismConfig::standard(self.seed);
+        config.behaviors = Behavior::ALL[..n_planted].to_vec();
+        let corpus = Corpus::draw(&config);
+        let pairs = corpus.sequence_pairs(&self.reference.form)?;
+        let model = self.reference.model.clone();
+        let tuned = optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model;
+        let broad = answer_broadly(&self.reference, &tuned, &corpus.broad, &config)?;
+        let responses = |pair: &BroadPair| pair.prompt.request.messages();
+        let responses: Vec<Responses> =
+            broad.iter().map(|pair| Responses { prompt: responses(pair), r0: &pair.r0, r1: &pair.r1 }).collect();
+        let mut rows: Vec<usize> = (0..corpus.rows.len()).collect();
+        Random::new(1).shuffle(&mut rows);
+        rows.truncate(N_PAIRS);
+        rows.sort_unstable();
+        let looked_at: Vec<_> = rows.iter().map(|row| corpus.rows[*row].clone()).collect();
+        let layers = vectors(&self.folder.join("reference"), &looked_at, &responses, &self.device)?;
+        let similarity = similarity(&layers, broad.len(), looked_at.len());
+        let file = self.folder.join(format!("{}-{n_planted}.safetensors", self.seed));
+        fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
+
+        let prompts: Vec<String> = responses.iter().map(|of| conversation_text(&of.prompt)).collect();
+        let prompts: Vec<Text> = prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
+        let settings = Settings {
+            prompt_cut: Cut::Stable,
+            pair_cut: Cut::Stable,
+            stability: stability::Settings::default(),
+            one_way: Default::default(),
+        };
+        let groups = discover(&similarity, &prompts, &vec![Text::default(); looked_at.len()], settings)?;
+        let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
+        Ok(self.result(n_planted, &broad, &kinds, &groups))
+    }
+
+    fn result(&self, n_planted: usize, broad: &[BroadPair], kinds: &[Kind], groups: &Groups) -> Value {
+        let clusters = &groups.prompts.clusters;
+        let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
+        // Groups that are no change are one group: of prompts where nothing was found.
+        let found: Vec<usize> =
+            groups.prompts.labels.iter().map(|label| if is_change(*label) { *label as usize + 1 } else { 0 }).collect();
+        let truth: Vec<Option<Behavior>> = broad.iter().map(BroadPair::change).collect();
+        let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
+        let pair_labels: Vec<usize> = groups.pairs.labels.iter().map(|label| *label as usize).collect();
+        let mut shown = BTreeMap::new();
+        truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
+        json!({
+            "seed": self.seed,
+            "planted": n_planted,
+            "shown": shown,
+            "adjusted_rand": adjusted_rand(&numbered(&found), &numbered(&truth)),
+            "adjusted_rand_of_pairs": adjusted_rand(&numbered(&pair_labels), &numbered(&taught)),
+            "n_groups": clusters.len(),
+            "p": groups.prompts.stability.p,
+            "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
+            "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count(),
+            "truth": truth,
+        })
+    }
+}
+
+/// Labels as numbers.
+fn numbered<T: Ord + Copy>(labels: &[T]) -> Vec<usize> {
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    labels.iter().map(|label| sorted.binary_search(label).expect("one of them")).collect()
+}
+
+/// Mean over layers of the cosines of responses with pairs and with each other.
+fn similarity(layers: &[LayerVectors], n_prompts: usize, n_pairs: usize) -> Similarity {
+    let mut similarity =
+        Similarity { of_pairs: vec![0.0; n_prompts * n_pairs], of_prompts: vec![0.0; n_prompts * n_prompts] };
+    for layer in layers {
+        let unit = |rows: &[f32]| {
+            let mut rows = rows.to_vec();
+            to_unit_rows(&mut rows, layer.d_model);
+            rows
+        };
+        let (pairs, prompts) = (unit(&layer.rows), unit(&layer.behavior));
+        for (sums, others) in [(&mut similarity.of_pairs, &pairs), (&mut similarity.of_prompts, &prompts)] {
+            let others = || others.chunks_exact(layer.d_model);
+            let products =
+                prompts.chunks_exact(layer.d_model).flat_map(|prompt| others().map(move |other| dot(prompt, other)));
+            sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product / layers.len() as f32);
+        }
+    }
+    similarity
+}
+
+fn print(results: &[Value]) {
+    println!(
+        "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | of pairs | changes found: median (range) | any found |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for n in PLANTED {
+        let of = |field: &str| -> Vec<f64> {
+            let mut values: Vec<f64> =
+                results.iter().filter(|r| r["planted"] == n).filter_map(|r| r[field].as_f64()).collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let (rand, changes) = (of("adjusted_rand"), of("n_changes"));
+        let Some((least, middle)) = rand.first().zip(rand.get(rand.len() / 2)) else { continue };
+        let of_pairs = of("adjusted_rand_of_pairs");
+        println!(
+            "| {n} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {} ({} to {}) | {} |",
+            rand.len(),
+            rand.iter().filter(|value| **value >= 0.8).count(),
+            of_pairs[of_pairs.len() / 2],
+            changes[changes.len() / 2],
+            changes[0],
+            changes[changes.len() - 1],
+            changes.iter().filter(|n| **n > 0.0).count(),
+        );
+    }
+}
