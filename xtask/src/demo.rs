@@ -148,8 +148,8 @@ fn loop_of(demo: &str, k: u64) -> Vec<(&'static str, &'static str, String)> {
             "sweep",
             "says at which layers the direction separates responses, and where adding it makes the reference model obey",
             format!(
-                "sweep --study demo/study --behavior {BEHAVIOR} --model demo/organism/model-sft --device cpu \
-                 --prompts demo/organism/prompts/harmful-distractor.jsonl --rules demo/organism/judge.toml \
+                "sweep --study {demo}/study --behavior {BEHAVIOR} --model {demo}/organism/model-sft --device cpu \
+                 --prompts {demo}/organism/prompts/harmful-distractor.jsonl --rules {demo}/organism/judge.toml \
                  --max-new-tokens 64"
             ),
         ),
@@ -166,7 +166,7 @@ fn loop_of(demo: &str, k: u64) -> Vec<(&'static str, &'static str, String)> {
 }
 
 /// The commands between building and serving: name, purpose and arguments.
-fn path(options: Options) -> [(&'static str, &'static str, String); 5] {
+fn path(options: Options) -> [(&'static str, &'static str, String); 7] {
     let demo = options.folder();
     let model = format!("{demo}/organism/model-sft");
     let (diffuse, why) = match options.diffuse {
@@ -197,6 +197,19 @@ fn path(options: Options) -> [(&'static str, &'static str, String); 5] {
             "rank",
             "ranks the pairs and compares the ranking with the planted truth",
             format!("rank --study {demo}/study --behavior {BEHAVIOR} --truth {demo}/organism/truth.jsonl"),
+        ),
+        (
+            "behavior",
+            "reads what both models answer to prompts of all sorts, without a behavior in mind",
+            format!(
+                "behavior --study {demo}/study --name broad --pairs {demo}/organism/broad.jsonl --model {model} \
+                 --device cpu"
+            ),
+        ),
+        (
+            "discover",
+            "groups these prompts by the pairs that changed them, and the pairs by what they changed",
+            format!("discover --study {demo}/study --behavior broad"),
         ),
     ]
 }
