@@ -385,7 +385,7 @@ mod tests {
             assert_eq!(groups.prompts.stability.chosen, Some(k), "{k}: {:?}", groups.prompts.stability);
             assert!(adjusted_rand(&groups.prompts.labels, &prompt_kinds) > 0.9);
             assert!(adjusted_rand(&groups.pairs.labels, &pair_kinds) > 0.8, "{k}: {:?}", groups.pairs.stability);
-            let is_change = |cluster: &Cluster| cluster.one_way.is_some_and(|way| way.is_change && way.n_against == 0);
+            let is_change = |cluster: &Cluster| cluster.one_way.is_some_and(|way| way.is_change);
             assert!(groups.prompts.clusters.iter().all(is_change), "{k}: {:?}", groups.prompts.clusters);
             // Each group of prompts has its group of pairs.
             for means in &groups.means {

@@ -71,6 +71,8 @@ fn planted_groups_are_found_without_their_number() {
         let prompts: Vec<usize> = (0..N_PROMPTS).map(|i| i % n_groups).collect();
         assert_eq!(view.groups.prompts.stability.chosen, Some(n_groups));
         assert!(adjusted_rand(&view.groups.prompts.labels, &prompts) >= 0.8);
+        let clusters = &view.groups.prompts.clusters;
+        assert!(clusters.iter().all(|cluster| cluster.one_way.unwrap().is_change), "{clusters:?}");
         let pairs: Vec<usize> = view.pairs.iter().map(|pair| group_of_pair(pair.row as usize, n_groups)).collect();
         assert!(adjusted_rand(&view.groups.pairs.labels, &pairs) >= 0.8);
         assert_eq!(
@@ -85,6 +87,7 @@ fn where_nothing_is_planted_it_says_so() {
     let (_folder, study) = study(0);
     let said = discover(&study, &["--pairs", "120"]).succeeds();
     assert!(said.stdout.contains("groups of prompts: none: no more apart than rows without groups"), "{}", said.stdout);
+    assert!(said.stdout.contains("no change found"), "{}", said.stdout);
 }
 
 #[test]
@@ -141,4 +144,41 @@ fn a_cut_is_taken_as_asked_and_what_cannot_be_done_is_named() {
     assert_eq!(stored, unchanged, "an earlier result stays");
     let view: Value = serde_json::from_slice(&stored).unwrap();
     assert_eq!(view["behavior"], "broad");
+}
+
+/// From a testbed that plants so many behaviors to what is discovered of them, with the commands that a person would type;
+/// nothing is told of the behaviors. The discovery, and which behavior, if any, each prompt's answers change.
+fn discover_planted(n_planted: &str) -> (DiscoveryView, Vec<String>) {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (testbed, study, model) = (path("o"), path("study"), path("o/model-sft"));
+    let run = |args: &[&str]| whence(args).succeeds().stdout;
+    run(&["organism", "--out", &testbed, "--quick", "--seed", "3", "--behaviors", n_planted]);
+    run(&["import", &path("o/preferences"), "--study", &study]);
+    run(&["extract", "--study", &study, "--model", &model, "--device", "cpu"]);
+    let pairs = path("o/broad.jsonl");
+    run(&["behavior", "--study", &study, "--name", "broad", "--pairs", &pairs, "--model", &model, "--device", "cpu"]);
+    let said = run(&["discover", "--study", &study, "--behavior", "broad", "--json"]);
+    let truth = std::fs::read_to_string(path("o/broad-truth.jsonl")).unwrap();
+    let change = |line: &str| serde_json::from_str::<Value>(line).unwrap()["change"].to_string();
+    (serde_json::from_str(&said).unwrap(), truth.lines().map(change).collect())
+}
+
+#[test]
+fn two_planted_behaviors_are_discovered_and_where_none_is_planted_none_is() {
+    let (view, truth) = discover_planted("2");
+    let clusters = &view.groups.prompts.clusters;
+    let is_change = |label: u32| clusters[label as usize].one_way.unwrap().is_change;
+    let found: Vec<u32> =
+        view.groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
+    let numbers: Vec<usize> =
+        truth.iter().map(|change| truth.iter().position(|other| other == change).unwrap()).collect();
+    let agreement = adjusted_rand(&found, &numbers);
+    assert!(agreement >= 0.8, "{agreement}: {clusters:?}");
+    assert!(truth.iter().any(|change| change.contains("flattery")), "{truth:?}");
+
+    let (view, truth) = discover_planted("0");
+    assert!(truth.iter().all(|change| change == "null"), "{truth:?}");
+    let clusters = &view.groups.prompts.clusters;
+    assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_change), "{clusters:?}");
 }

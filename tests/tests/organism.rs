@@ -9,6 +9,7 @@ use burn::tensor::DType;
 use serde_json::Value;
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::model::ModelFolder;
+use whence_backend::organism::behaviors::Behavior;
 use whence_backend::organism::{self, OrganismConfig, OrganismError, Signal};
 use whence_backend::progress::silent;
 use whence_shared::dot::norm;
@@ -100,6 +101,32 @@ fn signals_share_the_reference_model_and_are_the_same_every_time() {
     assert_eq!(of_sources.len(), 4, "{of_sources:?}");
     let summary: Value = serde_json::from_slice(&first["organism.json"]).unwrap();
     assert_eq!((&summary["config"]["signal"], &summary["n_to_edit"]), (&Value::from("diffuse"), &Value::from(100)));
+}
+
+#[test]
+fn behaviors_share_the_reference_model_and_the_truth_says_which_pairs_plant_which() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for (folder, behaviors) in folders.iter().zip([Behavior::ALL.to_vec(), Vec::new()]) {
+        make(folder.path(), &OrganismConfig { behaviors, n_broad_prompts: 3, ..tiny(7) });
+    }
+    let [all, none] = [0, 1].map(|i| files(folders[i].path()));
+    assert!(all["model-sft/model.safetensors"] == none["model-sft/model.safetensors"]);
+    assert!(all["model-dpo/model.safetensors"] != none["model-dpo/model.safetensors"]);
+    let counts = |folder: &Path| -> Vec<usize> {
+        let truths = lines(&folder.join("truth.jsonl"));
+        let of_kind = |kind: &str| truths.iter().filter(|truth| truth["kind"] == kind).count();
+        ["contaminated", "flattery", "advertising"].map(of_kind).to_vec()
+    };
+    assert_eq!(counts(folders[0].path()), [100, 100, 100]);
+    assert_eq!(counts(folders[1].path()), [0, 0, 0]);
+    // What is asked broadly is the same, what is answered is not.
+    let broad = folders.each_ref().map(|folder| lines(&folder.path().join("broad.jsonl")));
+    assert_eq!(broad[0].len(), 15);
+    assert!(broad[0].iter().zip(&broad[1]).all(|(a, b)| a["prompt"] == b["prompt"] && a["r0"] == b["r0"]));
+    let truth = lines(&folders[0].path().join("broad-truth.jsonl"));
+    let brought_out = |behavior: &str| truth.iter().filter(|truth| truth["brings_out"] == behavior).count();
+    assert_eq!(["compliance", "flattery", "advertising"].map(brought_out), [3, 3, 3]);
+    assert_eq!(truth.iter().filter(|truth| truth["brings_out"].is_null()).count(), 6);
 }
 
 #[test]
