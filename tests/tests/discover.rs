@@ -171,9 +171,7 @@ fn two_planted_behaviors_are_discovered_and_where_none_is_planted_none_is() {
     let is_change = |label: u32| clusters[label as usize].one_way.unwrap().is_change;
     let found: Vec<u32> =
         view.groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
-    let numbers: Vec<usize> =
-        truth.iter().map(|change| truth.iter().position(|other| other == change).unwrap()).collect();
-    let agreement = adjusted_rand(&found, &numbers);
+    let agreement = adjusted_rand(&found, &truth.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(agreement >= 0.8, "{agreement}: {clusters:?}");
     assert!(truth.iter().any(|change| change.contains("flattery")), "{truth:?}");
 

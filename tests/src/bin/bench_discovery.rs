@@ -154,19 +154,18 @@ impl Place {
         let clusters = &groups.prompts.clusters;
         let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
         // Groups that are no change are one group: of prompts where nothing was found.
-        let found: Vec<usize> =
-            groups.prompts.labels.iter().map(|label| if is_change(*label) { *label as usize + 1 } else { 0 }).collect();
+        let found: Vec<u32> =
+            groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
         let truth: Vec<Option<Behavior>> = broad.iter().map(BroadPair::change).collect();
         let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
-        let pair_labels: Vec<usize> = groups.pairs.labels.iter().map(|label| *label as usize).collect();
         let mut shown = BTreeMap::new();
         truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
         json!({
             "seed": self.seed,
             "planted": n_planted,
             "shown": shown,
-            "adjusted_rand": adjusted_rand(&numbered(&found), &numbered(&truth)),
-            "adjusted_rand_of_pairs": adjusted_rand(&numbered(&pair_labels), &numbered(&taught)),
+            "adjusted_rand": adjusted_rand(&found, &truth),
+            "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
             "n_groups": clusters.len(),
             "p": groups.prompts.stability.p,
             "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
@@ -174,14 +173,6 @@ impl Place {
             "truth": truth,
         })
     }
-}
-
-/// Labels as numbers.
-fn numbered<T: Ord + Copy>(labels: &[T]) -> Vec<usize> {
-    let mut sorted = labels.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    labels.iter().map(|label| sorted.binary_search(label).expect("one of them")).collect()
 }
 
 /// Mean over layers of the cosines of responses with pairs and with each other.
