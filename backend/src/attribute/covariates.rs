@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use whence_shared::cluster::terms::words;
 use whence_shared::diagnosis::confounds::Covariate;
 use whence_shared::pair::{Pair, Side};
 
@@ -51,7 +52,7 @@ fn numbers_of(pair: &Pair) -> [f64; 5] {
     let has = |formats: &[Format]| {
         difference(&|text| f64::from(u8::from(formats.iter().any(|format| format.is_form_of(text)))))
     };
-    let [chosen, rejected] = texts.map(words);
+    let [chosen, rejected] = texts.map(|text| words(text).collect::<BTreeSet<String>>());
     let n_all = chosen.union(&rejected).count();
     let n_shared = chosen.intersection(&rejected).count();
     [
@@ -61,11 +62,6 @@ fn numbers_of(pair: &Pair) -> [f64; 5] {
         has(&[Format::Heading]),
         if n_all == 0 { 1.0 } else { n_shared as f64 / n_all as f64 },
     ]
-}
-
-fn words(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
 }
 
 #[cfg(test)]
