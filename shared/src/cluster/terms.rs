@@ -42,6 +42,18 @@ impl TermCounts {
         words.into_iter().for_each(|word| *self.classes[class].entry(word).or_default() += 1);
     }
 
+    /// Counts `n` occurrences of a word in a class.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such class.
+    pub fn add_n(&mut self, class: usize, word: &str, n: u64) {
+        match self.classes[class].get_mut(word) {
+            Some(count) => *count += n,
+            None => drop(self.classes[class].insert(word.to_owned(), n)),
+        }
+    }
+
     /// Occurrences by class.
     pub(super) fn classes(&self) -> &[BTreeMap<String, u64>] {
         &self.classes
