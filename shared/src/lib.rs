@@ -20,6 +20,7 @@
 //! - [`cluster`]: groups of prompts and of pairs, their words and sources;
 //! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
 //! - [`changes`]: what tuning changed in the response to each prompt;
+//! - [`spans`]: row numbers as short text;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
@@ -40,6 +41,7 @@ pub mod quality;
 pub mod rank;
 pub mod refusal;
 pub mod shard;
+pub mod spans;
 pub mod stability;
 pub mod statistics;
 pub mod study;
