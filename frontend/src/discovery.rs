@@ -271,6 +271,7 @@ impl Discovery {
         Some(Asked {
             data: self.state.data_folder(),
             behavior: behavior.name.clone(),
+            n_prompts: behavior.n_pairs,
             layer: (*layer).clone(),
             n_pairs: MAX_PAIRS.min(study.n_pairs),
         })

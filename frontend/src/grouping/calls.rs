@@ -52,6 +52,8 @@ pub struct Asked {
     pub data: String,
     /// The behavior whose prompts are grouped.
     pub behavior: String,
+    /// How many it has.
+    pub n_prompts: usize,
     /// The pair vectors.
     pub layer: LayerView,
     /// Most pairs that are looked at.

@@ -173,8 +173,10 @@ fn Make() -> impl IntoView {
                 false => format!("a sample of {} of {} pairs", count(asked.n_pairs), count(asked.layer.n_rows)),
             };
             let about = format!(
-                "Or here, with the prompts of “{}” and {which} at layer {}; nothing is stored.",
-                asked.behavior, asked.layer.layer
+                "Or here, with the {} of “{}” and {which} at layer {}; nothing is stored.",
+                counted(asked.n_prompts, "prompt", "prompts"),
+                asked.behavior,
+                asked.layer.layer
             );
             view! {
                 <p>{about}</p>
