@@ -85,7 +85,7 @@ impl StaticStudy {
                     snippet: prompt.clone(),
                 })
                 .collect(),
-            prompts,
+            prompts: prompts.clone(),
             groups,
             changes,
             has_words: true,
