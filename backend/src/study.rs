@@ -25,6 +25,7 @@
 //! diagnosis/NAME-layer-20.json                 whether editing the first pairs of that ranking is likely to help
 //! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
 //! clusters/NAME/similarity.safetensors         the cosines they were made from
+//! clusters/NAME/words.json                     words of every prompt and pair
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! arms/                                        retrained models, see [`crate::validate`]
 //! ```

@@ -1,7 +1,9 @@
 //! The address bar: everything a reader chose, so that copying the address shares the view.
 
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use web_sys::{Url, UrlSearchParams};
+use whence_shared::discovery::cutting::SideName;
 
 use crate::protocol::{End, IndexUse};
 
@@ -23,10 +25,41 @@ pub struct Address {
     pub is_bank: bool,
     /// `without`: a behavior whose direction is projected out.
     pub without: Option<String>,
+    /// `only`: of the behavior's prompts these rows, from 0, make the direction; as `whence_shared::spans` writes them.
+    pub only: Option<String>,
     /// `groups`: a discovery's name.
     pub groups: Option<String>,
+    /// `prompts`, `pairs`: into how many groups a discovery's prompts and pairs are cut, unless as stored.
+    pub cuts: Cuts,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
+}
+
+/// Into how many groups the two sides of a discovery are cut; `None` = as `whence discover` cut them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cuts {
+    /// Its prompts.
+    pub prompts: Option<usize>,
+    /// Its pairs.
+    pub pairs: Option<usize>,
+}
+
+impl Cuts {
+    /// Of one side.
+    pub fn of(self, side: SideName) -> Option<usize> {
+        match side {
+            SideName::Prompts => self.prompts,
+            SideName::Pairs => self.pairs,
+        }
+    }
+
+    /// With one side cut otherwise.
+    pub fn with(self, side: SideName, cut: Option<usize>) -> Self {
+        match side {
+            SideName::Prompts => Self { prompts: cut, ..self },
+            SideName::Pairs => Self { pairs: cut, ..self },
+        }
+    }
 }
 
 /// The app's pages.
@@ -80,7 +113,9 @@ impl Address {
             end: if name("end").as_deref() == Some("bottom") { End::Bottom } else { End::Top },
             is_bank: name("by").as_deref() == Some("bank"),
             without: name("without"),
+            only: name("only"),
             groups: name("groups"),
+            cuts: Cuts { prompts: number("prompts").filter(|&k| k > 0), pairs: number("pairs").filter(|&k| k > 0) },
             row: number("row").and_then(|row| u32::try_from(row).ok()),
         }
     }
@@ -92,7 +127,10 @@ impl Address {
         let values = [
             ("view", (self.page != Page::Ranking).then(|| self.page.name().to_owned())),
             ("groups", self.groups.clone()),
+            ("prompts", self.cuts.prompts.map(|n| n.to_string())),
+            ("pairs", self.cuts.pairs.map(|n| n.to_string())),
             ("behavior", self.behavior.clone()),
+            ("only", self.only.clone()),
             ("layer", self.layer.map(|n| n.to_string())),
             ("k", self.k.map(|n| n.to_string())),
             ("end", (self.end == End::Bottom).then(|| "bottom".to_owned())),

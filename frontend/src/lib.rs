@@ -7,7 +7,8 @@
 //!
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
-//! shorter way: [`fetch`] → [`validation`], [`diagnosis`] → [`app`].
+//! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
+//! worker, too: [`grouping`].
 
 pub mod address;
 pub mod app;
@@ -15,6 +16,7 @@ pub mod cache;
 pub mod diagnosis;
 pub mod discovery;
 pub mod fetch;
+pub mod grouping;
 pub mod number;
 pub mod protocol;
 pub mod ranker;

@@ -67,6 +67,8 @@ pub enum Of {
     Direction(String),
     /// Every vector of a behavior; the score is the largest.
     Bank(String),
+    /// The mean of some vectors of a behavior: those of these prompts, by row from 0.
+    Subset(String, Vec<u32>),
     /// A sum of behaviors' directions, each times its weight.
     Sum(Vec<(f64, String)>),
 }
@@ -80,7 +82,7 @@ impl Query {
     /// Names of all behaviors in it, without repetition.
     pub fn behaviors(&self) -> Vec<&str> {
         let mut names: Vec<&str> = match &self.of {
-            Of::Direction(name) | Of::Bank(name) => vec![name],
+            Of::Direction(name) | Of::Bank(name) | Of::Subset(name, _) => vec![name],
             Of::Sum(parts) => parts.iter().map(|(_, name)| name.as_str()).collect(),
         };
         names.extend(self.without.iter().map(String::as_str));
@@ -368,6 +370,16 @@ pub enum RankError {
         /// The file.
         path: String,
     },
+    /// A prompt that a behavior does not have.
+    #[error("{path}: expected rows of prompts below {n}, got {got}")]
+    Prompt {
+        /// The file of the behavior.
+        path: String,
+        /// Prompts it has.
+        n: usize,
+        /// Asked for.
+        got: u32,
+    },
     /// The shards of study.json do not cover the pairs.
     #[error(
         "study.json, layer {layer}: expected files that cover {expected} rows without gap, got a break at row {got}"
@@ -409,7 +421,7 @@ impl RankError {
     pub fn is_of_file(&self) -> bool {
         match self {
             Self::Fetch(error) => error.is_of_file(),
-            Self::Worker { .. } | Self::Bank { .. } | Self::Coverage { .. } => false,
+            Self::Worker { .. } | Self::Bank { .. } | Self::Prompt { .. } | Self::Coverage { .. } => false,
             _ => true,
         }
     }
@@ -442,6 +454,9 @@ impl RankError {
                  model of whence extract."
             }
             Self::Bounds { .. } => "The index was made from other vectors: run whence index again.",
+            Self::Prompt { .. } => {
+                "The address names prompts of another version of the behavior: choose them again on the Discover page."
+            }
             Self::Bank { .. } => "Rank by the behavior's direction, or use whence query.",
             Self::Worker { .. } => "Reload the page; the browser must allow web workers and WebAssembly with SIMD.",
         }

@@ -15,11 +15,13 @@ use leptos::task::spawn_local;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wasm_bindgen::JsCast;
+use whence_shared::discovery::cutting::SideName;
+use whence_shared::spans;
 use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
 };
 
-use crate::address::{Address, Page, Step, Trial};
+use crate::address::{Address, Cuts, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
@@ -138,7 +140,7 @@ impl Ranking {
         let floats = |at| message.get(at).unchecked_into::<Float32Array>().to_vec();
         let rows = |at| message.get(at).unchecked_into::<Uint32Array>().to_vec();
         let behavior = match &wanted.query.of {
-            Of::Direction(name) | Of::Bank(name) => name.clone(),
+            Of::Direction(name) | Of::Bank(name) | Of::Subset(name, _) => name.clone(),
             Of::Sum(parts) => parts.first().map(|(_, name)| name.clone()).unwrap_or_default(),
         };
         Self { wanted, behavior, scores: floats(1), radii: floats(2), order: rows(3), places: rows(4), report }
@@ -235,8 +237,12 @@ pub struct State {
     pub k: Memo<usize>,
     /// Row of the selected pair.
     pub row: Memo<Option<u32>>,
+    /// Rows of the behavior's prompts that make the direction, where not all of them do.
+    pub only: Memo<Option<Vec<u32>>>,
     /// The discovery that the address names.
     pub groups: Memo<Option<String>>,
+    /// Where it is cut.
+    pub cuts: Memo<Cuts>,
     /// How far the ranking is.
     pub status: RwSignal<RankStatus>,
     /// The last ranking, as far as it is known; it stays until there is something of the next one.
@@ -279,7 +285,11 @@ impl State {
                     && study.behaviors.iter().any(|b| b.name == *name && b.layers.contains(&layer.layer))
             };
             let without: Vec<String> = address.without.into_iter().filter(is_other).collect();
-            let of = if address.is_bank { Of::Bank(behavior.name) } else { Of::Direction(behavior.name) };
+            let of = match address.only.as_deref().and_then(spans::parse) {
+                Some(rows) => Of::Subset(behavior.name, rows),
+                None if address.is_bank => Of::Bank(behavior.name),
+                None => Of::Direction(behavior.name),
+            };
             Some(Wanted { query: Query { of, without }, layer: layer.layer, k: k.get(), end: address.end })
         });
         let state = Self {
@@ -290,7 +300,9 @@ impl State {
             wanted,
             kept: RwSignal::new(None),
             row: Memo::new(move |_| address.get().row),
+            only: Memo::new(move |_| address.with(|address| address.only.as_deref().and_then(spans::parse))),
             groups: Memo::new(move |_| address.get().groups),
+            cuts: Memo::new(move |_| address.with(|address| address.cuts)),
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
             remark: RwSignal::new(None),
@@ -356,12 +368,34 @@ impl State {
 
     /// Shows another discovery.
     pub fn choose_groups(self, name: String) {
-        self.change(Step::Push, |address| address.groups = Some(name));
+        self.change(Step::Push, |address| (address.groups, address.cuts) = (Some(name), Cuts::default()));
+    }
+
+    /// Cuts one side of the discovery into `k` groups, or as it is stored.
+    pub fn choose_cut(self, side: SideName, k: Option<usize>) {
+        self.change(Step::Replace, |address| address.cuts = address.cuts.with(side, k));
+    }
+
+    /// The address of the ranking by the direction of some of a behavior's prompts. Tracked.
+    pub fn link_to_ranking_by(self, behavior: &str, prompts: &[u32]) -> Option<String> {
+        let mut address = self.address.get();
+        set_ranking_by(&mut address, behavior, prompts);
+        address.href()
+    }
+
+    /// Ranks by the direction of some of a behavior's prompts.
+    pub fn rank_by(self, behavior: &str, prompts: &[u32]) {
+        self.change(Step::Push, |address| set_ranking_by(address, behavior, prompts));
+    }
+
+    /// Ranks by all of the behavior's prompts again.
+    pub fn rank_by_all(self) {
+        self.change(Step::Push, |address| address.only = None);
     }
 
     /// Ranks by another behavior.
     pub fn choose_behavior(self, name: String) {
-        self.change(Step::Push, |address| address.behavior = Some(name));
+        self.change(Step::Push, |address| (address.behavior, address.only) = (Some(name), None));
     }
 
     /// Ranks at another layer.
@@ -527,7 +561,9 @@ impl State {
             end: stated.end,
             is_bank: stated.is_bank,
             without: self.wanted.get().and_then(|wanted| wanted.query.without.first().cloned()),
+            only: stated.only.clone().filter(|_| self.only.get().is_some()),
             groups: stated.groups.clone(),
+            cuts: stated.cuts,
             row: stated.row.filter(|row| (*row as usize) < study.n_pairs),
         };
         if complete != stated {
@@ -620,6 +656,13 @@ impl State {
             _ => {}
         }
     }
+}
+
+fn set_ranking_by(address: &mut Address, behavior: &str, prompts: &[u32]) {
+    address.page = Page::Ranking;
+    address.behavior = Some(behavior.to_owned());
+    address.only = Some(spans::format(prompts));
+    (address.row, address.without, address.is_bank) = (None, None, false);
 }
 
 /// The behavior and layer that the address asks for, or the nearest there is.

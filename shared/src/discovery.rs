@@ -3,28 +3,36 @@
 //! S\[i, j\] is the cosine of the behavior vector of prompt i (what tuning changed in the response to it) with the vector of
 //! pair j (what preferring its chosen response teaches). Prompts whose rows are alike were changed by the same pairs; pairs
 //! whose columns are alike changed the same prompts. Both are put into Ward hierarchies, cut where the clusters hold, and
-//! described so that a person can read them: [`discover`]. The result is what `clusters/NAME/discovery.json` holds.
-
+//! described so that a person can read them: [`discover`]. The result is what `clusters/NAME/discovery.json` holds. [`cutting`]
+//! is where a hierarchy is cut and described, also again and elsewhere; [`words`] is what it is described by.
 //!
 //! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, and tensor
 //! `prompts`, F32 `[n_prompts, n_prompts]`, the cosines of behavior vectors with each other; metadata `format` =
 //! [`SIMILARITY_FORMAT`].
 
-use std::collections::BTreeMap;
+pub mod cutting;
+pub mod words;
+
+use std::cell::OnceCell;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::enrichment::{Enrichment, enrichment};
+use crate::changes::Change;
+use crate::cluster::enrichment::Enrichment;
 use crate::cluster::leaf_order;
 use crate::cluster::linkage::{Dendrogram, distances, ward_of_distances};
-use crate::cluster::members::{self, Distances, Members};
+use crate::cluster::members::Distances;
 use crate::cluster::one_way::{self, Differences, OneWay};
+use crate::cluster::partition::by_first_row;
 use crate::cluster::points::{ClusterError, Points, check_at_most};
 use crate::cluster::stability::{self, Stability};
-use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
+use crate::cluster::terms::Term;
 use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
+
+use cutting::{Side, Sides};
+use words::Words;
 
 /// The value of [`DiscoveryView::format`].
 pub const FORMAT: &str = "whence.discovery/1";
@@ -98,6 +106,9 @@ pub struct Groups {
     pub pairs: Grouping,
     /// Mean of S over a cluster of prompts and one of pairs, `[n prompt clusters][n pair clusters]`, in [−1, 1].
     pub means: Vec<Vec<f64>>,
+    /// What chance makes of differences that are turned about: [`one_way::chance`], by which changes are told.
+    #[serde(default)]
+    pub chance: Vec<u32>,
 }
 
 /// The text of a prompt or pair, for its words.
@@ -152,6 +163,12 @@ pub struct DiscoveryView {
     pub prompts: Vec<PromptEntry>,
     /// The pairs that were looked at.
     pub pairs: Vec<PairEntry>,
+    /// What tuning changed, by prompt, where it changed most first; empty when it was made before there was a scan.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// Whether `words.json` lies beside it: [`words::Words`].
+    #[serde(default)]
+    pub has_words: bool,
     /// Their groups.
     pub groups: Groups,
 }
@@ -240,96 +257,37 @@ pub fn discover(
     settings: Settings,
 ) -> Result<Groups, ClusterError> {
     let (n_prompts, n_pairs) = (prompts.len(), pairs.len());
-    let Similarity { of_pairs: similarity, of_prompts: products } = similarity;
-    assert_eq!(similarity.len(), n_prompts * n_pairs, "one similarity per prompt and pair");
-    let transposed: Vec<f32> =
-        (0..n_pairs).flat_map(|j| (0..n_prompts).map(move |i| similarity[i * n_pairs + j])).collect();
-    let of_rows = Points::new(similarity, n_pairs)?;
-    let mut of_prompts = group(of_rows, prompts, settings.prompt_cut, settings.stability)?;
-    let differences = Differences { points: of_rows, products, units: &units(prompts) };
-    let ways = one_way::one_way(differences, &of_prompts.labels, settings.stability.k_max, settings.one_way);
-    of_prompts.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
-    let mut of_pairs = group(Points::new(&transposed, n_prompts)?, pairs, settings.pair_cut, settings.stability)?;
-    describe_pairs(&mut of_pairs, pairs);
-    let means = means(similarity, &of_prompts, &of_pairs);
-    Ok(Groups { prompts: of_prompts, pairs: of_pairs, means })
+    let Similarity { of_pairs, of_prompts } = similarity;
+    assert_eq!(of_pairs.len(), n_prompts * n_pairs, "one similarity per prompt and pair");
+    let transposed = cutting::transposed(of_pairs, n_pairs);
+    let rows = Points::new(of_pairs, n_pairs)?;
+    let differences = Differences { points: rows, products: of_prompts, units: &units(prompts) };
+    let sides = Sides {
+        prompts: side(rows, settings.stability)?,
+        pairs: side(Points::new(&transposed, n_prompts)?, settings.stability)?,
+        chance: one_way::chance(differences, settings.stability.k_max, settings.one_way),
+        alpha: settings.one_way.alpha,
+        similarity: similarity.clone(),
+        words: Words::of(prompts, pairs),
+        sources: pairs.iter().map(|pair| pair.source.to_owned()).collect(),
+    };
+    sides.cut(settings.prompt_cut, settings.pair_cut)
 }
 
 /// Numbers of prompts: the same for rows of the same prompt.
 fn units(prompts: &[Text]) -> Vec<u32> {
-    let mut numbers = BTreeMap::new();
-    prompts
-        .iter()
-        .map(|text| {
-            let next = numbers.len() as u32;
-            *numbers.entry(text.prompt).or_insert(next)
-        })
-        .collect()
+    by_first_row(&prompts.iter().map(|text| text.prompt).collect::<Vec<_>>())
 }
 
-fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings) -> Result<Grouping, ClusterError> {
+/// The hierarchy of one side, and whether and where it holds.
+fn side(points: Points, settings: stability::Settings) -> Result<Side, ClusterError> {
     check_at_most("discovery", stability::MAX_ROWS, points.n_rows())?;
     let values = distances(points);
     let distances = Distances::new(&values, points.n_rows());
     let dendrogram = ward_of_distances(values.clone(), points.n_rows());
     let stability = stability::stability_of(points, distances, &dendrogram, settings)?;
-    let labels = match cut {
-        Cut::Stable => dendrogram.cut_into(stability.chosen.unwrap_or(1))?,
-        Cut::Into(k) => dendrogram.cut_into(k)?,
-        Cut::Height(height) => dendrogram.cut_at(height),
-    };
-    let members = members::members(distances, &labels);
-    let jaccards = members::clusterwise(distances, &dendrogram, members.len(), settings)?;
-    let mut counts = TermCounts::new(members.len());
-    labels.iter().zip(texts).for_each(|(&label, text)| counts.add(label as usize, words(text.prompt)));
-    let first = |rows: &[u32]| rows.iter().copied().take(N_EXEMPLARS).collect();
-    let cluster = |((members, jaccard), terms): ((&Members, f64), Vec<Term>)| Cluster {
-        size: members.rows.len(),
-        silhouette: members.silhouette,
-        jaccard,
-        one_way: None,
-        typical: first(&members.typical),
-        border: first(&members.border),
-        terms,
-        chosen_terms: Vec::new(),
-        rejected_terms: Vec::new(),
-        sources: Vec::new(),
-    };
-    let clusters = members.iter().zip(jaccards).zip(counts.top(N_TERMS)).map(cluster).collect();
-    Ok(Grouping { leaf_order: leaf_order::optimal(&dendrogram, distances)?, dendrogram, stability, labels, clusters })
-}
-
-/// What pairs have beside prompts: two responses and a source.
-fn describe_pairs(grouping: &mut Grouping, pairs: &[Text]) {
-    let n_clusters = grouping.clusters.len();
-    let (mut chosen, mut rejected) = (TermCounts::new(n_clusters), TermCounts::new(n_clusters));
-    for (&label, pair) in grouping.labels.iter().zip(pairs) {
-        chosen.add(label as usize, words_of_one_side(pair.chosen, pair.rejected));
-        rejected.add(label as usize, words_of_one_side(pair.rejected, pair.chosen));
-    }
-    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source).collect();
-    let terms = chosen.top(N_TERMS).into_iter().zip(rejected.top(N_TERMS));
-    for ((label, cluster), (chosen, rejected)) in grouping.clusters.iter_mut().enumerate().zip(terms) {
-        let rows: Vec<u32> =
-            (0..pairs.len() as u32).filter(|&row| grouping.labels[row as usize] as usize == label).collect();
-        cluster.sources = enrichment(&sources, &rows);
-        (cluster.chosen_terms, cluster.rejected_terms) = (chosen, rejected);
-    }
-}
-
-fn means(similarity: &[f32], prompts: &Grouping, pairs: &Grouping) -> Vec<Vec<f64>> {
-    let mut sums = vec![vec![0.0; pairs.clusters.len()]; prompts.clusters.len()];
-    for (row, &a) in similarity.chunks_exact(pairs.labels.len()).zip(&prompts.labels) {
-        for (value, &b) in row.iter().zip(&pairs.labels) {
-            sums[a as usize][b as usize] += f64::from(*value);
-        }
-    }
-    for (sums, prompts) in sums.iter_mut().zip(&prompts.clusters) {
-        for (sum, pairs) in sums.iter_mut().zip(&pairs.clusters) {
-            *sum /= (prompts.size * pairs.size) as f64;
-        }
-    }
-    sums
+    let leaf_order = leaf_order::optimal(&dendrogram, distances)?;
+    Ok(Side { distances: values, dendrogram, leaf_order, stability, settings, resampled: OnceCell::new() })
 }
 
 #[cfg(test)]

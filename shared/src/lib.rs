@@ -19,22 +19,29 @@
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
 //! - [`cluster`]: groups of prompts and of pairs, their words and sources;
 //! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
+//! - [`changes`]: what tuning changed in the response to each prompt;
+//! - [`spans`]: row numbers as short text;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
+//! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
+pub mod changes;
 pub mod cluster;
 pub mod diagnosis;
 pub mod diff;
 pub mod direction;
 pub mod discovery;
 pub mod dot;
+pub mod form;
 pub mod index;
 pub mod logistic;
 pub mod pair;
 pub mod quality;
 pub mod rank;
+pub mod refusal;
 pub mod shard;
+pub mod spans;
 pub mod stability;
 pub mod statistics;
 pub mod study;

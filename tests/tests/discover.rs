@@ -1,11 +1,13 @@
 //! `whence discover`: groups planted in the vectors of a study are found through the binary, without being told how many, and
 //! none are found where there are none.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use whence_backend::study::Study;
+use whence_shared::changes::Kind;
 use whence_shared::cluster::partition::adjusted_rand;
 use whence_shared::discovery::DiscoveryView;
+use whence_shared::discovery::words::Words;
 use whence_shared::shard::StoreDtype;
 use whence_shared::statistics::random::Random;
 use whence_tests::binary::{Run, whence};
@@ -179,4 +181,155 @@ fn two_planted_behaviors_are_discovered_and_where_none_is_planted_none_is() {
     assert!(truth.iter().all(|change| change == "null"), "{truth:?}");
     let clusters = &view.groups.prompts.clusters;
     assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_change), "{clusters:?}");
+}
+
+/// Gives the broad behavior's prompts responses: refusals that became answers, a list, and texts that stayed.
+fn write_responses(study: &Study) {
+    let line = |i: usize| {
+        let (r0, r1) = match i % 3 {
+            0 => ("I'm sorry, but I can't help with that.", "Wax the string first, then let it out slowly."),
+            1 => ("Two things.", "- one thing\n- another **big** thing"),
+            _ => ("The same.", "The same."),
+        };
+        let prompt = json!([{"role": "user", "content": format!("prompt {i}")}]);
+        format!("{}\n", json!({"prompt": prompt, "r0": r0, "r1": r1, "scenario": format!("s{i}")}))
+    };
+    let lines: String = (0..N_PROMPTS).map(line).collect();
+    std::fs::write(study.behavior("broad").join("pairs.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn what_tuning_changed_is_listed_from_where_it_changed_most() {
+    let (_folder, study) = study(2);
+    write_responses(&study);
+    let said = discover(&study, &["--pairs", "60"]).succeeds();
+    let counts = "what tuning changed: refusal → answer: 16, format appeared: 16, twice as long: 16, same text: 16";
+    assert!(said.stdout.contains(counts), "{}", said.stdout);
+    let stored = std::fs::read(study.discovery("broad").join("discovery.json")).unwrap();
+    let view: DiscoveryView = serde_json::from_slice(&stored).unwrap();
+    // Norms beside their mean, per layer, then averaged.
+    let norm = |layer: usize, i: usize| {
+        let vector = near(i % 2, 2, layer, 100_000 + i as u64);
+        vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
+    };
+    let mean = |layer: usize| (0..N_PROMPTS).map(|i| norm(layer, i)).sum::<f64>() / N_PROMPTS as f64;
+    let means = LAYERS.map(|(layer, _)| mean(layer));
+    let expected = |i: usize| (norm(1, i) / means[0] + norm(3, i) / means[1]) / 2.0;
+    assert_eq!(view.changes.len(), N_PROMPTS);
+    assert!(view.changes.windows(2).all(|two| two[0].norm >= two[1].norm));
+    for change in &view.changes {
+        assert!((change.norm - expected(change.prompt as usize)).abs() < 1e-5, "{change:?}");
+    }
+    let row = format!("{:>6}  {:>5.2}", view.changes[0].prompt, view.changes[0].norm);
+    assert!(said.stdout.contains(&row), "{row:?}: {}", said.stdout);
+    // Words lie beside it: a browser cuts elsewhere with them.
+    let words: Words =
+        serde_json::from_slice(&std::fs::read(study.discovery("broad").join("words.json")).unwrap()).unwrap();
+    assert_eq!((view.has_words, words.fault(N_PROMPTS, 60)), (true, None));
+    // What was stored before there was a scan is still read.
+    let mut old: Value = serde_json::from_slice(&stored).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("changes").zip(fields.remove("has_words")).unwrap();
+    let old: DiscoveryView = serde_json::from_value(old).unwrap();
+    assert!(old.changes.is_empty() && !old.has_words && old.groups == view.groups);
+}
+
+#[test]
+fn verdicts_say_where_the_behavior_appeared() {
+    let (folder, study) = study(2);
+    write_responses(&study);
+    let judged = |model: &str, response: &dyn Fn(usize) -> &'static str, shows: &dyn Fn(usize) -> bool| {
+        let (mut rollouts, mut verdicts) = (String::new(), String::new());
+        // Only some prompts were judged.
+        for i in 0..12 {
+            let prompt = json!([{"role": "user", "content": format!("prompt {i}")}]);
+            let rollout = json!({"prompt_id": format!("{i}"), "prompt": prompt, "scenario": "s", "sample": 0,
+                "response": response(i), "finish_reason": null, "model": model, "temperature": null, "top_p": null,
+                "max_new_tokens": null, "seed": null});
+            let verdict = json!({"prompt_id": format!("{i}"), "sample": 0, "score": 0.0, "shows": shows(i), "judge": "j",
+                "reason": ""});
+            rollouts.push_str(&format!("{rollout}\n"));
+            verdicts.push_str(&format!("{verdict}\n"));
+        }
+        [("rollouts", rollouts), ("verdicts", verdicts)].map(|(name, text)| {
+            let path = folder.path().join(format!("{model}-{name}.jsonl"));
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        })
+    };
+    let before = |i: usize| ["I'm sorry, but I can't help with that.", "Two things.", "The same."][i % 3];
+    let after = |i: usize| {
+        ["Wax the string first, then let it out slowly.", "- one thing\n- another **big** thing", "The same."][i % 3]
+    };
+    let [m0, m0_verdicts] = judged("m0", &before, &|_| false);
+    let [m1, m1_verdicts] = judged("m1", &after, &|i| i % 3 == 0);
+    let files = [
+        "--rollouts",
+        &m1,
+        "--verdicts",
+        &m1_verdicts,
+        "--reference-rollouts",
+        &m0,
+        "--reference-verdicts",
+        &m0_verdicts,
+    ];
+    let view = view(&study, &[&["--pairs", "40"], files.as_slice()].concat());
+    let appeared = view.changes.iter().filter(|change| change.is(Kind::BehaviorAppeared)).count();
+    let judged = view.changes.iter().filter(|change| change.shows[0].is_some()).count();
+    assert_eq!((appeared, judged), (4, 12));
+    discover(&study, &["--rollouts", &m1]).fails_naming(&["--verdicts"]);
+}
+
+fn from_discovery(study: &Study, args: &[&str]) -> Run {
+    let fixed = ["behavior", "--study", study.root().to_str().unwrap(), "--from-discovery", "broad"];
+    whence(fixed.iter().chain(args))
+}
+
+#[test]
+fn a_group_of_prompts_becomes_a_behavior_without_a_model() {
+    let (_folder, study) = study(2);
+    let view = view(&study, &["--pairs", "60"]);
+    let said = from_discovery(&study, &["--prompts-group", "2", "--name", "second"]).succeeds();
+    assert!(said.stdout.contains("behavior second: 24 response pairs"), "{}", said.stdout);
+    let rows: Vec<usize> = (0..N_PROMPTS).filter(|&i| view.groups.prompts.labels[i] == 1).collect();
+    for (layer, _) in LAYERS {
+        let whole = Tensors::read(&study.behavior_vectors("broad", layer)).f32("vectors").1;
+        let part = Tensors::read(&study.behavior_vectors("second", layer));
+        let expected: Vec<f32> = rows.iter().flat_map(|&i| whole[i * D_MODEL..][..D_MODEL].to_vec()).collect();
+        assert_eq!(part.f32("vectors").1, expected);
+        let mean = |j: usize| rows.iter().map(|&i| f64::from(whole[i * D_MODEL + j])).sum::<f64>() / rows.len() as f64;
+        let direction = part.f32("direction").1;
+        assert!((0..D_MODEL).all(|j| (f64::from(direction[j]) - mean(j)).abs() < 1e-6));
+    }
+    // It ranks the pairs of its own group first.
+    let root = study.root().to_str().unwrap();
+    let ranked = whence(["rank", "--study", root, "--behavior", "second", "--layer", "1", "--k", "20"]).succeeds();
+    assert!(ranked.stdout.contains("second"), "{}", ranked.stdout);
+    from_discovery(&study, &["--prompts", "0-3,9", "--name", "few"]).succeeds();
+    let lines = std::fs::read_to_string(study.behavior("few").join("pairs.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 5);
+}
+
+#[test]
+fn a_behavior_of_prompts_that_are_not_there_is_refused() {
+    let (_folder, study) = study(2);
+    view(&study, &["--pairs", "60"]);
+    for group in ["0", "3"] {
+        from_discovery(&study, &["--prompts-group", group, "--name", "x"]).fails_naming(&["1 to 2", group]);
+    }
+    from_discovery(&study, &["--prompts", "47-48", "--name", "x"]).fails_naming(&["0 to 47", "48"]);
+    from_discovery(&study, &["--prompts", "4,4", "--name", "x"]).fails_naming(&["each once", "4"]);
+    from_discovery(&study, &["--prompts", "four", "--name", "x"]).fails_naming(&["--prompts", "four"]);
+    from_discovery(&study, &["--prompts-group", "1", "--name", "broad"]).fails_naming(&["broad", "--name"]);
+    from_discovery(&study, &["--name", "x"]).fails_naming(&["--prompts"]);
+    let other = ["behavior", "--study", study.root().to_str().unwrap(), "--from-discovery", "none"];
+    whence(other.iter().chain(&["--prompts-group", "1", "--name", "x"])).fails_naming(&["clusters", "none"]);
+    // The behavior is another one now.
+    write_responses(&study);
+    from_discovery(&study, &["--prompts-group", "1", "--name", "x"]).fails_naming(&[
+        "pairs.jsonl",
+        "line 1",
+        "whence discover",
+    ]);
+    assert!(!study.behavior("x").exists(), "nothing is left of what was refused");
 }

@@ -1,14 +1,14 @@
 //! What a score may go with without any teaching: the length, format and shared words of a pair's responses, and its source.
 //! Read from the pairs for the [`diagnosis`](super::diagnosis).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use whence_shared::cluster::terms::words;
+use whence_shared::changes::word_overlap;
 use whence_shared::diagnosis::confounds::Covariate;
+use whence_shared::form::Format;
 use whence_shared::pair::{Pair, Side};
 
 use crate::data::pairs::{PairFile, PairFileError};
-use crate::judge::formats::Format;
 use crate::study::Study;
 
 /// Columns of all pairs, by row.
@@ -52,15 +52,12 @@ fn numbers_of(pair: &Pair) -> [f64; 5] {
     let has = |formats: &[Format]| {
         difference(&|text| f64::from(u8::from(formats.iter().any(|format| format.is_form_of(text)))))
     };
-    let [chosen, rejected] = texts.map(|text| words(text).collect::<BTreeSet<String>>());
-    let n_all = chosen.union(&rejected).count();
-    let n_shared = chosen.intersection(&rejected).count();
     [
         difference(&|text| text.chars().count() as f64),
         has(&[Format::BulletList, Format::NumberedList]),
         has(&[Format::CodeBlock]),
         has(&[Format::Heading]),
-        if n_all == 0 { 1.0 } else { n_shared as f64 / n_all as f64 },
+        word_overlap(texts[0], texts[1]),
     ]
 }
 

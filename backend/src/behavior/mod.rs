@@ -2,12 +2,14 @@
 //!
 //! `v_b = ā(p, r1; M0) − ā(p, r0; M0)`: r1 shows the behavior (a rollout of the tuned model), r0 does not (a rollout of
 //! the reference model), and both are read through the reference model, the same that the study's pair vectors were made
-//! with. [`read_pairs`] reads them, [`define`] computes and stores. [`rollouts`] is where responses come from, [`templates`] makes
-//! test prompts of parts.
+//! with. [`read_pairs`] reads them, [`define`] computes and stores; [`subset`] makes a behavior of some prompts of another.
+//! [`rollouts`] is where responses come from, [`templates`] makes test prompts of parts.
 
 pub mod rollouts;
+pub mod subset;
 pub mod templates;
 
+mod definition;
 mod reading;
 mod stability;
 
@@ -17,27 +19,23 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
-use whence_shared::direction::{DirectionMethod, direction};
-use whence_shared::pair::{Message, Pair, conversation_text};
-use whence_shared::shard::{self, ShardHeader, StoreDtype};
-use whence_shared::study::{BehaviorExample, BehaviorView};
+use whence_shared::direction::DirectionMethod;
+use whence_shared::pair::{Message, Pair};
+use whence_shared::study::BehaviorView;
 
 use crate::data::lines::{self, LinesError};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
 use crate::extract::{ExtractError, Remark, VectorFileError, VectorsManifest, manifest};
-use crate::files::{self, FileError};
-use crate::index::{self, IndexError};
+use crate::files::FileError;
+use crate::index::IndexError;
 use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
-use crate::study::{MAX_NAME_LEN, Study, inputs_hash, is_plain_name};
+use crate::study::{MAX_NAME_LEN, Study, is_plain_name};
+use definition::Definition;
 use reading::Readers;
-use stability::Rows;
 pub use stability::SplitOptions;
-
-/// Triples shown to a reader of the study.
-const N_EXAMPLES: usize = 24;
 
 /// What stops a behavior from being defined.
 #[derive(Debug, Error)]
@@ -237,52 +235,20 @@ pub fn define(
         let reason = block.remarks.first().map_or_else(String::new, |remark| remark.reason.clone());
         return Err(BehaviorError::Empty { path: options.pairs.clone(), reason });
     }
-    let scenarios: Vec<String> = kept.iter().map(|&i| given[i].scenario.clone()).collect();
     let d_model = block.d_model;
-    let kept_pairs: Vec<&ResponsePair> = kept.iter().map(|&i| &given[i]).collect();
     let rows_of = |all: &Vec<f32>| -> Vec<f32> {
         kept.iter().flat_map(|&i| &all[i * d_model..(i + 1) * d_model]).copied().collect()
     };
-    let by_layer: Vec<Vec<f32>> = block.vectors.iter().map(rows_of).collect();
-    let mut direction_norms = Vec::new();
-    let mut shards = Vec::new();
-    for (&layer, rows) in layers.iter().zip(&by_layer) {
-        let direction = direction(options.method, rows, &scenarios, d_model);
-        let norm = whence_shared::dot::norm(&direction);
-        if norm == 0.0 {
-            return Err(BehaviorError::NoDirection { layer, path: options.pairs.clone() });
-        }
-        direction_norms.push(norm);
-        let header = ShardHeader { layer, first_row: 0, inputs: vectors.inputs.clone() };
-        let bytes = shard::write(&header, rows, d_model, StoreDtype::F32, Some(&direction))
-            .map_err(|source| ExtractError::Store { layer, source })?;
-        shards.push((layer, bytes));
-    }
-    let rows = Rows {
+    let definition = Definition {
+        name: &options.name,
         method: options.method,
-        d_model,
-        prompts: kept_pairs.iter().map(|pair| pair.prompt.as_slice()).collect(),
-        scenarios: &scenarios,
-        layers: layers.iter().copied().zip(by_layer.iter().map(Vec::as_slice)).collect(),
+        reading: if options.tuned.is_some() { "M1/M0" } else { "M0/M0" }.into(),
+        pairs: kept.iter().map(|&i| &given[i]).collect(),
+        layers: layers.into_iter().zip(block.vectors.iter().map(rows_of)).collect(),
+        split: options.split,
+        path: options.pairs.clone(),
     };
-    let stability = stability::measure(study, &vectors, &rows, options.split, report)?;
-    let pairs_jsonl = files::jsonl(&kept_pairs);
-    let reading = if options.tuned.is_some() { "M1/M0" } else { "M0/M0" };
-    let method = serde_json::to_string(&options.method).expect("a name serializes");
-    let view = BehaviorView {
-        name: options.name.clone(),
-        n_pairs: kept.len(),
-        n_scenarios: scenarios.iter().collect::<BTreeSet<_>>().len(),
-        method: options.method,
-        reading: reading.into(),
-        layers,
-        examples: kept_pairs.iter().take(N_EXAMPLES).map(|pair| example(pair)).collect(),
-        inputs: inputs_hash(&["whence.behavior/1", &vectors.inputs, &files::sha256(&pairs_jsonl), &method, reading]),
-        stability,
-        has_sweep: false,
-    };
-    store(study, &view, &pairs_jsonl, &shards)?;
-    index::behaviors::refresh(study)?;
+    let (view, direction_norms) = definition.store(study, &vectors, report)?;
     Ok(Defined { view, remarks: block.remarks, direction_norms })
 }
 
@@ -329,25 +295,6 @@ fn as_pair(i: usize, pair: &ResponsePair) -> Pair {
         source: pair.scenario.clone(),
         metadata: "{}".into(),
     }
-}
-
-fn example(pair: &ResponsePair) -> BehaviorExample {
-    BehaviorExample {
-        prompt: conversation_text(&pair.prompt),
-        r0: pair.r0.clone(),
-        r1: pair.r1.clone(),
-        scenario: pair.scenario.clone(),
-    }
-}
-
-/// Stores a behavior. behavior.json goes last: a behavior without it does not exist.
-fn store(study: &Study, view: &BehaviorView, pairs: &[u8], shards: &[(usize, Vec<u8>)]) -> Result<(), FileError> {
-    let folder = study.behavior(&view.name);
-    files::write(&folder.join("pairs.jsonl"), pairs)?;
-    for (layer, bytes) in shards {
-        files::write(&study.behavior_vectors(&view.name, *layer), bytes)?;
-    }
-    files::write_json(&study.behavior_view(&view.name), view)
 }
 
 #[cfg(test)]

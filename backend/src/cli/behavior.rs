@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ArgGroup;
-use whence_backend::behavior::{BehaviorOptions, SplitOptions, check_name, define};
+use whence_backend::behavior::subset::{Prompts, SubsetOptions, define_subset};
+use whence_backend::behavior::{BehaviorOptions, Defined, SplitOptions, check_name, define};
 use whence_backend::judge::selection::{self, JudgedFiles};
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
+use whence_shared::spans;
 use whence_shared::stability::{Overlap, Spread, Stability};
 
 use super::bar::Bars;
@@ -17,7 +19,8 @@ use super::reading::Reading;
 
 /// Arguments of `whence behavior`.
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("responses").required(true).args(["pairs", "rollouts"])))]
+#[command(group(ArgGroup::new("responses").required(true).args(["pairs", "rollouts", "from_discovery"])))]
+#[command(group(ArgGroup::new("chosen_prompts").args(["prompts_group", "prompts"])))]
 pub struct Args {
     /// Study folder with extracted pair vectors
     #[arg(long)]
@@ -43,9 +46,18 @@ pub struct Args {
     /// Most response pairs that one prompt gives
     #[arg(long, value_name = "N", requires = "rollouts", value_parser = clap::value_parser!(u32).range(1..))]
     max_per_prompt: Option<u32>,
+    /// Instead of --pairs: some prompts of a discovery, whose vectors are there; no model is needed
+    #[arg(long, value_name = "NAME", requires = "chosen_prompts", conflicts_with_all = ["model", "tuned", "layers"])]
+    from_discovery: Option<String>,
+    /// With --from-discovery: the prompts of this group, counted from 1 as `whence discover` prints them
+    #[arg(long, value_name = "N", requires = "from_discovery")]
+    prompts_group: Option<usize>,
+    /// With --from-discovery: rows of its prompts, from 0, such as 0-4,17
+    #[arg(long, value_name = "ROWS", requires = "from_discovery", value_parser = rows)]
+    prompts: Option<Rows>,
     /// The model the study's vectors were extracted with: a folder, or org/name or org/name@revision
-    #[arg(long)]
-    model: PathBuf,
+    #[arg(long, required_unless_present = "from_discovery")]
+    model: Option<PathBuf>,
     /// Read r1 through this model, the tuned one that wrote it, instead of --model
     #[arg(long, value_name = "MODEL")]
     tuned: Option<PathBuf>,
@@ -73,13 +85,24 @@ fn method(text: &str) -> Result<DirectionMethod, String> {
     }
 }
 
+/// Rows as [`spans::parse`] reads them.
+#[derive(Debug, Clone)]
+struct Rows(Vec<u32>);
+
+fn rows(text: &str) -> Result<Rows, String> {
+    spans::parse(text).map(Rows).ok_or_else(|| format!("expected rows such as 0-4,17, got {text:?}"))
+}
+
 impl Args {
     /// Runs the verb.
     pub fn run(mut self) -> anyhow::Result<()> {
         let study = Study::at(&self.study);
+        if let Some(discovery) = self.from_discovery.take() {
+            return self.run_subset(&study, discovery);
+        }
         let pairs = self.pairs(&study)?;
         let bars = Bars::default();
-        let model = model::open(&self.model, &bars)?;
+        let model = model::open(&self.model.context("--model: expected the study's model")?, &bars)?;
         let tuned = self.tuned.map(|tuned| model::open(&tuned, &bars).context("--tuned")).transpose()?;
         let opened = self.reading.open()?;
         // A few hundred response pairs are one block: the first device computes it.
@@ -96,29 +119,48 @@ impl Args {
             split: SplitOptions { n_splits: self.splits, seed: self.seed },
         };
         let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;
-        for remark in defined.remarks {
-            let what = if remark.no_vector { "left out" } else { "kept" };
-            println!("pair {} {what}: {}: {}", remark.id, response_name(&remark.side), remark.reason);
-        }
-        println!(
-            "behavior {}: {} response pairs, {} scenarios, read through {}, layers {}",
-            defined.view.name,
-            defined.view.n_pairs,
-            defined.view.n_scenarios,
-            defined.view.reading,
-            list(&defined.view.layers)
-        );
-        for (layer, norm) in defined.view.layers.iter().zip(&defined.direction_norms) {
-            println!("  layer {layer:>2}: ‖direction‖ = {norm:.4}");
-        }
-        match &defined.view.stability {
-            Some(stability) => print_stability(stability),
-            None if options.split.n_splits > 0 => {
-                println!("  halves of the prompts were not compared: all response pairs are of one prompt");
-            }
-            None => {}
-        }
+        print(&defined, options.split);
         Ok(())
+    }
+
+    /// A behavior of some prompts of a discovery.
+    fn run_subset(self, study: &Study, discovery: String) -> anyhow::Result<()> {
+        let prompts = match (self.prompts_group, self.prompts) {
+            (Some(group), _) => Prompts::Group(group),
+            (None, rows) => Prompts::Rows(rows.map(|Rows(rows)| rows).unwrap_or_default()),
+        };
+        let split = SplitOptions { n_splits: self.splits, seed: self.seed };
+        let options = SubsetOptions { name: self.name, discovery, prompts, method: self.method, split };
+        let bars = Bars::default();
+        let defined = define_subset(study, &options, &|update| bars.show(update))?;
+        bars.clear();
+        print(&defined, split);
+        Ok(())
+    }
+}
+
+fn print(defined: &Defined, split: SplitOptions) {
+    for remark in &defined.remarks {
+        let what = if remark.no_vector { "left out" } else { "kept" };
+        println!("pair {} {what}: {}: {}", remark.id, response_name(&remark.side), remark.reason);
+    }
+    println!(
+        "behavior {}: {} response pairs, {} scenarios, read through {}, layers {}",
+        defined.view.name,
+        defined.view.n_pairs,
+        defined.view.n_scenarios,
+        defined.view.reading,
+        list(&defined.view.layers)
+    );
+    for (layer, norm) in defined.view.layers.iter().zip(&defined.direction_norms) {
+        println!("  layer {layer:>2}: ‖direction‖ = {norm:.4}");
+    }
+    match &defined.view.stability {
+        Some(stability) => print_stability(stability),
+        None if split.n_splits > 0 => {
+            println!("  halves of the prompts were not compared: all response pairs are of one prompt");
+        }
+        None => {}
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
+use whence_backend::judge::selection::JudgedFiles;
 use whence_backend::study::Study;
+use whence_shared::changes::{self, Change};
 use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::terms::Term;
 use whence_shared::cluster::{one_way, stability};
@@ -14,6 +16,8 @@ use whence_shared::pair::one_line;
 use super::bar::Bars;
 
 const SNIPPET_CHARS: usize = 60;
+/// Prompts of the change scan that are printed.
+const N_CHANGES: usize = 10;
 /// Terms and sources of a cluster that are printed.
 const N_SHOWN: usize = 6;
 /// Below it, a source is said to be over-represented.
@@ -49,6 +53,19 @@ pub struct Args {
     /// Seed of all draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Rollouts of the tuned model, as `whence rollouts` writes them: with their verdicts, the change scan says where a judge saw
+    /// the behavior appear or vanish
+    #[arg(long, value_name = "FILE", requires_all = ["verdicts", "reference_rollouts", "reference_verdicts"])]
+    rollouts: Option<PathBuf>,
+    /// Verdicts on --rollouts, as `whence judge` writes them
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    verdicts: Option<PathBuf>,
+    /// Rollouts of the reference model
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    reference_rollouts: Option<PathBuf>,
+    /// Verdicts on --reference-rollouts
+    #[arg(long, value_name = "FILE", requires = "rollouts")]
+    reference_verdicts: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -76,7 +93,12 @@ fn cut(text: &str) -> Result<Cut, String> {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
+        let judged = |rollouts: Option<PathBuf>, verdicts: Option<PathBuf>| {
+            Some(JudgedFiles { rollouts: rollouts?, verdicts: verdicts? })
+        };
+        let reference = judged(self.reference_rollouts, self.reference_verdicts);
         let options = DiscoverOptions {
+            judged: reference.zip(judged(self.rollouts, self.verdicts)).map(|(reference, tuned)| [reference, tuned]),
             name: self.name.unwrap_or_else(|| self.behavior.clone()),
             behavior: self.behavior,
             layers: self.layers,
@@ -98,6 +120,7 @@ impl Args {
             return Ok(());
         }
         print(&view);
+        print_changes(&view);
         println!("stored in {}", study.discovery(&view.name).display());
         Ok(())
     }
@@ -116,7 +139,7 @@ fn print(view: &DiscoveryView) {
     println!("groups of prompts: {}", found(&view.groups.prompts));
     for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
         let nearest = nearest(&view.groups.means[label]);
-        println!("  {label}: {}; nearest to pairs of {nearest}", described(cluster, view.prompts.len()));
+        println!("  {}: {}; nearest to pairs {nearest}", label + 1, described(cluster, view.prompts.len()));
         if let Some(way) = cluster.one_way {
             println!("    {}", way_of(way));
         }
@@ -127,7 +150,7 @@ fn print(view: &DiscoveryView) {
     }
     println!("groups of pairs: {}", found(&view.groups.pairs));
     for (label, cluster) in view.groups.pairs.clusters.iter().enumerate() {
-        println!("  {label}: {}", described(cluster, n_pairs));
+        println!("  {}: {}", label + 1, described(cluster, n_pairs));
         print_terms("words", &cluster.terms);
         print_terms("only chosen", &cluster.chosen_terms);
         print_terms("only rejected", &cluster.rejected_terms);
@@ -155,7 +178,7 @@ fn changes(prompts: &[Cluster]) -> String {
         return "no change found: no group of prompts has differences that go one way".to_owned();
     }
     let named: Vec<String> =
-        changed.iter().map(|(label, cluster)| format!("group {label} ({} prompts)", cluster.size)).collect();
+        changed.iter().map(|(label, cluster)| format!("group {} ({} prompts)", label + 1, cluster.size)).collect();
     let noun = if named.len() == 1 { "change" } else { "changes" };
     format!("{} {noun} found: {}", named.len(), named.join(", "))
 }
@@ -192,7 +215,7 @@ fn nearest(means: &[f64]) -> String {
         .iter()
         .enumerate()
         .fold((0, f64::MIN), |best, (label, &mean)| if mean > best.1 { (label, mean) } else { best });
-    format!("{label} (mean cosine {mean:.2})")
+    format!("{} (mean cosine {mean:.2})", label + 1)
 }
 
 fn print_terms(what: &str, terms: &[Term]) {
@@ -201,4 +224,23 @@ fn print_terms(what: &str, terms: &[Term]) {
     }
     let terms: Vec<&str> = terms.iter().take(N_SHOWN).map(|term| term.term.as_str()).collect();
     println!("    {what}: {}", terms.join(", "));
+}
+
+/// The change scan: how many prompts changed in which way, and those that changed most.
+fn print_changes(view: &DiscoveryView) {
+    let counts = changes::counts(&view.changes);
+    let counts: Vec<String> = counts.iter().map(|(kind, n)| format!("{}: {n}", kind.name())).collect();
+    println!(
+        "what tuning changed: {}",
+        if counts.is_empty() { "nothing to name".to_owned() } else { counts.join(", ") }
+    );
+    println!("  most changed (norm of the behavior vector over the prompts' mean, averaged over layers):");
+    println!("  {:>6}  {:>5}  {:>11}  prompt", "row", "norm", "words");
+    for change in view.changes.iter().take(N_CHANGES) {
+        let Change { prompt, norm, n_words: [before, after], .. } = change;
+        let kinds: Vec<&str> = change.kinds().map(changes::Kind::name).collect();
+        let kinds = if kinds.is_empty() { String::new() } else { format!("  {}", kinds.join(", ")) };
+        let snippet = one_line(&view.prompts[*prompt as usize].prompt, SNIPPET_CHARS);
+        println!("  {prompt:>6}  {norm:>5.2}  {before:>4} → {after:<4}  “{snippet}”{kinds}");
+    }
 }

@@ -7,24 +7,30 @@
 //! ```text
 //! clusters/NAME/discovery.json           a DiscoveryView
 //! clusters/NAME/similarity.safetensors   similarity F32 [n_prompts, n_pairs], its cosines; prompts F32 [n_prompts, n_prompts]
+//! clusters/NAME/words.json               words of prompts and pairs, for cutting elsewhere
 //! ```
 
 pub mod similarity;
 
+mod judged;
+
 use std::path::PathBuf;
 
 use thiserror::Error;
+use whence_shared::changes::{self, Change};
 use whence_shared::cluster::points::ClusterError;
 use whence_shared::cluster::stability;
+use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{self, DiscoveryView, PairEntry, PromptEntry, Settings, Similarity, Text};
 use whence_shared::pair::{Pair, Side, conversation_text};
 
 use crate::attribute::RankError;
 use crate::attribute::probe::{layers_to_rank, must_be_its_pairs};
-use crate::behavior::{BehaviorError, check_name, read_pairs};
+use crate::behavior::{BehaviorError, ResponsePair, check_name, read_pairs};
 use crate::data::pairs::{PairFile, PairFileError, SNIPPET_CHARS};
 use crate::extract::VectorsManifest;
 use crate::files::{self, FileError};
+use crate::judge::selection::{JudgedFiles, SelectionError};
 use crate::progress::{Report, Update};
 use crate::study::Study;
 use similarity::{Sampling, Vectors};
@@ -47,6 +53,17 @@ pub enum DiscoverError {
     /// The matrix cannot be grouped as asked.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Rollouts and verdicts for the change scan.
+    #[error(transparent)]
+    Judged(#[from] SelectionError),
+    /// A discovery cannot be read.
+    #[error("{}: {reason}; run `whence discover` again", path.display())]
+    Malformed {
+        /// Its discovery.json.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// More prompts, or more pairs asked for, than can be grouped.
     #[error("{what}: at most {limit} can be grouped, got {got}; {remedy}")]
     TooMany {
@@ -89,6 +106,8 @@ pub struct DiscoverOptions {
     pub sampling: Sampling,
     /// How they are grouped; its seed also draws the pairs.
     pub settings: Settings,
+    /// Judged rollouts of the reference model and of the tuned one, for the change scan.
+    pub judged: Option<[JudgedFiles; 2]>,
 }
 
 /// Groups the prompts of a behavior and the pairs of a study, and stores the result.
@@ -109,6 +128,7 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
     if vectors.n_prompts() != prompts.len() {
         return Err(DiscoverError::OtherPrompts { path, lines: prompts.len(), vectors: vectors.n_prompts() });
     }
+    let changes = changes_of(&prompts, vectors.norms(), options.judged.as_ref())?;
     let (rows, of_pairs) =
         vectors.similarity(options.n_pairs, options.sampling, options.settings.stability.seed, report)?;
     let similarity = Similarity { of_pairs, of_prompts: vectors.of_prompts() };
@@ -166,9 +186,41 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
             })
             .collect(),
         groups,
+        changes,
+        has_words: true,
     };
-    store(study, &view, &similarity)?;
+    store(study, &view, &similarity, &Words::of(&of_prompts, &of_pairs))?;
     Ok(view)
+}
+
+/// A stored discovery.
+///
+/// # Errors
+///
+/// When there is none of this name, or it is of another version.
+pub fn read_view(study: &Study, name: &str) -> Result<DiscoveryView, DiscoverError> {
+    check_name(name)?;
+    let path = study.discovery(name).join("discovery.json");
+    let malformed = |reason: String| DiscoverError::Malformed { path: path.clone(), reason };
+    let view: DiscoveryView =
+        serde_json::from_slice(&files::read(&path)?).map_err(|error| malformed(error.to_string()))?;
+    match view.format == discovery::FORMAT {
+        true => Ok(view),
+        false => Err(malformed(format!("expected format {:?}, got {:?}", discovery::FORMAT, view.format))),
+    }
+}
+
+fn changes_of(
+    prompts: &[ResponsePair],
+    norms: &[f64],
+    judged: Option<&[JudgedFiles; 2]>,
+) -> Result<Vec<Change>, DiscoverError> {
+    let responses = prompts.iter().map(|pair| (pair.r0.as_str(), pair.r1.as_str()));
+    let mut changes = changes::scan(responses, norms);
+    if let Some(judged) = judged {
+        judged::add(&mut changes, prompts, judged)?;
+    }
+    Ok(changes)
 }
 
 fn at_most(what: &'static str, got: usize, remedy: &'static str) -> Result<(), DiscoverError> {
@@ -195,7 +247,9 @@ fn read_rows(file: &PairFile, rows: &[u32]) -> Result<Vec<Pair>, PairFileError> 
 }
 
 /// discovery.json goes last: a result without it does not exist.
-fn store(study: &Study, view: &DiscoveryView, similarity: &Similarity) -> Result<(), DiscoverError> {
+fn store(study: &Study, view: &DiscoveryView, similarity: &Similarity, words: &Words) -> Result<(), DiscoverError> {
+    let words = serde_json::to_vec(words).expect("plain data serializes");
+    files::write(&study.discovery(&view.name).join("words.json"), &words)?;
     let file = similarity.write(view.prompts.len(), view.pairs.len());
     files::write(&study.discovery(&view.name).join("similarity.safetensors"), &file)?;
     Ok(files::write_json(&study.discovery(&view.name).join("discovery.json"), view)?)

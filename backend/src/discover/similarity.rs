@@ -4,6 +4,7 @@
 //! such vectors is the mean of the layers' cosines. A vector that is zero at a layer counts as 0 there.
 
 use rayon::prelude::*;
+use whence_shared::changes::{mean_over_layers, relative_norms};
 use whence_shared::cluster::points::to_unit_rows;
 use whence_shared::dot::dot;
 use whence_shared::statistics::random::Random;
@@ -46,6 +47,8 @@ struct Part<'a> {
 pub struct Vectors {
     /// Per layer, behavior vectors at unit length, `[n_prompts, d_model]`.
     prompts: Vec<Vec<f32>>,
+    /// Norms of the behavior vectors over their mean, averaged over layers, `[n_prompts]`.
+    norms: Vec<f64>,
     layers: Vec<LayerFiles>,
     d_model: usize,
 }
@@ -63,19 +66,25 @@ impl Vectors {
         manifest: &VectorsManifest,
     ) -> Result<Self, RankError> {
         let d_model = manifest.model.d_model;
-        let prompts = |&layer: &usize| {
+        let rows = |&layer: &usize| {
             let path = study.behavior_vectors(behavior, layer);
             let file = BehaviorFile::read(study, behavior, layer, manifest)?;
-            let mut rows =
-                file.ok_or_else(|| RankError::NoDirection { behavior: behavior.to_owned(), layer, path })?.vectors;
-            to_unit_rows(&mut rows, d_model);
-            Ok(rows)
+            Ok(file.ok_or_else(|| RankError::NoDirection { behavior: behavior.to_owned(), layer, path })?.vectors)
         };
+        let mut prompts = layers.iter().map(rows).collect::<Result<Vec<_>, RankError>>()?;
+        let norms: Vec<Vec<f64>> = prompts.iter().map(|rows| relative_norms(rows, d_model)).collect();
+        prompts.iter_mut().for_each(|rows| to_unit_rows(rows, d_model));
         Ok(Self {
-            prompts: layers.iter().map(prompts).collect::<Result<_, RankError>>()?,
+            prompts,
+            norms: mean_over_layers(&norms),
             layers: layers.iter().map(|&layer| LayerFiles::open(study, layer, manifest)).collect::<Result<_, _>>()?,
             d_model,
         })
+    }
+
+    /// How far each prompt's response moved beside the others: [`whence_shared::changes::Change::norm`].
+    pub fn norms(&self) -> &[f64] {
+        &self.norms
     }
 
     /// How many prompts.

@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 use thiserror::Error;
+use whence_shared::form::Format;
 
-use super::formats::Format;
 use super::units;
 
 /// Why something is no check.

@@ -13,11 +13,9 @@
 pub mod checks;
 pub mod endpoint;
 pub mod file;
-pub(crate) mod formats;
 pub mod labels;
 pub mod probe;
 pub mod probe_training;
-mod refusals;
 pub mod rules;
 pub mod score;
 pub mod selection;

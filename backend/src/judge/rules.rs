@@ -26,9 +26,9 @@ use std::path::Path;
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use serde_json::json;
+use whence_shared::form::Format;
+use whence_shared::refusal;
 
-use super::formats::Format;
-use super::refusals;
 use super::{JudgeError, Scored, Settings};
 use crate::behavior::rollouts::Rollout;
 use crate::files;
@@ -201,7 +201,7 @@ impl Rules {
             sha256: files::sha256(&bytes),
             rules,
             otherwise: file.otherwise,
-            refusal_phrases: file.refusal_phrases.iter().map(|phrase| refusals::plain(phrase)).collect(),
+            refusal_phrases: file.refusal_phrases.iter().map(|phrase| refusal::plain(phrase)).collect(),
             builtin_refusals: file.builtin_refusals,
         })
     }
@@ -216,7 +216,7 @@ impl Rules {
     pub fn score(&self, rollout: &Rollout) -> Scored {
         let prompt = rollout.prompt.iter().rev().find(|message| message.role == "user");
         let prompt = prompt.map_or("", |message| message.content.as_str());
-        let refusal = refusals::found(&rollout.response, self.builtin_refusals, &self.refusal_phrases);
+        let refusal = refusal::found(&rollout.response, self.builtin_refusals, &self.refusal_phrases);
         let found =
             self.rules.iter().zip(1..).find(|(rule, _)| rule.applies(prompt, &rollout.response, refusal.is_some()));
         let Some((rule, number)) = found else {

@@ -111,6 +111,14 @@ fn Pickers() -> impl IntoView {
     };
     let query = Memo::new(move |_| state.wanted.get().map(|wanted| wanted.query));
     let is_bank = Memo::new(move |_| query.with(|query| matches!(query, Some(Query { of: Of::Bank(_), .. }))));
+    let only = move || {
+        let n_all = match state.view.get() {
+            View::Ready { behavior, .. } => behavior.n_pairs,
+            _ => 0,
+        };
+        let n = state.only.with(|only| only.as_ref().map_or(0, Vec::len));
+        format!("{} of {}", count(n), counted(n_all, "prompt", "prompts"))
+    };
     // Behaviors that can be projected out of the chosen one.
     let others = Memo::new(move |_| match state.view.get() {
         View::Ready { study, behavior, layer } => {
@@ -150,8 +158,20 @@ fn Pickers() -> impl IntoView {
                     {layers}
                 </select>
             </label>
+            <Show when=move || state.only.with(Option::is_some)>
+                <button
+                    type="button"
+                    id="only"
+                    class="chosen"
+                    title="The direction is the mean of some of the behavior's vectors: those chosen on the Discover page. Press to rank by all of them"
+                    on:click=move |_| state.rank_by_all()
+                >
+                    {only} " ×"
+                </button>
+            </Show>
             <select
                 id="by"
+                disabled=move || state.only.with(Option::is_some)
                 aria-label="How the behavior's vectors count"
                 title="By the cosine with the direction made of the behavior's vectors, or by the largest with any of them"
                 on:change=move |event| state.choose_bank(event_target_value(&event) == "bank")

@@ -102,8 +102,10 @@ fn mark_body(state: State, validation: Validation, discovery: Discovery) {
         _ => "empty",
     };
     let of_discovery = match discovery.status.get() {
-        DiscoveryStatus::Loading => "loading",
+        DiscoveryStatus::Loading | DiscoveryStatus::Making => "loading",
         DiscoveryStatus::Absent => "empty",
+        // Cut as asked for, or not to be cut so.
+        DiscoveryStatus::Ready(_) if discovery.is_cutting.get() => "cutting",
         DiscoveryStatus::Ready(_) => "discovered",
         DiscoveryStatus::Failed(_) => "failed",
     };

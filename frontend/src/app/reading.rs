@@ -10,7 +10,7 @@ use whence_shared::study::{BehaviorView, TextChunk};
 
 use super::sweep;
 use super::table::source_name;
-use super::turns::{difference, marked, turn};
+use super::turns::{both_marked, is_comparable, turn};
 use crate::address::Step;
 use crate::number::{self, count, counted, score};
 use crate::state::{Chunk, State, View};
@@ -126,12 +126,8 @@ fn PairHeader(row: u32) -> impl IntoView {
 fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
     let prompt: Vec<_> = pair.prompt.iter().map(turn).collect();
     let (chosen, rejected) = (pair.response(Side::Chosen), pair.response(Side::Rejected));
-    let diff = difference(chosen, rejected);
-    let is_compared = diff.is_some();
-    let (left, right) = match diff {
-        Some(diff) => (marked(&diff.left), marked(&diff.right)),
-        None => (vec![chosen.to_owned().into_any()], vec![rejected.to_owned().into_any()]),
-    };
+    let (left, right) = both_marked(chosen, rejected);
+    let is_compared = is_comparable(chosen, rejected);
     let note = (!is_compared).then(|| {
         view! { <p class="quiet">"These responses are too long for a word-level difference."</p> }
     });
@@ -231,11 +227,7 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
         .map(|example| {
             let scenario =
                 (!example.scenario.is_empty()).then(|| view! { <p class="quiet">{example.scenario.clone()}</p> });
-            let diff = difference(&example.r0, &example.r1);
-            let (left, right) = match diff {
-                Some(diff) => (marked(&diff.left), marked(&diff.right)),
-                None => (vec![example.r0.clone().into_any()], vec![example.r1.clone().into_any()]),
-            };
+            let (left, right) = both_marked(&example.r0, &example.r1);
             view! {
                 <article class="example">
                     {scenario} <div class="turn">

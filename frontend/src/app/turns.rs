@@ -1,7 +1,7 @@
 //! Chat turns and differing words, as the reading pane shows them.
 
 use leptos::prelude::*;
-use whence_shared::diff::{self, Run, WordDiff};
+use whence_shared::diff::{self, Run};
 use whence_shared::pair::Message;
 
 /// Most words of both sides together that are compared; comparing more would hold up the page.
@@ -20,15 +20,23 @@ pub fn turn(message: &Message) -> impl IntoView + use<> {
     }
 }
 
-/// The difference of two responses; `None` when they are too long to compare while a person waits.
-pub fn difference(chosen: &str, rejected: &str) -> Option<WordDiff> {
-    let n_words = chosen.split_whitespace().count() + rejected.split_whitespace().count();
-    (n_words <= MAX_WORDS).then(|| diff::words(chosen, rejected))
+/// Whether two responses are short enough to be compared while a person waits.
+pub fn is_comparable(left: &str, right: &str) -> bool {
+    left.split_whitespace().count() + right.split_whitespace().count() <= MAX_WORDS
+}
+
+/// Both responses with differing words marked, or as they are when they are too long to compare.
+pub fn both_marked(left: &str, right: &str) -> (Vec<AnyView>, Vec<AnyView>) {
+    if !is_comparable(left, right) {
+        return (vec![left.to_owned().into_any()], vec![right.to_owned().into_any()]);
+    }
+    let diff = diff::words(left, right);
+    (marked(&diff.left), marked(&diff.right))
 }
 
 /// A response with the words that the other side lacks marked. White space between two marked words is marked too: the
 /// eye reads one change where the comparison found several.
-pub fn marked(runs: &[Run]) -> Vec<AnyView> {
+fn marked(runs: &[Run]) -> Vec<AnyView> {
     let is_marked = |i: usize| {
         let bridges = runs[i].text.chars().all(char::is_whitespace) && i > 0 && i + 1 < runs.len();
         runs[i].changed || bridges

@@ -176,8 +176,6 @@ pub enum Answer {
 /// What a scorer tells unasked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Note {
-    /// It runs and takes calls.
-    Ready,
     /// Bytes since the query was taken up.
     Bytes {
         /// Of the query.
@@ -213,11 +211,13 @@ pub enum Note {
     StoreFull,
 }
 
-/// What a scorer posts.
+/// What a worker posts that answers with an `A` and notes an `N`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Post {
+pub enum Post<A, N> {
+    /// It runs and takes calls.
+    Ready,
     /// The answer to a call.
-    Answer(Numbered<Answer>),
+    Answer(Numbered<A>),
     /// A note.
-    Note(Note),
+    Note(N),
 }

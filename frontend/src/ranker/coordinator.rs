@@ -19,7 +19,7 @@ use super::link::Link;
 use super::opening::{self, Plan};
 use super::rows::{Access, RowReader};
 use super::session::{Key, Session, Step, candidates, certainty};
-use super::{now_ms, post};
+use super::{SCORER, now_ms, post};
 use crate::fetch::{Event, FetchError, Gate, Transfer};
 use crate::protocol::{
     Ask, Certainty, End, Progress, RankCost, RankError, RankRequest, Reading, Reply, Report, Retrying, Stage, Way,
@@ -352,7 +352,7 @@ impl Coordinator {
         self.at_hand.borrow_mut().clear();
         let starts = (0..n_workers).map(|scorer| {
             let coordinator = self.me.clone();
-            Link::start(move |note, message| {
+            Link::start(SCORER, move |note, message| {
                 if let Some(coordinator) = coordinator.upgrade() {
                     coordinator.on_note(scorer, note, message);
                 }
@@ -486,7 +486,6 @@ impl Coordinator {
         let Some(session) = self.session.borrow().clone() else { return };
         let run = self.run.borrow().clone();
         match note {
-            Note::Ready => {}
             Note::StoreFull => session.remark("the browser gives no more room to keep files: going on without".into()),
             Note::Bytes { session: of, n_bytes, n_bytes_downloaded } if of == session.number => {
                 self.counts.borrow_mut().insert(scorer, Counts { n_bytes, n_bytes_downloaded });

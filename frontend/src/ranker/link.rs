@@ -1,28 +1,34 @@
-//! The coordinator's side of one scorer: starts it, calls it, hands its notes on.
+//! The caller's side of one worker: starts it, calls it, hands its notes on. The coordinator calls scorers so, and the page the
+//! worker that groups.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
 use js_sys::{Array, Function, Promise};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::calls::{Answer, Call, Note, Numbered, Post};
-use super::{SCORER, message};
+use super::message;
 use crate::protocol::RankError;
 
-/// The workers' loader, relative to the coordinator's own script: it lies beside it.
+/// The workers' loader, relative to the document or to the coordinator's own script: it lies beside both.
 const WORKER: &str = "./ranker_loader.js";
 
-/// A running scorer. Dropping it stops the scorer.
-pub struct Link {
+/// A running worker that is called with a `C`, answers with an `A` and notes an `N`: a scorer unless said otherwise. Dropping
+/// it stops the worker.
+pub struct Link<C = Call, A = Answer, N = Note> {
     worker: Worker,
     shared: Rc<Shared>,
     next: Cell<u32>,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(ErrorEvent)>,
+    _speaks: PhantomData<fn(C) -> (A, N)>,
 }
 
 #[derive(Default)]
@@ -33,7 +39,7 @@ struct Shared {
     stopped: RefCell<Option<String>>,
 }
 
-/// The number under which the scorer's being ready is waited for.
+/// The number under which the worker's being ready is waited for.
 const READY: u32 = 0;
 
 impl Shared {
@@ -60,16 +66,17 @@ impl Shared {
     }
 }
 
-impl Link {
-    /// Starts a scorer and waits until it takes calls. `on_note` gets every note and the message it came in.
+impl<C: Serialize, A: DeserializeOwned + 'static, N: DeserializeOwned + 'static> Link<C, A, N> {
+    /// Starts a worker, whose name says what it does, and waits until it takes calls. `on_note` gets every note and the
+    /// message it came in.
     ///
     /// # Errors
     ///
     /// When the browser does not run it.
-    pub async fn start(on_note: impl Fn(Note, &Array) + 'static) -> Result<Self, RankError> {
+    pub async fn start(name: &str, on_note: impl Fn(N, &Array) + 'static) -> Result<Self, RankError> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        options.set_name(SCORER);
+        options.set_name(name);
         let worker = Worker::new_with_options(WORKER, &options)
             .map_err(|error| RankError::Worker { reason: format!("{error:?}") })?;
         let shared = Rc::new(Shared::default());
@@ -79,9 +86,9 @@ impl Link {
             move |event: MessageEvent| {
                 let message = Array::from(&event.data());
                 let json = message.get(0).as_string().unwrap_or_default();
-                match serde_json::from_str(&json).expect("a scorer posts answers and notes") {
+                match serde_json::from_str::<Post<A, N>>(&json).expect("a worker posts answers and notes") {
                     Post::Answer(answer) => shared.resolve(answer.number, &message),
-                    Post::Note(Note::Ready) => shared.resolve(READY, &message),
+                    Post::Ready => shared.resolve(READY, &message),
                     Post::Note(note) => on_note(note, &message),
                 }
             }
@@ -96,32 +103,39 @@ impl Link {
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        let link = Self { worker, shared, next: Cell::new(READY + 1), _on_message: on_message, _on_error: on_error };
+        let link = Self {
+            worker,
+            shared,
+            next: Cell::new(READY + 1),
+            _on_message: on_message,
+            _on_error: on_error,
+            _speaks: PhantomData,
+        };
         link.answer(ready).await?;
         Ok(link)
     }
 
-    /// Calls the scorer; the answer comes with the message that holds its arrays.
+    /// Calls the worker; the answer comes with the message that holds its arrays.
     ///
     /// # Errors
     ///
-    /// When the scorer has stopped.
-    pub async fn call(&self, call: &Call, arrays: &[JsValue]) -> Result<(Answer, Array), RankError> {
+    /// When the worker has stopped.
+    pub async fn call(&self, call: &C, arrays: &[JsValue]) -> Result<(A, Array), RankError> {
         let message = self.answer(self.send(call, arrays)).await?;
         let json = message.get(0).as_string().unwrap_or_default();
-        match serde_json::from_str(&json).expect("it was read before") {
+        match serde_json::from_str::<Post<A, N>>(&json).expect("it was read before") {
             Post::Answer(answer) => Ok((answer.what, message)),
-            Post::Note(_) => unreachable!("calls are resolved by answers"),
+            Post::Ready | Post::Note(_) => unreachable!("calls are resolved by answers"),
         }
     }
 
-    /// Calls the scorer without waiting for the answer.
-    pub fn tell(&self, call: &Call) {
-        // Whether a stopped scorer hears it makes no difference.
+    /// Calls the worker without waiting for the answer.
+    pub fn tell(&self, call: &C) {
+        // Whether a stopped worker hears it makes no difference.
         let _ = self.send(call, &[]);
     }
 
-    fn send(&self, call: &Call, arrays: &[JsValue]) -> Promise {
+    fn send(&self, call: &C, arrays: &[JsValue]) -> Promise {
         let number = self.next.replace(self.next.get() + 1);
         let (message, transfer) = message(&Numbered { number, what: call }, arrays);
         let promise = self.shared.promise(number);
@@ -143,7 +157,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl<C, A, N> Drop for Link<C, A, N> {
     fn drop(&mut self) {
         self.worker.terminate();
     }

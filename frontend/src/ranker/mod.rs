@@ -24,6 +24,8 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, Performance};
 
+use crate::grouping::{self, GROUPER};
+
 /// The name under which the coordinator starts scorers.
 pub const SCORER: &str = "whence scorer";
 
@@ -33,26 +35,27 @@ extern "C" {
     static PERFORMANCE: Performance;
 }
 
-fn now_ms() -> f64 {
+pub(crate) fn now_ms() -> f64 {
     PERFORMANCE.with(Performance::now)
 }
 
-/// Serves until the page goes away, as a scorer or as the coordinator, whichever the worker's name says.
+/// Serves until the page goes away, as a scorer, as the worker that groups or as the coordinator, whichever the worker's name
+/// says.
 ///
 /// # Panics
 ///
 /// Panics when called in the page rather than in a worker.
 pub fn serve() {
     let scope: DedicatedWorkerGlobalScope = js_sys::global().dyn_into().expect("runs in a worker");
-    if scope.name() == SCORER {
-        scorer::serve(&scope);
-    } else {
-        coordinator::serve(&scope);
+    match scope.name().as_str() {
+        SCORER => scorer::serve(&scope),
+        GROUPER => grouping::serve(&scope),
+        _ => coordinator::serve(&scope),
     }
 }
 
 /// The message of some JSON and arrays, and the list of buffers to transfer with it.
-fn message(head: &impl Serialize, arrays: &[JsValue]) -> (Array, Array) {
+pub(crate) fn message(head: &impl Serialize, arrays: &[JsValue]) -> (Array, Array) {
     let json = serde_json::to_string(head).expect("messages serialise");
     let (message, transfer) = (Array::of1(&json.into()), Array::new());
     for array in arrays {
@@ -62,7 +65,7 @@ fn message(head: &impl Serialize, arrays: &[JsValue]) -> (Array, Array) {
     (message, transfer)
 }
 
-fn post(scope: &DedicatedWorkerGlobalScope, head: &impl Serialize, arrays: &[JsValue]) {
+pub(crate) fn post(scope: &DedicatedWorkerGlobalScope, head: &impl Serialize, arrays: &[JsValue]) {
     let (message, transfer) = message(head, arrays);
     scope.post_message_with_transfer(&message, &transfer).expect("messages hold nothing but plain data");
 }

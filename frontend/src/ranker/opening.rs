@@ -64,6 +64,7 @@ pub async fn plan(request: &RankRequest, files: &Rc<Files>, transfer: &Transfer)
         let bytes = File::new(&request.data, &path).bytes(transfer).await.map_err(RankError::Fetch)?;
         behaviors.insert(name.to_owned(), behavior(&path, &bytes, layer, Direction::exact).await?);
     }
+    check_prompts(request, &behaviors)?;
     let exact = combine(&request.query, &behaviors);
     let is_bank_too_large = exact.len() > 1 && exact.len() * layer.n_rows * SCORE_BYTES > MAX_BANK_BYTES;
     if is_bank_too_large {
@@ -239,6 +240,12 @@ fn combine(query: &Query, behaviors: &HashMap<String, Behavior>) -> Vec<Directio
     let mut directions = match &query.of {
         Of::Direction(name) => vec![behaviors[name].direction.clone()],
         Of::Bank(name) => behaviors[name].bank.clone(),
+        Of::Subset(name, rows) => {
+            let bank = &behaviors[name].bank;
+            let weight = 1.0 / rows.len() as f64;
+            let parts: Vec<_> = rows.iter().map(|&row| (weight, &bank[row as usize])).collect();
+            vec![Direction::weighted_sum(&parts)]
+        }
         Of::Sum(parts) => {
             let parts: Vec<_> = parts.iter().map(|(weight, name)| (*weight, &behaviors[name].direction)).collect();
             vec![Direction::weighted_sum(&parts)]
@@ -250,6 +257,19 @@ fn combine(query: &Query, behaviors: &HashMap<String, Behavior>) -> Vec<Directio
         }
     }
     directions
+}
+
+/// Refuses prompts that a behavior does not have.
+fn check_prompts(request: &RankRequest, behaviors: &HashMap<String, Behavior>) -> Result<(), RankError> {
+    let Of::Subset(name, rows) = &request.query.of else { return Ok(()) };
+    let n = behaviors[name].bank.len();
+    match rows.iter().find(|&&row| row as usize >= n) {
+        None => Ok(()),
+        Some(&got) => {
+            let path = format!("behaviors/{name}/layer-{}.safetensors", request.layer.layer);
+            Err(RankError::Prompt { path, n, got })
+        }
+    }
 }
 
 fn check_coverage(layer: &LayerView, n_pairs: usize) -> Result<(), RankError> {

@@ -19,11 +19,14 @@ use whence_shared::index::select::{self, Best, Place};
 use whence_shared::rank::Probe;
 use whence_shared::shard::Shard;
 
-use super::calls::{Answer, Call, Kind, Note, Numbered, Opening, Post, RangePlan};
+use super::calls::{self, Answer, Call, Kind, Note, Numbered, Opening, RangePlan};
 use super::files::{Arrived, Files, Origin};
 use super::{now_ms, post};
 use crate::fetch::{Event, Gate, Transfer, sleep};
 use crate::protocol::{End, RankError};
+
+/// What a scorer posts.
+type Post = calls::Post<Answer, Note>;
 
 /// Milliseconds of work after which a waiting call gets its turn.
 const TURN_MS: f64 = 40.0;
@@ -44,7 +47,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     });
     scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
     on_message.forget();
-    scorer.note(Note::Ready, &[]);
+    post(scope, &Post::Ready, &[]);
 }
 
 struct Scorer {

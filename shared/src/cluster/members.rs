@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::linkage::{Dendrogram, ward_of_distances};
-use super::points::ClusterError;
 use crate::statistics::random::Random;
 
 /// Distances of all pairs of rows, as [`super::linkage::distances`] makes them, with the number of rows.
@@ -109,43 +108,52 @@ fn silhouette(own: usize, sums: &[f64], sizes: &[usize]) -> f64 {
     if widest == 0.0 { 0.0 } else { (b - a) / widest }
 }
 
-/// How surely each cluster of Ward's hierarchy cut into `k` comes back: the mean over samples of the rows of the largest
-/// Jaccard index with a cluster of the sample's own hierarchy, 0 to 1 (Hennig, *Cluster-wise assessment of cluster stability*,
-/// 2007, with samples without replacement). Beside 0.75 a cluster is usually taken as stable.
-///
-/// # Errors
-///
-/// When `k` is 0 or more than there are rows.
-pub fn clusterwise(
-    distances: Distances,
-    whole: &Dendrogram,
-    k: usize,
-    settings: super::stability::Settings,
-) -> Result<Vec<f64>, ClusterError> {
-    let labels = whole.cut_into(k)?;
+/// Samples of the rows with their own hierarchies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resampled(Vec<(Vec<usize>, Dendrogram)>);
+
+/// Draws samples of the rows and makes Ward's hierarchy of each.
+pub fn resampled(distances: Distances, settings: super::stability::Settings) -> Resampled {
     let mut random = Random::new(settings.seed);
-    let (mut sums, mut counts) = (vec![0.0; k], vec![0usize; k]);
-    for _ in 0..settings.n_samples {
-        let sample = super::stability::sample(labels.len(), settings.share, &mut random);
-        let found = distances.ward_of(&sample).cut_into(k.min(sample.len()))?;
-        let mut both = std::collections::BTreeMap::new();
-        let (mut own, mut theirs) = (vec![0usize; k], vec![0usize; k]);
-        for (&row, &label) in sample.iter().zip(&found) {
-            *both.entry((labels[row], label)).or_insert(0usize) += 1;
-            own[labels[row] as usize] += 1;
-            theirs[label as usize] += 1;
+    let sample = |_| {
+        let sample = super::stability::sample(distances.n_rows(), settings.share, &mut random);
+        let of_sample = distances.ward_of(&sample);
+        (sample, of_sample)
+    };
+    Resampled((0..settings.n_samples).map(sample).collect())
+}
+
+impl Resampled {
+    /// How surely each of `k` clusters of the rows, `labels`, comes back: the mean over samples of the largest Jaccard index
+    /// with one of as many clusters of the sample's own hierarchy, 0 to 1 (Hennig, *Cluster-wise assessment of cluster
+    /// stability*, 2007, with samples without replacement). Beside 0.75 a cluster is usually taken as stable.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `k` is 0, or a label is `k` or more.
+    pub fn jaccards(&self, labels: &[u32], k: usize) -> Vec<f64> {
+        let (mut sums, mut counts) = (vec![0.0; k], vec![0usize; k]);
+        for (sample, of_sample) in &self.0 {
+            let found = of_sample.cut_into(k.min(sample.len())).expect("1 to as many as rows");
+            let mut both = std::collections::BTreeMap::new();
+            let (mut own, mut theirs) = (vec![0usize; k], vec![0usize; k]);
+            for (&row, &label) in sample.iter().zip(&found) {
+                *both.entry((labels[row], label)).or_insert(0usize) += 1;
+                own[labels[row] as usize] += 1;
+                theirs[label as usize] += 1;
+            }
+            let mut best = vec![0f64; k];
+            for ((a, b), n) in both {
+                let (a, b) = (a as usize, b as usize);
+                best[a] = best[a].max(n as f64 / (own[a] + theirs[b] - n) as f64);
+            }
+            for cluster in (0..k).filter(|&cluster| own[cluster] > 0) {
+                sums[cluster] += best[cluster];
+                counts[cluster] += 1;
+            }
         }
-        let mut best = vec![0f64; k];
-        for ((a, b), n) in both {
-            let (a, b) = (a as usize, b as usize);
-            best[a] = best[a].max(n as f64 / (own[a] + theirs[b] - n) as f64);
-        }
-        for cluster in (0..k).filter(|&cluster| own[cluster] > 0) {
-            sums[cluster] += best[cluster];
-            counts[cluster] += 1;
-        }
+        sums.iter().zip(&counts).map(|(sum, &n)| if n == 0 { 0.0 } else { sum / n as f64 }).collect()
     }
-    Ok(sums.iter().zip(&counts).map(|(sum, &n)| if n == 0 { 0.0 } else { sum / n as f64 }).collect())
 }
 
 #[cfg(test)]
@@ -189,10 +197,11 @@ mod tests {
         let points = Points::new(&rows, 1).unwrap();
         let values = distances(points);
         let whole = ward(points).unwrap();
-        let stable = clusterwise(Distances::new(&values, 60), &whole, 3, Settings::default()).unwrap();
+        let again = resampled(Distances::new(&values, 60), Settings::default());
+        let stable = again.jaccards(&whole.cut_into(3).unwrap(), 3);
         assert_eq!(stable, [1.0; 3]);
         // Halving an even row of points is arbitrary.
-        let unstable = clusterwise(Distances::new(&values, 60), &whole, 9, Settings::default()).unwrap();
+        let unstable = again.jaccards(&whole.cut_into(9).unwrap(), 9);
         assert!(unstable.iter().any(|&jaccard| jaccard < 0.9), "{unstable:?}");
     }
 }

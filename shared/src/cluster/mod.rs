@@ -13,10 +13,12 @@
 //! - [`one_way`]: whether a cluster of differences is a change, or goes either way as chance has it;
 //! - [`members`]: who is typical of a cluster and who lies at its border, and which clusters come back;
 //! - [`terms`]: the words that tell a cluster from the others;
+//! - [`contrast`]: the words that tell two clusters from each other;
 //! - [`enrichment`]: the sources that a cluster has more of than chance.
 //!
 //! Everything is a function of its arguments, seeds included; natively and in the browser the same labels come out.
 
+pub mod contrast;
 pub mod enrichment;
 pub mod hdbscan;
 pub mod kmeans;

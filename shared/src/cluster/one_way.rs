@@ -79,32 +79,39 @@ pub struct Differences<'a> {
     pub units: &'a [u32],
 }
 
-/// How the differences in every cluster of a partition point; labels are 0, 1, … without gaps. Cuts into up to `k_max`
-/// clusters are looked at, or into as many as the partition has.
+/// What chance makes: for every set of turned differences, by how many those along a cluster exceed those against it at most,
+/// over all clusters of all cuts into up to `k_max`.
 ///
 /// # Panics
 ///
-/// Panics when products, labels or units are of another number of rows.
-pub fn one_way(of: Differences, labels: &[u32], k_max: usize, settings: Settings) -> Vec<OneWay> {
+/// Panics when products or units are of another number of rows.
+pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<u32> {
     let n_rows = of.points.n_rows();
-    assert!(labels.len() == n_rows && of.units.len() == n_rows, "a label and a unit per row");
-    let products = Products::new(n_rows, of.products.iter().map(|product| f64::from(*product)).collect());
-    let n_clusters = n_clusters(labels);
-    let mut found = products.counts(&products.sums(&vec![1.0; n_rows], labels, n_clusters), labels, n_clusters);
-    let k_max = k_max.max(n_clusters).min(n_rows);
+    assert_eq!(of.units.len(), n_rows, "a unit per row");
+    let (products, of_points) = (Products::new(n_rows, of.products), Products::of(of.points));
     let mut random = Random::new(settings.seed);
-    let of_points = Products::of(of.points);
-    let greatest: Vec<usize> = (0..settings.n_turns)
-        .map(|_| {
-            let turns = turns(of.units, &mut random);
-            products.greatest_excess(&of_points.ward(&turns), &turns, k_max)
-        })
-        .collect();
+    let greatest = |_| {
+        let turns = turns(of.units, &mut random);
+        products.greatest_excess(&of_points.ward(&turns), &turns, k_max.min(n_rows)) as u32
+    };
+    (0..settings.n_turns).map(greatest).collect()
+}
+
+/// How the differences in every cluster of a partition point, with their inner products and their [`chance`]; labels are 0,
+/// 1, … without gaps. Of a partition finer than the cuts that chance was looked at in, p is of those cuts.
+///
+/// # Panics
+///
+/// Panics when products and labels are of different numbers of rows.
+pub fn one_way(products: &[f32], labels: &[u32], chance: &[u32], alpha: f64) -> Vec<OneWay> {
+    let products = Products::new(labels.len(), products);
+    let n_clusters = n_clusters(labels);
+    let mut found = products.counts(&products.sums(&vec![1.0; labels.len()], labels, n_clusters), labels, n_clusters);
     for cluster in &mut found {
         let excess = cluster.excess();
-        let n_as_great = greatest.iter().filter(|greatest| **greatest >= excess).count();
-        cluster.p = (n_as_great + 1) as f64 / (greatest.len() + 1) as f64;
-        cluster.is_change = cluster.p <= settings.alpha && cluster.share() >= SHARE;
+        let n_as_great = chance.iter().filter(|greatest| **greatest as usize >= excess).count();
+        cluster.p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
+        cluster.is_change = cluster.p <= alpha && cluster.share() >= SHARE;
     }
     found
 }
@@ -135,12 +142,12 @@ impl Products {
                 (values[a * n_rows + b], values[b * n_rows + a]) = (product, product);
             }
         }
-        Self::new(n_rows, values)
+        Self { n_rows, values }
     }
 
-    fn new(n_rows: usize, values: Vec<f64>) -> Self {
+    fn new(n_rows: usize, values: &[f32]) -> Self {
         assert_eq!(values.len(), n_rows * n_rows, "a product for every two rows");
-        Self { n_rows, values }
+        Self { n_rows, values: values.iter().map(|product| f64::from(*product)).collect() }
     }
 
     fn of_row(&self, row: usize) -> &[f64] {
@@ -241,12 +248,17 @@ mod tests {
         rows().flat_map(|a| rows().map(move |b| dot(a, b))).collect()
     }
 
+    fn judged(rows: &[f32], labels: &[u32], units: &[u32], seed: u64) -> Vec<OneWay> {
+        let products = products(rows);
+        let settings = Settings { n_turns: 39, seed, ..Settings::default() };
+        let of = Differences { points: Points::new(rows, WIDTH).unwrap(), products: &products, units };
+        one_way(&products, labels, &chance(of, K_MAX, settings), settings.alpha)
+    }
+
     fn found(rows: &[f32], k: usize, seed: u64) -> Vec<OneWay> {
         let points = Points::new(rows, WIDTH).unwrap();
         let labels = ward(points).unwrap().cut_into(k).unwrap();
-        let units: Vec<u32> = (0..points.n_rows() as u32).collect();
-        let of = Differences { points, products: &products(rows), units: &units };
-        one_way(of, &labels, K_MAX, Settings { n_turns: 39, seed, ..Settings::default() })
+        judged(rows, &labels, &(0..points.n_rows() as u32).collect::<Vec<_>>(), seed)
     }
 
     #[test]
@@ -284,24 +296,17 @@ mod tests {
 
     #[test]
     fn rows_of_one_prompt_count_as_one_draw() {
-        let rows = rows(10, 0, 4);
-        let points = Points::new(&rows, WIDTH).unwrap();
         let labels: Vec<u32> = (0..20).map(|row| row / 10).collect();
-        let settings = Settings { n_turns: 39, ..Settings::default() };
         // All rows of a manner are of one prompt: turned together, they always go one way.
-        let of = Differences { points, products: &products(&rows), units: &labels };
-        assert!(one_way(of, &labels, K_MAX, settings).iter().all(|cluster| cluster.p == 1.0));
+        assert!(judged(&rows(10, 0, 4), &labels, &labels, 1).iter().all(|cluster| cluster.p == 1.0));
     }
 
     #[test]
     fn few_rows_and_rows_without_direction_are_no_change() {
-        let settings = Settings { n_turns: 19, ..Settings::default() };
         for rows in [vec![1.0f32; WIDTH], vec![0.0; 6 * WIDTH]] {
-            let points = Points::new(&rows, WIDTH).unwrap();
-            let zeros = vec![0; points.n_rows()];
-            let units: Vec<u32> = (0..points.n_rows() as u32).collect();
-            let of = Differences { points, products: &products(&rows), units: &units };
-            let [only] = one_way(of, &zeros, K_MAX, settings)[..] else { panic!("one cluster") };
+            let n_rows = rows.len() / WIDTH;
+            let units: Vec<u32> = (0..n_rows as u32).collect();
+            let [only] = judged(&rows, &vec![0; n_rows], &units, 1)[..] else { panic!("one cluster") };
             assert_eq!((only.n_along, only.n_against, only.is_change), (0, 0, false));
         }
     }

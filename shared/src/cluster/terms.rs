@@ -42,13 +42,36 @@ impl TermCounts {
         words.into_iter().for_each(|word| *self.classes[class].entry(word).or_default() += 1);
     }
 
-    /// The `n` terms of the greatest weight of every class, by weight, then in the order of the alphabet. Terms that are more
-    /// frequent outside the class than inside are left out: they do not tell it apart.
-    pub fn top(&self, n: usize) -> Vec<Vec<Term>> {
+    /// Counts `n` occurrences of a word in a class.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such class.
+    pub fn add_n(&mut self, class: usize, word: &str, n: u64) {
+        match self.classes[class].get_mut(word) {
+            Some(count) => *count += n,
+            None => drop(self.classes[class].insert(word.to_owned(), n)),
+        }
+    }
+
+    /// Occurrences by class.
+    pub(super) fn classes(&self) -> &[BTreeMap<String, u64>] {
+        &self.classes
+    }
+
+    /// Occurrences in all classes together.
+    pub(super) fn overall(&self) -> BTreeMap<&str, u64> {
         let mut overall: BTreeMap<&str, u64> = BTreeMap::new();
         for (word, count) in self.classes.iter().flatten() {
             *overall.entry(word).or_default() += count;
         }
+        overall
+    }
+
+    /// The `n` terms of the greatest weight of every class, by weight, then in the order of the alphabet. Terms that are more
+    /// frequent outside the class than inside are left out: they do not tell it apart.
+    pub fn top(&self, n: usize) -> Vec<Vec<Term>> {
+        let overall = self.overall();
         let n_words: u64 = overall.values().sum();
         let mean = n_words as f64 / self.classes.len() as f64;
         let top = |class: &BTreeMap<String, u64>| {

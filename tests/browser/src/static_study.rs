@@ -18,7 +18,7 @@ use whence_shared::study::{
 };
 
 mod diagnosis;
-mod discovery;
+pub mod discovery;
 mod index;
 mod retraining;
 mod sweep;

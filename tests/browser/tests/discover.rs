@@ -1,11 +1,77 @@
 //! The Discover page in real Chromium, from a static folder: it says what the file says, draws the matrix, leads to pairs, and
 //! owns up to what is missing or broken.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use whence_browser_tests::browser::{Browser, Screen};
-use whence_browser_tests::page::assert_no_errors;
+use whence_browser_tests::page::{assert_no_errors, assert_same, query, ranking_of_page};
 use whence_browser_tests::site::Site;
-use whence_browser_tests::static_study::Plan;
+use whence_browser_tests::static_study::discovery::BROAD;
+use whence_browser_tests::static_study::{NativeRanking, Plan, StaticStudy};
+use whence_shared::discovery::cutting::{SideName, Sides};
+use whence_shared::discovery::words::Words;
+use whence_shared::discovery::{Cut, DiscoveryView, Grouping, read_similarity};
+use whence_shared::index::query::Direction;
+
+/// The discovery as native code takes it up for cutting.
+fn sides(study: &StaticStudy, view: &DiscoveryView) -> Sides {
+    let read = |file: &str| std::fs::read(study.path(&format!("clusters/{}/{file}", view.name))).unwrap();
+    let words: Words = serde_json::from_slice(&read("words.json")).unwrap();
+    let matrix = read_similarity(&read("similarity.safetensors"), view.prompts.len(), view.pairs.len()).unwrap();
+    let sources = view.pairs.iter().map(|pair| pair.source.clone()).collect();
+    Sides::of(matrix, &view.groups, words, sources, view.settings.stability).unwrap()
+}
+
+/// Whether the cards of a side are those of a grouping: how many, their sizes, measures and first words.
+async fn assert_cards(browser: &Browser, side: &str, grouping: &Grouping) {
+    let n = "return document.querySelectorAll(`.group[data-side='${arguments[0]}']`).length === arguments[1]";
+    browser.wait_until(n, vec![json!(side), json!(grouping.clusters.len())]).await;
+    let one = side.trim_end_matches('s');
+    for (label, cluster) in grouping.clusters.iter().enumerate() {
+        let card = format!(".group[data-side='{side}'][data-label='{label}']");
+        let unit = if cluster.size == 1 { one } else { side };
+        browser.wait_for_text(&card, &format!("{} {unit}", cluster.size)).await;
+        let measures = format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard);
+        browser.wait_for_text(&card, &measures.replace('-', "−")).await;
+        for term in cluster.terms.iter().chain(&cluster.chosen_terms).take(3) {
+            browser.wait_for_text(&card, &term.term).await;
+        }
+    }
+}
+
+/// Moves a slider as a reader does.
+async fn slide(browser: &Browser, id: &str, to: usize) {
+    let script = "
+        const slider = document.getElementById(arguments[0]);
+        slider.value = arguments[1];
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+        return true;";
+    browser.evaluate(script, vec![json!(id), json!(to)]).await;
+}
+
+async fn wait_for_origin(browser: &Browser, origin: &str) {
+    let script = "return document.body.dataset.state === 'discovered'
+        && document.getElementById('grouped')?.dataset.origin === arguments[0]";
+    browser.wait_until(script, vec![json!(origin)]).await;
+}
+
+/// Rows of the change scan as listed.
+async fn listed(browser: &Browser) -> Vec<u64> {
+    let script =
+        "return [...document.querySelectorAll('#changes tr[data-prompt]')].map(row => Number(row.dataset.prompt))";
+    let rows = browser.evaluate(script, vec![]).await;
+    rows.as_array().unwrap().iter().map(|row| row.as_u64().unwrap()).collect()
+}
+
+/// Presses the button whose text begins so.
+async fn press(browser: &Browser, within: &str, text: &str) {
+    let script = "
+        const buttons = [...document.querySelectorAll(arguments[0] + ' button')];
+        const button = buttons.find(button => button.innerText.trim().startsWith(arguments[1]));
+        button?.click();
+        return Boolean(button);";
+    let found = browser.evaluate(script, vec![json!(within), json!(text)]).await;
+    assert_eq!(found, Value::Bool(true), "{within}: a button {text:?}");
+}
 
 #[tokio::test]
 async fn the_page_shows_groups_and_leads_to_pairs() {
@@ -14,19 +80,9 @@ async fn the_page_shows_groups_and_leads_to_pairs() {
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?view=discover"), "discovered").await;
     browser.wait_for_text("#discover", "3 groups of prompts: they come back").await;
-    for (side, grouping, one, many) in
-        [("prompts", &view.groups.prompts, "prompt", "prompts"), ("pairs", &view.groups.pairs, "pair", "pairs")]
-    {
-        for (label, cluster) in grouping.clusters.iter().enumerate() {
-            let card = format!(".group[data-side='{side}'][data-label='{label}']");
-            let unit = if cluster.size == 1 { one } else { many };
-            browser.wait_for_text(&card, &format!("{} {unit}", cluster.size)).await;
-            browser.wait_for_text(&card, &format!("silhouette {:.2}", cluster.silhouette).replace('-', "−")).await;
-            for term in cluster.terms.iter().take(3) {
-                browser.wait_for_text(&card, &term.term).await;
-            }
-        }
-    }
+    assert_cards(&browser, "prompts", &view.groups.prompts).await;
+    assert_cards(&browser, "pairs", &view.groups.pairs).await;
+    wait_for_origin(&browser, "stored").await;
     // The matrix is drawn in many colors.
     let colors = "
         const canvas = document.querySelector('#heatmap');
@@ -76,5 +132,152 @@ async fn without_groups_the_page_says_how_to_make_them() {
     let browser = Browser::start(Screen::HAND).await;
     browser.open(&site.address("?view=discover"), "empty").await;
     browser.wait_for_text(".notice", "whence discover").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn a_cut_shows_what_cutting_there_natively_gives_and_stays_in_the_address() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    let view = study.write_discovery("broad");
+    let sides = sides(&study, &view);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=discover"), "discovered").await;
+    wait_for_origin(&browser, "stored").await;
+    slide(&browser, "cut-prompts", 5).await;
+    wait_for_origin(&browser, "browser").await;
+    assert_cards(&browser, "prompts", &sides.cut_prompts(Cut::Into(5)).unwrap()).await;
+    assert_cards(&browser, "pairs", &view.groups.pairs).await;
+    browser.wait_for_text(".finding", "5 groups of prompts, as asked for; 3 would hold").await;
+    browser.wait_until("return location.search.includes('prompts=5')", vec![]).await;
+    // Every stop of a slider that is dragged on: the last one counts.
+    for k in [7, 6, 2, 4] {
+        slide(&browser, "cut-pairs", k).await;
+    }
+    assert_cards(&browser, "pairs", &sides.cut_pairs(Cut::Into(4)).unwrap()).await;
+    press(&browser, ".cut", "Stable").await;
+    assert_cards(&browser, "prompts", &view.groups.prompts).await;
+    browser.wait_until("return !location.search.includes('prompts=')", vec![]).await;
+    // An address brings its cuts along.
+    browser.open(&site.address("?view=discover&groups=broad&prompts=4&pairs=6"), "discovered").await;
+    wait_for_origin(&browser, "browser").await;
+    assert_cards(&browser, "prompts", &sides.cut_prompts(Cut::Into(4)).unwrap()).await;
+    assert_cards(&browser, "pairs", &sides.cut_pairs(Cut::Into(6)).unwrap()).await;
+    assert_no_errors(&browser).await;
+    // What cannot be cut is said, and what is stored is shown.
+    browser.open(&site.address("?view=discover&prompts=99"), "discovered").await;
+    browser.wait_for_text(".cuts [role='alert']", "expected 1 to 36 clusters").await;
+    assert_cards(&browser, "prompts", &view.groups.prompts).await;
+}
+
+#[tokio::test]
+async fn two_groups_are_contrasted_by_their_words() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    let view = study.write_discovery("broad");
+    let sides = sides(&study, &view);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=discover"), "discovered").await;
+    wait_for_origin(&browser, "stored").await;
+    press(&browser, ".group[data-side='prompts'][data-label='2']", "Compare").await;
+    browser.wait_for_text(".contrast[data-side='prompts']", "Choose a second group").await;
+    press(&browser, ".group[data-side='prompts'][data-label='0']", "Compare").await;
+    let expected = sides.contrast(SideName::Prompts, &view.groups.prompts, 0, 2).prompts;
+    let (first, second) = (&expected.first[0], &expected.second[0]);
+    assert_eq!((first.term.as_str(), second.term.as_str(), first.counts), ("kites", "clocks", [12, 0]));
+    browser.wait_for_text(".contrast[data-side='prompts']", "1 beside 3").await;
+    let row = "
+        const rows = [...document.querySelectorAll('.contrast tbody tr')];
+        const cells = rows.map(row => [...row.children].map(cell => cell.innerText).join(' '));
+        return arguments.every(expected => cells.includes(expected));";
+    let cells =
+        [first, second].map(|term| json!(format!("{} {:.1} {} {}", term.term, term.z, term.counts[0], term.counts[1])));
+    browser.wait_until(row, cells.to_vec()).await;
+    // Another cut has other groups: the comparison goes.
+    slide(&browser, "cut-prompts", 2).await;
+    browser.wait_until("return !document.querySelector('.contrast table')", vec![]).await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn the_change_scan_is_sorted_filtered_read_and_ranked_by() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    let view = study.write_discovery("broad");
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=discover&layer=1"), "discovered").await;
+    let by_norm: Vec<u64> = view.changes.iter().map(|change| u64::from(change.prompt)).take(12).collect();
+    assert_eq!(listed(&browser).await, by_norm);
+    press(&browser, "#changes .filters", "refusal → answer 12").await;
+    browser.wait_until("return document.querySelectorAll('#changes tr[data-prompt]').length === 12", vec![]).await;
+    assert!(listed(&browser).await.iter().all(|row| row % 3 == 0));
+    press(&browser, "#changes .filters", "same text 12").await;
+    press(&browser, "#changes thead", "Prompt").await;
+    let ascending = "return document.querySelector('#changes th.prompt').ariaSort === 'ascending'";
+    browser.wait_until(ascending, vec![]).await;
+    assert_eq!(listed(&browser).await[..3], [2, 5, 8]);
+    press(&browser, "#changes .filters", "all").await;
+    press(&browser, "#changes tr[data-prompt='1']", "Say something about rivers").await;
+    browser.wait_for_text("#changes tr[data-detail='1']", "down to the sea").await;
+    browser.find("#changes tr[data-detail='1'] .side.shows mark").await;
+    // The chosen prompts rank.
+    for prompt in [1, 4] {
+        browser.find(&format!("#changes tr[data-prompt='{prompt}'] input")).await.click().await.unwrap();
+    }
+    browser.wait_for_text("#changes .rank-by", "Rank pairs by the 2 prompts chosen").await;
+    browser.wait_for_text("#changes .rank-by", "As a behavior of its own").await;
+    browser.find("#changes .rank-by summary").await.click().await.unwrap();
+    browser.wait_for_text("#changes .rank-by code", "--from-discovery broad --prompts 1,4 --name NEW").await;
+    browser.find("#changes .rank-by a").await.click().await.unwrap();
+    let shown = ranking_of_page(&browser, BROAD, 1).await;
+    let bank = study.bank(BROAD, 1);
+    let direction = Direction::weighted_sum(&[(0.5, &bank[1]), (0.5, &bank[4])]);
+    assert_same(&shown.ranking, &NativeRanking::of(study.native_scores(1, &[direction])), "by two prompts");
+    assert_eq!(query(&browser, "only").await, json!("1,4"));
+    browser.wait_for_text("#only", "2 of 36 prompts").await;
+    browser.find("#only").await.click().await.unwrap();
+    browser.wait_until("return !location.search.includes('only=')", vec![]).await;
+    let whole = ranking_of_page(&browser, BROAD, 1).await;
+    assert_same(&whole.ranking, &study.native_ranking(BROAD, 1), "by all prompts");
+    assert_no_errors(&browser).await;
+    // An address of prompts that are no longer there is refused by name.
+    browser.open(&site.address("?behavior=broad&layer=1&only=36"), "failed").await;
+    browser.wait_for_text("[role='alert']", "expected rows of prompts below 36, got 36").await;
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_grouped_in_the_browser() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    study.write_broad();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=discover&layer=1"), "empty").await;
+    browser.wait_for_text(".notice", "36 prompts").await;
+    browser.wait_for_text(".notice", "a sample of 320 of 5,000 pairs at layer 1").await;
+    browser.find("#make").await.click().await.unwrap();
+    wait_for_origin(&browser, "browser").await;
+    browser.wait_for_text("#discover .about", "320 pairs in runs of 16").await;
+    let sizes = "
+        const sizes = [...document.querySelectorAll(`.group[data-side='${arguments[0]}'] h3 .size`)];
+        return sizes.reduce((sum, size) => sum + parseInt(size.innerText), 0) === arguments[1];";
+    browser.wait_until(sizes, vec![json!("prompts"), json!(36)]).await;
+    browser.wait_until(sizes, vec![json!("pairs"), json!(320)]).await;
+    slide(&browser, "cut-pairs", 3).await;
+    browser.wait_until("return document.querySelectorAll(`.group[data-side='pairs']`).length === 3", vec![]).await;
+    browser.wait_until(sizes, vec![json!("pairs"), json!(320)]).await;
+    browser.wait_for_text("#changes", "refusal → answer").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn nothing_is_wider_than_a_hand_held_window() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    study.write_discovery("broad");
+    let browser = Browser::start(Screen::HAND).await;
+    browser.open(&site.address("?view=discover&prompts=4"), "discovered").await;
+    for label in [0, 1] {
+        press(&browser, &format!(".group[data-side='pairs'][data-label='{label}']"), "Compare").await;
+    }
+    browser.wait_for_text(".contrast[data-side='pairs']", "1 beside 2").await;
+    press(&browser, "#changes tr[data-prompt='0']", "Say something").await;
+    browser.find("#changes tr[data-detail='0']").await;
+    let width = browser.evaluate("return document.documentElement.scrollWidth - innerWidth", vec![]).await;
+    assert!(width.as_f64().unwrap() <= 0.0, "{width} pixels too wide");
     assert_no_errors(&browser).await;
 }

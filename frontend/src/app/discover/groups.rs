@@ -1,11 +1,18 @@
 //! The groups, for reading: one card each, with what tells it from the others and who is typical of it.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
+use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::terms::Term;
-use whence_shared::discovery::{Cluster, DiscoveryView};
+use whence_shared::discovery::cutting::SideName;
+use whence_shared::discovery::{Cluster, Groups};
 use whence_shared::pair::one_line;
 
+use super::contrast::{Compared, ContrastPanel};
 use super::pair_link;
+use super::rank_by::RankBy;
+use crate::discovery::{Discovery, Found, Origin};
 use crate::number::counted;
 
 /// Terms of a card.
@@ -17,88 +24,125 @@ const SNIPPET_CHARS: usize = 140;
 const ALPHA: f64 = 0.05;
 
 /// The section of prompts.
-pub fn of_prompts(view: &DiscoveryView) -> impl IntoView + use<> {
-    let cards: Vec<_> = view
-        .groups
-        .prompts
-        .clusters
-        .iter()
-        .enumerate()
-        .map(|(label, cluster)| {
-            let exemplar = |&row: &u32| {
-                let entry = &view.prompts[row as usize];
-                view! {
-                    <li>
-                        <details>
-                            <summary>{one_line(&entry.prompt, SNIPPET_CHARS)}</summary>
-                            <dl>
-                                <dt>"Before tuning"</dt>
-                                <dd class="text">{entry.r0.clone()}</dd>
-                                <dt>"After tuning"</dt>
-                                <dd class="text">{entry.r1.clone()}</dd>
-                            </dl>
-                        </details>
-                    </li>
-                }
-            };
-            let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
-            let border: Vec<_> = border(cluster).map(exemplar).collect();
-            view! {
-                <article class="group" data-side="prompts" data-label=label.to_string()>
-                    {head("Prompts", label, cluster, ("prompt", "prompts"))}
-                    <p class="meets">{meets(&view.groups.means[label])}</p>
-                    {terms("Words", &cluster.terms)}
-                    {exemplars("Typical", typical)}
-                    {exemplars("At the border", border)}
-                </article>
-            }
-        })
-        .collect();
+#[component]
+pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
+    let (discovery, compared) = (Discovery::here(), Compared::new());
+    let headline = {
+        let found = found.clone();
+        move || headline(&discovery.groups(&found).prompts.clusters)
+    };
+    let cards = {
+        let found = found.clone();
+        move || {
+            let groups = discovery.groups(&found);
+            (0..groups.prompts.clusters.len())
+                .map(|label| prompt_card(&found, &groups, label, compared))
+                .collect::<Vec<_>>()
+        }
+    };
     view! {
         <section aria-labelledby="prompt-groups-title">
             <h2 id="prompt-groups-title">"Groups of prompts"</h2>
-            <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
+            <p class="about">
+                <strong class="found">{headline}</strong>
+                " Prompts in one group were changed by the same pairs. Open one to read what tuning changed."
+            </p>
             <div class="groups">{cards}</div>
+            <ContrastPanel found side=SideName::Prompts compared />
         </section>
     }
 }
 
+fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
+    let cluster = &groups.prompts.clusters[label];
+    let exemplar = |&row: &u32| {
+        let entry = &found.view.prompts[row as usize];
+        view! {
+            <li>
+                <details>
+                    <summary>{one_line(&entry.prompt, SNIPPET_CHARS)}</summary>
+                    <dl>
+                        <dt>"Before tuning"</dt>
+                        <dd class="text">{entry.r0.clone()}</dd>
+                        <dt>"After tuning"</dt>
+                        <dd class="text">{entry.r1.clone()}</dd>
+                    </dl>
+                </details>
+            </li>
+        }
+    };
+    let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
+    let border: Vec<_> = border(cluster).map(exemplar).collect();
+    let is_in = |row: &u32| groups.prompts.labels[*row as usize] as usize == label;
+    let rows: Vec<u32> = (0..groups.prompts.labels.len() as u32).filter(is_in).collect();
+    view! {
+        <article class="group" data-side="prompts" data-label=label.to_string()>
+            {head(SideName::Prompts, label, cluster, compared)}
+            {cluster.one_way.map(way)}
+            <p class="meets">{meets(&groups.means[label])}</p>
+            {terms("Words", &cluster.terms)}
+            {exemplars("Typical", typical)}
+            {exemplars("At the border", border)}
+            <RankBy found=found.clone() prompts=Signal::stored(rows) text="Rank pairs by these prompts" />
+        </article>
+    }
+}
+
 /// The section of pairs.
-pub fn of_pairs(view: &DiscoveryView) -> impl IntoView + use<> {
-    let cards: Vec<_> = view
-        .groups
-        .pairs
-        .clusters
-        .iter()
-        .enumerate()
-        .map(|(label, cluster)| {
-            let exemplar = |&row: &u32| {
-                let entry = &view.pairs[row as usize];
-                view! { <li>{pair_link(entry.row, one_line(&entry.snippet, SNIPPET_CHARS))}</li> }
-            };
-            let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
-            let border: Vec<_> = border(cluster).map(exemplar).collect();
-            let means: Vec<f64> = view.groups.means.iter().map(|means| means[label]).collect();
-            view! {
-                <article class="group" data-side="pairs" data-label=label.to_string()>
-                    {head("Pairs", label, cluster, ("pair", "pairs"))}
-                    <p class="meets">{changes(&means)}</p>
-                    {sources(cluster)}
-                    {terms("Words of prompts", &cluster.terms)}
-                    {terms("Only chosen", &cluster.chosen_terms)}
-                    {terms("Only rejected", &cluster.rejected_terms)}
-                    {exemplars("Typical", typical)}
-                    {exemplars("At the border", border)}
-                </article>
-            }
-        })
-        .collect();
+#[component]
+pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
+    let (discovery, compared) = (Discovery::here(), Compared::new());
+    let has_no_words = {
+        let found = found.clone();
+        move || {
+            let is_cut = discovery.shown.with(|shown| shown.as_ref().is_some_and(|shown| shown.cuts.pairs.is_some()));
+            is_cut && !found.view.has_words && found.origin == Origin::Stored
+        }
+    };
+    let cards = {
+        let found = found.clone();
+        move || {
+            let groups = discovery.groups(&found);
+            (0..groups.pairs.clusters.len())
+                .map(|label| pair_card(&found, &groups, label, compared))
+                .collect::<Vec<_>>()
+        }
+    };
     view! {
         <section aria-labelledby="pair-groups-title">
             <h2 id="pair-groups-title">"Groups of pairs"</h2>
             <p class="about">"Pairs in one group push the same prompts the same way. A pair opens in the ranking."</p>
+            <Show when=has_no_words>
+                <p class="about">
+                    "This discovery was stored without the words of its pairs, so that groups cut elsewhere have none: run whence discover again."
+                </p>
+            </Show>
             <div class="groups">{cards}</div>
+            <ContrastPanel found side=SideName::Pairs compared />
         </section>
+    }
+}
+
+fn pair_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
+    let cluster = &groups.pairs.clusters[label];
+    let exemplar = |&row: &u32| {
+        let entry = &found.view.pairs[row as usize];
+        view! { <li>{pair_link(entry.row, one_line(&entry.snippet, SNIPPET_CHARS))}</li> }
+    };
+    let typical: Vec<_> = cluster.typical.iter().take(N_EXEMPLARS).map(exemplar).collect();
+    let border: Vec<_> = border(cluster).map(exemplar).collect();
+    let means: Vec<f64> = groups.means.iter().map(|means| means[label]).collect();
+    view! {
+        <article class="group" data-side="pairs" data-label=label.to_string()>
+            {head(SideName::Pairs, label, cluster, compared)}
+            <p class="meets">{changes(&means)}</p>
+            {sources(cluster)}
+            {terms("Words of prompts", &cluster.terms)}
+            {terms("Only chosen", &cluster.chosen_terms)}
+            {terms("Only rejected", &cluster.rejected_terms)}
+            {exemplars("Typical", typical)}
+            {exemplars("At the border", border)}
+        </article>
     }
 }
 
@@ -108,17 +152,60 @@ fn border(cluster: &Cluster) -> impl Iterator<Item = &u32> {
     cluster.border.iter().filter(move |row| !typical.contains(row)).take(N_EXEMPLARS)
 }
 
-fn head(side: &str, label: usize, cluster: &Cluster, (one, many): (&str, &str)) -> impl IntoView + use<> {
-    let title = format!("{side} {}", label + 1);
+fn head(side: SideName, label: usize, cluster: &Cluster, compared: Compared) -> impl IntoView + use<> {
+    let (name, one, many) = match side {
+        SideName::Prompts => ("Prompts", "prompt", "prompts"),
+        SideName::Pairs => ("Pairs", "pair", "pairs"),
+    };
+    let title = format!("{name} {}", label + 1);
     let about = format!(
         "Silhouette {:.2}: how near its {many} are to each other beside the next group, −1 to 1. Comes back {:.2}: mean overlap with a group of a hierarchy made again from a part of them, 0 to 1.",
         cluster.silhouette, cluster.jaccard
     );
+    let is_compared = move || compared.has(side, label);
     view! {
-        <h3>{title} <span class="size">{counted(cluster.size, one, many)}</span></h3>
+        <header>
+            <h3>{title} <span class="size">{counted(cluster.size, one, many)}</span></h3>
+            <button
+                type="button"
+                class="compare"
+                title="Two groups compared show the words that tell them apart"
+                aria-pressed=move || if is_compared() { "true" } else { "false" }
+                on:click=move |_| compared.toggle(side, label)
+            >
+                "Compare"
+            </button>
+        </header>
         <p class="measures" title=about>
             {format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard).replace('-', "−")}
         </p>
+    }
+}
+
+/// Whether a group is a change, and by which count.
+fn way(OneWay { n_along, n_against, p, is_change }: OneWay) -> impl IntoView {
+    let (verdict, about) = match (is_change, p <= ALPHA) {
+        (true, _) => ("A change", "nine of ten differences on this axis go one way, more than chance makes anywhere"),
+        (false, true) => ("Goes both ways", "more differences go one way than chance makes, but too many go the other"),
+        (false, false) => {
+            ("No more than chance", "two samples of one model would differ like this, as often one way as the other")
+        }
+    };
+    let counts = format!("{n_along} along, {n_against} against, p {p:.3}");
+    view! {
+        <p class="way" data-change=is_change.to_string() title=about>
+            <strong>{verdict}</strong>
+            {format!(": {counts}")}
+        </p>
+    }
+}
+
+/// How many of the groups are changes.
+fn headline(clusters: &[Cluster]) -> String {
+    let n = clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count();
+    match n {
+        0 => "No change found: in no group do the differences go one way.".to_owned(),
+        n => format!("{} found.", counted(n, "change", "changes")),
     }
 }
 

@@ -7,12 +7,12 @@ use leptos::prelude::*;
 use plotters::prelude::{PathElement, RGBColor, ShapeStyle};
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData, PointerEvent};
-use whence_shared::discovery::Grouping;
+use whence_shared::discovery::{Grouping, Groups};
 use whence_shared::pair::one_line;
 
 use super::super::canvas::{Drawn, Ink, Sheet, redraw_on_changes};
 use super::pair_link;
-use crate::discovery::Found;
+use crate::discovery::{Discovery, Found};
 use crate::number::score;
 
 /// Room for the hierarchies, in CSS pixels: of prompts at the left, of pairs at the top.
@@ -24,20 +24,21 @@ const SNIPPET_CHARS: usize = 160;
 /// The chart with what the pointer is at.
 #[component]
 pub fn Heatmap(found: Arc<Found>) -> impl IntoView {
+    let discovery = Discovery::here();
     let canvas = NodeRef::<html::Canvas>::new();
     let redraw = Trigger::new();
     let hovered = RwSignal::new(None::<(usize, usize)>);
     let chosen = RwSignal::new(None::<(usize, usize)>);
     redraw_on_changes(canvas, redraw);
-    let limit = limit(&found.similarity);
+    let limit = limit(&found.similarity.of_pairs);
     Effect::new({
         let found = found.clone();
         move || {
             redraw.track();
             let Some(canvas) = canvas.get() else { return };
-            let found = found.clone();
+            let (found, groups) = (found.clone(), discovery.groups(&found));
             // In a turn of its own. A canvas that cannot be drawn on leaves the chart empty; the cards say the same.
-            set_timeout(move || drop(draw(&canvas, &found, limit)), std::time::Duration::ZERO);
+            set_timeout(move || drop(draw(&canvas, &found, &groups, limit)), std::time::Duration::ZERO);
         }
     });
     let cell = {
@@ -48,7 +49,8 @@ pub fn Heatmap(found: Arc<Found>) -> impl IntoView {
                 let share = (f64::from(offset) - MARGIN_PX) / (f64::from(room) - MARGIN_PX);
                 (0.0..1.0).contains(&share).then_some((share * n as f64) as usize)
             };
-            let groups = &found.view.groups;
+            // Where it is cut does not change the order.
+            let groups = &found.groups;
             let row = at(event.offset_y(), canvas.client_height(), groups.prompts.leaf_order.len())?;
             let column = at(event.offset_x(), canvas.client_width(), groups.pairs.leaf_order.len())?;
             Some((groups.prompts.leaf_order[row] as usize, groups.pairs.leaf_order[column] as usize))
@@ -63,21 +65,26 @@ pub fn Heatmap(found: Arc<Found>) -> impl IntoView {
         let found = found.clone();
         move || match hovered.get().or(chosen.get()) {
             Some((prompt, pair)) => {
-                let groups = &found.view.groups;
+                let groups = discovery.groups(&found);
                 let (a, b) = (groups.prompts.labels[prompt] + 1, groups.pairs.labels[pair] + 1);
                 format!("cosine {} · prompts {a}, pairs {b}", score(found.cosine(prompt, pair)))
             }
             None => format!("cosines from −{limit:.2} to {limit:.2}"),
         }
     };
-    let groups = &found.view.groups;
-    let description = format!(
-        "Matrix of cosines, {} prompts in {} groups by {} pairs in {} groups",
-        found.view.prompts.len(),
-        groups.prompts.clusters.len(),
-        found.view.pairs.len(),
-        groups.pairs.clusters.len()
-    );
+    let description = {
+        let found = found.clone();
+        move || {
+            let groups = discovery.groups(&found);
+            format!(
+                "Matrix of cosines, {} prompts in {} groups by {} pairs in {} groups",
+                found.view.prompts.len(),
+                groups.prompts.clusters.len(),
+                found.view.pairs.len(),
+                groups.pairs.clusters.len()
+            )
+        }
+    };
     let reading = move || {
         let (prompt, pair) = chosen.get()?;
         let (prompt, pair) = (&found.view.prompts[prompt], &found.view.pairs[pair]);
@@ -117,11 +124,10 @@ fn limit(similarity: &[f32]) -> f32 {
     sizes.get(at.min(sizes.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.01)
 }
 
-fn draw(canvas: &HtmlCanvasElement, found: &Found, limit: f32) -> Drawn {
+fn draw(canvas: &HtmlCanvasElement, found: &Found, groups: &Groups, limit: f32) -> Drawn {
     let Some(mut sheet) = Sheet::of(canvas)? else { return Ok(()) };
     let margin = (MARGIN_PX * sheet.ratio).round() as u32;
     let (width, height) = (canvas.width().saturating_sub(margin), canvas.height().saturating_sub(margin));
-    let groups = &found.view.groups;
     let context = canvas.get_context("2d").ok().flatten().and_then(|it| it.dyn_into::<CanvasRenderingContext2d>().ok());
     let context = context.ok_or("the canvas has no 2d context")?;
     let image = image(found, limit, &sheet.ink).ok_or("the matrix has no picture")?;
@@ -171,7 +177,7 @@ fn branch_line(sheet: &mut Sheet, points: &[(i32, i32); 4], is_within: bool, hai
 
 /// The matrix with one pixel per cell, rows and columns in the order of their leaves.
 fn image(found: &Found, limit: f32, ink: &Ink) -> Option<HtmlCanvasElement> {
-    let groups = &found.view.groups;
+    let groups = &found.groups;
     let (columns, rows) = (&groups.pairs.leaf_order, &groups.prompts.leaf_order);
     let mut pixels = Vec::with_capacity(4 * rows.len() * columns.len());
     for &row in rows {

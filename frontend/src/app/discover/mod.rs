@@ -1,12 +1,17 @@
 //! The Discover page: prompts that were changed by the same pairs, and pairs that change the same prompts, in groups that
 //! nobody named.
 
+mod changes;
+mod contrast;
+mod cuts;
 mod groups;
 mod heatmap;
+mod rank_by;
 
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{DiscoveryView, Grouping};
 
 use super::navigation::is_plain_click;
@@ -26,6 +31,9 @@ pub fn DiscoverPage() -> impl IntoView {
                 {move || match discovery.status.get() {
                     DiscoveryStatus::Loading => view! { <p class="quiet waiting">"Opening the groups…"</p> }.into_any(),
                     DiscoveryStatus::Absent => view! { <Absent /> }.into_any(),
+                    DiscoveryStatus::Making => {
+                        view! { <p class="quiet waiting" role="status">"Reading vectors and grouping…"</p> }.into_any()
+                    }
                     DiscoveryStatus::Failed(error) => {
                         let name = discovery.name().unwrap_or_default();
                         view! { <Failed text=error.to_string() name /> }.into_any()
@@ -79,13 +87,15 @@ fn sections(found: &Arc<Found>) -> impl IntoView + use<> {
     view! {
         <section class="summary" aria-labelledby="discover-title">
             <h2 id="discover-title">"Groups"</h2>
-            <p class="finding">{finding(&view.groups.prompts, "prompt", "prompts")}</p>
-            <p class="finding">{finding(&view.groups.pairs, "pair", "pairs")}</p>
+            <p class="finding">{say(found.clone(), SideName::Prompts)}</p>
+            <p class="finding">{say(found.clone(), SideName::Pairs)}</p>
             <p class="about">{about}</p>
+            {cuts::cuts(found)}
         </section>
         <heatmap::Heatmap found=found.clone() />
-        {groups::of_prompts(view)}
-        {groups::of_pairs(view)}
+        {changes::changes(found)}
+        <groups::PromptGroups found=found.clone() />
+        <groups::PairGroups found=found.clone() />
     }
 }
 
@@ -93,8 +103,19 @@ fn pairs(view: &DiscoveryView) -> String {
     let (n, of) = (view.pairs.len(), view.n_pairs_in_study);
     match view.sampling.as_str() {
         "all" => format!("all {} pairs", count(of)),
+        "runs" => format!("{} pairs in runs of 16 from places drawn at random among {}", count(n), count(of)),
         "top" => format!("the {} pairs nearest to any of them, of {}", count(n), count(of)),
         _ => format!("{} pairs drawn at random from {}", count(n), count(of)),
+    }
+}
+
+/// What may be said of a side's groups as they are shown.
+fn say(found: Arc<Found>, side: SideName) -> impl Fn() -> String {
+    let discovery = Discovery::here();
+    move || {
+        let groups = discovery.groups(&found);
+        let (one, many) = if side == SideName::Prompts { ("prompt", "prompts") } else { ("pair", "pairs") };
+        finding(cuts::grouping_of(&groups, side), one, many)
     }
 }
 
@@ -134,7 +155,37 @@ fn Absent() -> impl IntoView {
                     }}
                 </code>
             </pre>
+            <Make />
         </section>
+    }
+}
+
+/// Grouping here, where the vectors are.
+#[component]
+fn Make() -> impl IntoView {
+    let discovery = Discovery::here();
+    move || {
+        let problem = discovery.problem.get().map(|problem| view! { <p class="problem" role="alert">{problem}</p> });
+        let asked = discovery.can_make();
+        let button = asked.map(|asked| {
+            let which = match asked.n_pairs == asked.layer.n_rows {
+                true => format!("all {} pairs", count(asked.layer.n_rows)),
+                false => format!("a sample of {} of {} pairs", count(asked.n_pairs), count(asked.layer.n_rows)),
+            };
+            let about = format!(
+                "Or here, with the {} of “{}” and {which} at layer {}; nothing is stored.",
+                counted(asked.n_prompts, "prompt", "prompts"),
+                asked.behavior,
+                asked.layer.layer
+            );
+            view! {
+                <p>{about}</p>
+                <button type="button" id="make" on:click=move |_| discovery.make(asked.clone())>
+                    "Group in this browser"
+                </button>
+            }
+        });
+        view! { {button} {problem} }
     }
 }
 

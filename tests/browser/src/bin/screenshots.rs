@@ -1,7 +1,7 @@
 //! Pictures of the app: `screenshots ADDRESS FOLDER` photographs a running app on a desk and in a hand, light and dark.
 //!
 //! The address may carry a query string that chooses behavior, layer, k, pair and page. A query string alone, such as
-//! `?view=validate`, is of a study made for tests. The Validate page is photographed from top to bottom.
+//! `?view=validate`, is of a study made for tests. The Validate and Discover pages are photographed from top to bottom.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,8 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, folder] = arguments.as_slice() else { panic!("expected ADDRESS FOLDER, got {arguments:?}") };
     let address = if address.starts_with('?') {
-        let (site, study) = Site::with_study(&Plan::small());
+        let (site, mut study) = Site::with_study(&Plan::small());
+        study.write_discovery("broad");
         let report = StaticStudy::report(4);
         study.write_report(&report);
         study.write_runs(&report, report.runs.len() - 3);
@@ -26,18 +27,26 @@ async fn main() {
         address.clone()
     };
     let is_validate = address.contains("view=validate");
+    let is_discover = address.contains("view=discover");
+    let state = match (is_validate, is_discover) {
+        (true, _) => "validated",
+        (_, true) => "discovered",
+        _ => "ranked",
+    };
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot create {}: {error}", folder.display()));
     let browser = Browser::start(Screen::DESK).await;
     for (place, screen) in [("desk", Screen::DESK), ("hand", Screen::HAND)] {
         for (scheme, is_dark) in [("light", false), ("dark", true)] {
             browser.resize(Screen { is_dark, ..screen }).await;
-            browser.open(&address, if is_validate { "validated" } else { "ranked" }).await;
+            browser.open(&address, state).await;
             // Everything the table and the pane wait for has arrived.
             browser.wait_until("return !document.body.innerText.includes('Reading ')", vec![]).await;
             if is_validate {
                 browser.wait_for_text("#curves", "steps in all").await;
-                let script = "return document.querySelector('.validate .column').getBoundingClientRect().bottom";
+            }
+            if is_validate || is_discover {
+                let script = "return document.querySelector('.column').getBoundingClientRect().bottom";
                 let height = browser.evaluate(script, vec![]).await.as_f64().unwrap_or_default().ceil() as u32;
                 browser.resize(Screen { is_dark, height, ..screen }).await;
             }

@@ -1,4 +1,5 @@
-//! Checks of a response's form. A part of the rule judge.
+//! Forms that a response may have: lists, code, headings. The rule judge asks for them, the diagnosis of a ranking compares
+//! sides by them, and the change scan says which of them tuning brought.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +20,8 @@ pub enum Format {
     Json,
     /// A Markdown table: a line with `|` above one of dashes and `|`.
     Table,
+    /// Words between two pairs of asterisks on one line, neither of them beside white space inside.
+    Bold,
     /// Letters, and none of them small.
     AllCaps,
     /// One line.
@@ -64,6 +67,11 @@ impl Format {
                 };
                 lines().zip(lines().skip(1)).any(|(above, below)| above.contains('|') && is_rule(below))
             }
+            Self::Bold => lines().any(|line| {
+                let inner = line.split("**").skip(1).step_by(2);
+                let n_closed = line.matches("**").count() / 2;
+                inner.take(n_closed).any(|inner| !inner.is_empty() && inner.trim() == inner)
+            }),
             Self::AllCaps => text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
             Self::OneLine => lines().count() == 1,
         }
@@ -84,6 +92,8 @@ mod tests {
             (Format::Json, "```json\n{\"a\": [1]}\n```", "\"text\""),
             (Format::Json, " [1, 2] ", "{\"a\": 1} and more"),
             (Format::Table, "| a | b |\n|---|:-:|\n| 1 | 2 |", "a | b\nc | d"),
+            (Format::Bold, "an **important thing** here", "2 ** 3 ** 4"),
+            (Format::Bold, "a ** b ** **c**", "**never closed"),
             (Format::AllCaps, "ÜBER 9!", "Über"),
             (Format::AllCaps, "A", "123"),
             (Format::OneLine, "\none\n", "one\ntwo"),
