@@ -13,24 +13,21 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::enrichment::{Enrichment, enrichment};
+use crate::cluster::enrichment::Enrichment;
 use crate::cluster::leaf_order;
 use crate::cluster::linkage::{Dendrogram, distances, ward_of_distances};
 use crate::cluster::members::{self, Distances, Members};
 use crate::cluster::points::{ClusterError, Points, check_at_most};
+pub use crate::cluster::reading::Text;
+use crate::cluster::reading::{Counts, N_EXEMPLARS, N_TERMS, Names};
 use crate::cluster::stability::{self, Stability};
-use crate::cluster::terms::{Term, TermCounts, words, words_of_one_side};
+use crate::cluster::terms::{Term, TermCounts, words};
 use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
 
 /// The value of [`DiscoveryView::format`].
 pub const FORMAT: &str = "whence.discovery/1";
 /// The format of the matrix's file.
 pub const SIMILARITY_FORMAT: &str = "whence.similarity/1";
-
-/// Terms of a cluster.
-const N_TERMS: usize = 12;
-/// Exemplars of each kind.
-const N_EXEMPLARS: usize = 5;
 
 /// Where a hierarchy is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -93,19 +90,6 @@ pub struct Groups {
     pub means: Vec<Vec<f64>>,
 }
 
-/// The text of a prompt or pair, for its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Text<'a> {
-    /// The prompt.
-    pub prompt: &'a str,
-    /// Of a pair: the chosen response.
-    pub chosen: &'a str,
-    /// Of a pair: the rejected response.
-    pub rejected: &'a str,
-    /// Of a pair: its source.
-    pub source: &'a str,
-}
-
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -144,6 +128,9 @@ pub struct DiscoveryView {
     pub pairs: Vec<PairEntry>,
     /// Their groups.
     pub groups: Groups,
+    /// Names that a model made up for them, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Names>,
 }
 
 /// A prompt with both models' responses.
@@ -254,19 +241,11 @@ fn group(points: Points, texts: &[Text], cut: Cut, settings: stability::Settings
 
 /// What pairs have beside prompts: two responses and a source.
 fn describe_pairs(grouping: &mut Grouping, pairs: &[Text]) {
-    let n_clusters = grouping.clusters.len();
-    let (mut chosen, mut rejected) = (TermCounts::new(n_clusters), TermCounts::new(n_clusters));
-    for (&label, pair) in grouping.labels.iter().zip(pairs) {
-        chosen.add(label as usize, words_of_one_side(pair.chosen, pair.rejected));
-        rejected.add(label as usize, words_of_one_side(pair.rejected, pair.chosen));
-    }
-    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source).collect();
-    let terms = chosen.top(N_TERMS).into_iter().zip(rejected.top(N_TERMS));
-    for ((label, cluster), (chosen, rejected)) in grouping.clusters.iter_mut().enumerate().zip(terms) {
-        let rows: Vec<u32> =
-            (0..pairs.len() as u32).filter(|&row| grouping.labels[row as usize] as usize == label).collect();
-        cluster.sources = enrichment(&sources, &rows);
-        (cluster.chosen_terms, cluster.rejected_terms) = (chosen, rejected);
+    let mut counts = Counts::new(grouping.clusters.len());
+    grouping.labels.iter().zip(pairs).for_each(|(&label, pair)| counts.add(label as usize, pair));
+    for (cluster, reading) in grouping.clusters.iter_mut().zip(counts.readings()) {
+        (cluster.chosen_terms, cluster.rejected_terms) = (reading.chosen_terms, reading.rejected_terms);
+        cluster.sources = reading.sources;
     }
 }
 

@@ -19,11 +19,13 @@
 //! - [`validation`]: what retraining leaves to be read: the report, the runs, their training;
 //! - [`cluster`]: groups of prompts and of pairs, their words and sources;
 //! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
+//! - [`clustering`], [`map`]: clusters of pairs by their vectors, and where pairs lie on a plane, as files;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON.
 
 pub mod cluster;
+pub mod clustering;
 pub mod diagnosis;
 pub mod diff;
 pub mod direction;
@@ -31,6 +33,7 @@ pub mod discovery;
 pub mod dot;
 pub mod index;
 pub mod logistic;
+pub mod map;
 pub mod pair;
 pub mod quality;
 pub mod rank;

@@ -21,7 +21,9 @@ use whence_shared::pair::{Pair, Side, conversation_text};
 
 use crate::attribute::RankError;
 use crate::attribute::probe::{layers_to_rank, must_be_its_pairs};
+use crate::behavior::rollouts::endpoint::EndpointOptions;
 use crate::behavior::{BehaviorError, check_name, read_pairs};
+use crate::cluster::naming::{self, NamingError};
 use crate::data::pairs::{PairFile, PairFileError, SNIPPET_CHARS};
 use crate::extract::VectorsManifest;
 use crate::files::{self, FileError};
@@ -47,6 +49,9 @@ pub enum DiscoverError {
     /// The matrix cannot be grouped as asked.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The model that is asked for names.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
     /// More prompts, or more pairs asked for, than can be grouped.
     #[error("{what}: at most {limit} can be grouped, got {got}; {remedy}")]
     TooMany {
@@ -89,13 +94,16 @@ pub struct DiscoverOptions {
     pub sampling: Sampling,
     /// How they are grouped; its seed also draws the pairs.
     pub settings: Settings,
+    /// The model that is asked for names of the groups, if one is.
+    pub names: Option<EndpointOptions>,
 }
 
 /// Groups the prompts of a behavior and the pairs of a study, and stores the result.
 ///
 /// # Errors
 ///
-/// [`DiscoverError`]; an earlier result of the same name stays until the new one is complete.
+/// [`DiscoverError`]; an earlier result of the same name stays until the new one is complete. When only the names fail, the result
+/// is stored without.
 pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Result<DiscoveryView, DiscoverError> {
     check_name(&options.name)?;
     at_most("pairs", options.n_pairs, "ask for fewer with --pairs")?;
@@ -134,7 +142,7 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         })
         .collect();
     let groups = discovery::discover(&similarity, &of_prompts, &of_pairs, options.settings)?;
-    let view = DiscoveryView {
+    let mut view = DiscoveryView {
         format: discovery::FORMAT.into(),
         name: options.name.clone(),
         behavior: options.behavior.clone(),
@@ -165,8 +173,13 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
             })
             .collect(),
         groups,
+        names: None,
     };
     store(study, &view, &similarity)?;
+    if let Some(endpoint) = &options.names {
+        view.names = Some(naming::of_discovery(&view, endpoint.clone(), report)?);
+        store(study, &view, &similarity)?;
+    }
     Ok(view)
 }
 
@@ -180,16 +193,7 @@ fn at_most(what: &'static str, got: usize, remedy: &'static str) -> Result<(), D
 /// The pairs of some rows, given in ascending order.
 fn read_rows(file: &PairFile, rows: &[u32]) -> Result<Vec<Pair>, PairFileError> {
     let mut pairs = Vec::with_capacity(rows.len());
-    let mut wanted = rows.iter().map(|&row| row as usize).peekable();
-    for (row, pair) in file.iter().enumerate() {
-        let pair = pair?;
-        if wanted.next_if_eq(&row).is_some() {
-            pairs.push(pair);
-        }
-        if wanted.peek().is_none() {
-            break;
-        }
-    }
+    file.visit_rows(rows, |_, pair| pairs.push(pair))?;
     Ok(pairs)
 }
 

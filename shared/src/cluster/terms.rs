@@ -42,6 +42,15 @@ impl TermCounts {
         words.into_iter().for_each(|word| *self.classes[class].entry(word).or_default() += 1);
     }
 
+    /// The words of a class and how often each is there.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such class.
+    pub(super) fn of(&self, class: usize) -> &BTreeMap<String, u64> {
+        &self.classes[class]
+    }
+
     /// The `n` terms of the greatest weight of every class, by weight, then in the order of the alphabet. Terms that are more
     /// frequent outside the class than inside are left out: they do not tell it apart.
     pub fn top(&self, n: usize) -> Vec<Vec<Term>> {

@@ -66,6 +66,7 @@ impl StaticStudy {
                 .collect(),
             prompts,
             groups,
+            names: None,
         };
         self.write(&format!("clusters/{name}/discovery.json"), &serde_json::to_vec(&view).unwrap());
         let matrix = write_similarity(&similarity, N_PROMPTS, N_PAIRS);
