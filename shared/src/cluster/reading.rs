@@ -117,13 +117,14 @@ impl Counts {
 
     /// Every group in words, compared with all groups.
     pub fn readings(&self) -> Vec<Reading> {
+        let all: Vec<usize> = (0..self.n_groups).collect();
         let mut chosen = self.chosen.top(N_TERMS).into_iter();
         let mut rejected = self.rejected.top(N_TERMS).into_iter();
         let reading = |(group, terms): (usize, Vec<Term>)| Reading {
             terms,
             chosen_terms: chosen.next().unwrap_or_default(),
             rejected_terms: rejected.next().unwrap_or_default(),
-            sources: self.sources_of(group, 0..self.n_groups),
+            sources: self.sources_of(group, &all),
         };
         self.prompts.top(N_TERMS).into_iter().enumerate().map(reading).collect()
     }
@@ -139,14 +140,14 @@ impl Counts {
             prompt_terms: log_odds(&self.prompts, a, b, n_terms),
             chosen_terms: log_odds(&self.chosen, a, b, n_terms),
             rejected_terms: log_odds(&self.rejected, a, b, n_terms),
-            sources: [self.sources_of(a, [a, b].into_iter()), self.sources_of(b, [a, b].into_iter())],
+            sources: [self.sources_of(a, &[a, b]), self.sources_of(b, &[a, b])],
         }
     }
 
     /// Sources of a group among `all` groups, itself included.
-    fn sources_of(&self, group: usize, all: impl Iterator<Item = usize> + Clone) -> Vec<Enrichment> {
+    fn sources_of(&self, group: usize, all: &[usize]) -> Vec<Enrichment> {
         let counts = self.sources.iter().map(|(source, counts)| {
-            (source.as_str(), (counts[group], all.clone().map(|group| counts[group]).sum::<u64>()))
+            (source.as_str(), (counts[group], all.iter().map(|&group| counts[group]).sum::<u64>()))
         });
         enrichment_of_counts(counts.filter(|(_, (_, overall))| *overall > 0).collect())
     }
