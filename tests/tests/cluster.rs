@@ -78,12 +78,12 @@ fn labels(study: &Study, n_pairs: usize) -> Labels {
 }
 
 /// Rows that belong to a group and have a direction.
-fn grouped() -> Vec<usize> {
-    (0..N_PAIRS).filter(|&row| group_of(row) < 3 && row % 50 != 49).collect()
+fn grouped(n_pairs: usize) -> Vec<usize> {
+    (0..n_pairs).filter(|&row| group_of(row) < 3 && row % 50 != 49).collect()
 }
 
 fn agreement(labels: &[i32]) -> f64 {
-    let rows = grouped();
+    let rows = grouped(labels.len());
     let found: Vec<i32> = rows.iter().map(|&row| labels[row]).collect();
     let truth: Vec<usize> = rows.iter().map(|&row| group_of(row)).collect();
     adjusted_rand(&found, &truth)
@@ -161,6 +161,16 @@ fn hdbscan_leaves_pairs_between_the_clusters_out() {
     let found = labels(&study, N_PAIRS);
     assert_eq!(some.n_not_looked_at, N_PAIRS - 120);
     assert_eq!(found.labels.iter().filter(|label| **label == NOT_LOOKED_AT).count(), N_PAIRS - 120);
+}
+
+#[test]
+fn more_pairs_than_are_compared_exactly_go_over_a_graph() {
+    const N_MANY: usize = 20_600;
+    let (_folder, study) = study_of(N_MANY, &planted);
+    let view = view(&study, &[&HDBSCAN[..], &["--min-cluster-size", "500", "--min-samples", "5"]].concat());
+    assert_eq!(view.method, Method::Hdbscan { min_cluster_size: 500, min_samples: 5, n_neighbors: Some(30) });
+    assert_eq!((view.clusters.len(), view.n_fitted), (3, N_MANY - N_MANY / 50));
+    assert!(agreement(&labels(&study, N_MANY).labels) > 0.8);
 }
 
 #[test]
