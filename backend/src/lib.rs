@@ -3,7 +3,7 @@
 //! One room per verb, in the order data flows: [`data`] (import, pairs, chat templates) → [`model`] (architectures,
 //! weights, sampling) → [`extract`] (pair vectors) → [`behavior`] (rollouts and behavior vectors) → [`judge`] (which
 //! rollouts show it) → [`sweep`] (the behavior by layer) → [`attribute`] (the ranking), [`discover`] (groups without a
-//! behavior) → [`edit`] (which pairs to drop or switch) → [`train`] →
+//! behavior), [`cluster`] and [`map`] (the pairs by their vectors) → [`edit`] (which pairs to drop or switch) → [`train`] →
 //! [`validate`] (retraining, and what it changed) → [`server`]; [`organism`] makes the planted testbed; [`inspect`] says what a folder or file is. [`study`] knows where everything
 //! lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to, [`memory`] how much was
 //! needed, [`device`] alone names compute backends.
@@ -13,6 +13,7 @@
 
 pub mod attribute;
 pub mod behavior;
+pub mod cluster;
 pub mod convert;
 pub mod data;
 pub mod device;
@@ -25,6 +26,7 @@ pub mod hashes;
 pub mod index;
 pub mod inspect;
 pub mod judge;
+pub mod map;
 pub mod memory;
 pub mod model;
 pub mod organism;

@@ -26,6 +26,10 @@
 //! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
 //! clusters/NAME/similarity.safetensors         the cosines they were made from
 //! clusters/NAME/words.json                     words of every prompt and pair
+//! clusters/NAME/pairs.json                     clusters of all pairs by their vectors, described
+//! clusters/NAME/labels.safetensors             the cluster of every pair
+//! names.cache/                                 what models answered that were asked for names of groups
+//! maps/NAME.safetensors                        where every pair lies on a plane
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! arms/                                        retrained models, see [`crate::validate`]
 //! ```
@@ -208,6 +212,44 @@ impl Study {
         })
     }
 
+    /// `clusters/NAME/pairs.json`, a [`whence_shared::clustering::ClusteringView`].
+    pub fn clustering(&self, name: &str) -> PathBuf {
+        self.discovery(name).join("pairs.json")
+    }
+
+    /// `clusters/NAME/labels.safetensors`, a [`whence_shared::clustering::Labels`].
+    pub fn labels(&self, name: &str) -> PathBuf {
+        self.discovery(name).join("labels.safetensors")
+    }
+
+    /// Names of the clusterings of pairs, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn clustering_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.discoveries(), |name| self.clustering(name).is_file().then(|| name.to_owned()))
+    }
+
+    /// `maps/`.
+    pub fn maps(&self) -> PathBuf {
+        self.root.join("maps")
+    }
+
+    /// `maps/NAME.safetensors`, a [`whence_shared::map::PairMap`].
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(format!("{name}.safetensors"))
+    }
+
+    /// Names of the maps, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// When the folder exists and cannot be listed.
+    pub fn map_names(&self) -> Result<Vec<String>, FileError> {
+        self.entries(&self.maps(), |name| stem(name, ".safetensors"))
+    }
+
     /// `arms/`.
     pub fn arms(&self) -> PathBuf {
         self.root.join("arms")
@@ -269,7 +311,7 @@ impl Study {
     ///
     /// When the folder exists and cannot be listed.
     pub fn edit_names(&self) -> Result<Vec<String>, FileError> {
-        self.entries(&self.edits(), stem)
+        self.entries(&self.edits(), |name| stem(name, ".parquet"))
     }
 
     /// Stored rankings as `NAME/layer-L`, in alphabetical order.
@@ -281,7 +323,7 @@ impl Study {
         let mut names = Vec::new();
         for behavior in self.entries(&self.rankings(), |name| Some(name.to_owned()))? {
             names.extend(self.entries(&self.rankings().join(&behavior), |name| {
-                stem(name).map(|stem| format!("{behavior}/{stem}"))
+                stem(name, ".parquet").map(|stem| format!("{behavior}/{stem}"))
             })?);
         }
         Ok(names)
@@ -330,9 +372,9 @@ impl Study {
     }
 }
 
-/// Name of a whole Parquet file without its ending; files still being written begin with a dot.
-fn stem(name: &str) -> Option<String> {
-    name.strip_suffix(".parquet").filter(|stem| !stem.starts_with('.')).map(str::to_owned)
+/// Name of a whole file without its ending; files still being written begin with a dot.
+fn stem(name: &str, ending: &str) -> Option<String> {
+    name.strip_suffix(ending).filter(|stem| !stem.starts_with('.')).map(str::to_owned)
 }
 
 /// Hash of everything a result was made from: SHA-256 over the parts, each prefixed by its length.

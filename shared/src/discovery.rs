@@ -27,6 +27,8 @@ use crate::cluster::members::Distances;
 use crate::cluster::one_way::{self, Differences, OneWay};
 use crate::cluster::partition::by_first_row;
 use crate::cluster::points::{ClusterError, Points, check_at_most};
+use crate::cluster::reading::Names;
+pub use crate::cluster::reading::Text;
 use crate::cluster::stability::{self, Stability};
 use crate::cluster::terms::Term;
 use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
@@ -38,11 +40,6 @@ use words::Words;
 pub const FORMAT: &str = "whence.discovery/1";
 /// The format of the matrix's file.
 pub const SIMILARITY_FORMAT: &str = "whence.similarity/2";
-
-/// Terms of a cluster.
-const N_TERMS: usize = 12;
-/// Exemplars of each kind.
-const N_EXEMPLARS: usize = 5;
 
 /// Where a hierarchy is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -111,19 +108,6 @@ pub struct Groups {
     pub chance: Vec<u32>,
 }
 
-/// The text of a prompt or pair, for its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Text<'a> {
-    /// The prompt.
-    pub prompt: &'a str,
-    /// Of a pair: the chosen response.
-    pub chosen: &'a str,
-    /// Of a pair: the rejected response.
-    pub rejected: &'a str,
-    /// Of a pair: its source.
-    pub source: &'a str,
-}
-
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -171,6 +155,9 @@ pub struct DiscoveryView {
     pub has_words: bool,
     /// Their groups.
     pub groups: Groups,
+    /// Names that a model made up for them, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Names>,
 }
 
 /// A prompt with both models' responses.

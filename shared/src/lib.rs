@@ -21,6 +21,7 @@
 //! - [`discovery`]: prompts and pairs grouped by what they have to do with each other;
 //! - [`changes`]: what tuning changed in the response to each prompt;
 //! - [`spans`]: row numbers as short text;
+//! - [`clustering`], [`map`]: clusters of pairs by their vectors, and where pairs lie on a plane, as files;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
@@ -28,6 +29,7 @@
 
 pub mod changes;
 pub mod cluster;
+pub mod clustering;
 pub mod diagnosis;
 pub mod diff;
 pub mod direction;
@@ -36,6 +38,7 @@ pub mod dot;
 pub mod form;
 pub mod index;
 pub mod logistic;
+pub mod map;
 pub mod pair;
 pub mod quality;
 pub mod rank;

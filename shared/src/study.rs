@@ -9,6 +9,9 @@
 //! vectors/layer-L/FILE.safetensors        pair vectors (crate::shard)
 //! clusters/NAME/discovery.json            groups of prompts and pairs (crate::discovery)
 //! clusters/NAME/similarity.safetensors    what they were made from
+//! clusters/NAME/pairs.json                clusters of all pairs (crate::clustering)
+//! clusters/NAME/labels.safetensors        the cluster of every pair
+//! maps/NAME.safetensors                   where every pair lies on a plane (crate::map)
 //! behaviors/NAME/layer-L.safetensors      behavior vectors and their direction (crate::shard)
 //! behaviors/NAME/sweep.json               SweepView: the behavior by layer (crate::sweep)
 //! ```
@@ -49,6 +52,12 @@ pub struct StudyView {
     /// Names of the discoveries, in alphabetical order.
     #[serde(default)]
     pub discoveries: Vec<String>,
+    /// Names of the clusterings of pairs, in alphabetical order.
+    #[serde(default)]
+    pub clusterings: Vec<String>,
+    /// Names of the maps, in alphabetical order.
+    #[serde(default)]
+    pub maps: Vec<String>,
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,

@@ -10,17 +10,21 @@ use std::time::Duration;
 
 use serde_json::from_slice;
 use tempfile::{TempDir, tempdir};
+use whence_backend::cluster::{self, ClusterOptions};
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
 use whence_backend::files;
 use whence_backend::index::{IndexOptions, index};
+use whence_backend::map::{self, MapOptions};
 use whence_backend::progress::silent;
 use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_shared::cluster::stability;
+use whence_shared::clustering::{ClusteringView, Labels};
 use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
+use whence_shared::map::PairMap;
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
 use whence_tests::made_study;
@@ -336,6 +340,37 @@ fn what_retraining_left_is_served_as_it_grows() {
 }
 
 #[test]
+fn clusters_and_maps_are_listed_and_served_once_they_are_whole() {
+    let site = Site::start();
+    let view = || -> StudyView { from_slice(site.get("/data/study.json").json()).unwrap() };
+    assert!(view().clusterings.is_empty() && view().maps.is_empty());
+    assert_eq!(site.get("/data/clusters/lessons/pairs.json").status, 404);
+    let options = ClusterOptions {
+        name: "lessons".into(),
+        layer: 1,
+        method: cluster::Method::Kmeans { k: 4 },
+        seed: 1,
+        sample: None,
+        names: None,
+    };
+    let made = cluster::cluster(&site.study, &options, &silent).unwrap();
+    let settings = Default::default();
+    let method = map::Method::Umap { settings, sample: Some(200) };
+    map::map(&site.study, &MapOptions { name: "umap-1".into(), layer: 1, method }, &silent).unwrap();
+    assert_eq!(
+        (view().clusterings, view().maps, view().discoveries),
+        (vec!["lessons".into()], vec!["umap-1".into()], vec![])
+    );
+    let served: ClusteringView = from_slice(site.get("/data/clusters/lessons/pairs.json").json()).unwrap();
+    assert_eq!(served, made);
+    let labels = site.get("/data/clusters/lessons/labels.safetensors");
+    assert_eq!(Labels::parse(&labels.body, made.n_pairs).unwrap().inputs, made.inputs);
+    let drawn = PairMap::parse(&site.get("/data/maps/umap-1.safetensors").body, made.n_pairs).unwrap();
+    assert_eq!((drawn.layer, drawn.inputs), (1, made.inputs));
+    assert_eq!(site.get("/data/maps/other.safetensors").status, 404);
+}
+
+#[test]
 fn a_discovery_is_listed_and_served_once_it_is_whole() {
     let site = Site::start();
     let listed = || -> Vec<String> {
@@ -356,6 +391,7 @@ fn a_discovery_is_listed_and_served_once_it_is_whole() {
             stability: stability::Settings { n_samples: 2, n_null: 2, ..stability::Settings::default() },
             one_way: Default::default(),
         },
+        names: None,
     };
     let made = discover(&site.study, &options, &silent).unwrap();
     assert_eq!(listed(), ["broad"]);

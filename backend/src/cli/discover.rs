@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use whence_backend::cluster::contrast::{Side, of_discovery};
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
 use whence_backend::judge::selection::JudgedFiles;
 use whence_backend::study::Study;
 use whence_shared::changes::{self, Change};
+use whence_shared::cluster::enrichment::Enrichment;
 use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::terms::Term;
 use whence_shared::cluster::{one_way, stability};
@@ -14,6 +16,7 @@ use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping, Settings};
 use whence_shared::pair::one_line;
 
 use super::bar::Bars;
+use super::{contrast, naming};
 
 const SNIPPET_CHARS: usize = 60;
 /// Prompts of the change scan that are printed.
@@ -30,11 +33,17 @@ pub struct Args {
     #[arg(long)]
     study: PathBuf,
     /// Behavior whose prompts are grouped: `whence behavior` with a broad set of prompts and what both models answered
-    #[arg(long)]
-    behavior: String,
+    #[arg(long, required_unless_present = "contrast")]
+    behavior: Option<String>,
     /// Name of the result [default: the behavior's]
     #[arg(long)]
     name: Option<String>,
+    /// Print what tells two groups of a stored result apart, such as 2,5, instead of looking for groups
+    #[arg(long, value_name = "A,B", value_parser = contrast::two_groups, conflicts_with = "name_with")]
+    contrast: Option<[usize; 2]>,
+    /// With --contrast: which groups, of `pairs` or of `prompts`
+    #[arg(long, default_value = "pairs", value_parser = side, requires = "contrast")]
+    of: Side,
     /// Layers that are read together, comma-separated [default: all of the study]
     #[arg(long, value_delimiter = ',')]
     layers: Vec<usize>,
@@ -69,6 +78,16 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    naming: naming::Args,
+}
+
+fn side(text: &str) -> Result<Side, String> {
+    match text {
+        "pairs" => Ok(Side::Pairs),
+        "prompts" => Ok(Side::Prompts),
+        _ => Err(format!("expected pairs or prompts, got {text:?}")),
+    }
 }
 
 fn sampling(text: &str) -> Result<Sampling, String> {
@@ -93,14 +112,22 @@ fn cut(text: &str) -> Result<Cut, String> {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
+        let study = Study::at(&self.study);
+        // One of the two is required.
+        let behavior = self.behavior.or_else(|| self.name.clone()).unwrap_or_default();
+        let name = self.name.unwrap_or_else(|| behavior.clone());
+        if let Some(groups) = self.contrast {
+            return print_contrast(&study, &name, self.of, groups, self.json);
+        }
         let judged = |rollouts: Option<PathBuf>, verdicts: Option<PathBuf>| {
             Some(JudgedFiles { rollouts: rollouts?, verdicts: verdicts? })
         };
         let reference = judged(self.reference_rollouts, self.reference_verdicts);
         let options = DiscoverOptions {
             judged: reference.zip(judged(self.rollouts, self.verdicts)).map(|(reference, tuned)| [reference, tuned]),
-            name: self.name.unwrap_or_else(|| self.behavior.clone()),
-            behavior: self.behavior,
+            names: self.naming.options(&study),
+            name,
+            behavior,
             layers: self.layers,
             n_pairs: self.pairs as usize,
             sampling: self.sample,
@@ -111,7 +138,6 @@ impl Args {
                 one_way: one_way::Settings { seed: self.seed, ..one_way::Settings::default() },
             },
         };
-        let study = Study::at(self.study);
         let bars = Bars::default();
         let view = discover(&study, &options, &|update| bars.show(update))?;
         bars.clear();
@@ -124,6 +150,16 @@ impl Args {
         println!("stored in {}", study.discovery(&view.name).display());
         Ok(())
     }
+}
+
+fn print_contrast(study: &Study, name: &str, side: Side, groups: [usize; 2], json: bool) -> anyhow::Result<()> {
+    let found = of_discovery(study, name, side, groups)?;
+    match (json, side) {
+        (true, _) => println!("{}", serde_json::to_string_pretty(&found)?),
+        (false, Side::Pairs) => contrast::print(&found, ["chosen", "rejected"]),
+        (false, Side::Prompts) => contrast::print(&found, ["after", "before"]),
+    }
+    Ok(())
 }
 
 fn print(view: &DiscoveryView) {
@@ -139,7 +175,8 @@ fn print(view: &DiscoveryView) {
     println!("groups of prompts: {}", found(&view.groups.prompts));
     for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
         let nearest = nearest(&view.groups.means[label]);
-        println!("  {}: {}; nearest to pairs {nearest}", label + 1, described(cluster, view.prompts.len()));
+        let name = naming::said(view.names.as_ref(), |names| &names.prompts, label);
+        println!("  {}:{name} {}; nearest to pairs {nearest}", label + 1, described(cluster, view.prompts.len()));
         if let Some(way) = cluster.one_way {
             println!("    {}", way_of(way));
         }
@@ -150,19 +187,12 @@ fn print(view: &DiscoveryView) {
     }
     println!("groups of pairs: {}", found(&view.groups.pairs));
     for (label, cluster) in view.groups.pairs.clusters.iter().enumerate() {
-        println!("  {}: {}", label + 1, described(cluster, n_pairs));
+        let name = naming::said(view.names.as_ref(), |names| &names.pairs, label);
+        println!("  {}:{name} {}", label + 1, described(cluster, n_pairs));
         print_terms("words", &cluster.terms);
         print_terms("only chosen", &cluster.chosen_terms);
         print_terms("only rejected", &cluster.rejected_terms);
-        for source in
-            cluster.sources.iter().filter(|source| source.lift > 1.0 && source.p_adjusted <= ALPHA).take(N_SHOWN)
-        {
-            let (inside, overall) = (source.n_inside, source.n_overall);
-            println!(
-                "    source {:?}: {inside} of its {overall}, × {:.2} (p {:.1e} after Holm)",
-                source.source, source.lift, source.p_adjusted
-            );
-        }
+        print_sources(&cluster.sources);
         for &row in cluster.typical.iter().take(3) {
             let pair = &view.pairs[row as usize];
             println!("      row {} {} “{}”", pair.row, one_line(&pair.id, 28), one_line(&pair.snippet, SNIPPET_CHARS));
@@ -218,7 +248,19 @@ fn nearest(means: &[f64]) -> String {
     format!("{} (mean cosine {mean:.2})", label + 1)
 }
 
-fn print_terms(what: &str, terms: &[Term]) {
+/// Sources that a group has more of than chance.
+pub(super) fn print_sources(sources: &[Enrichment]) {
+    for source in sources.iter().filter(|source| source.lift > 1.0 && source.p_adjusted <= ALPHA).take(N_SHOWN) {
+        let (inside, overall) = (source.n_inside, source.n_overall);
+        println!(
+            "    source {:?}: {inside} of its {overall}, × {:.2} (p {:.1e} after Holm)",
+            source.source, source.lift, source.p_adjusted
+        );
+    }
+}
+
+/// The first terms of a group; nothing when it has none.
+pub(super) fn print_terms(what: &str, terms: &[Term]) {
     if terms.is_empty() {
         return;
     }

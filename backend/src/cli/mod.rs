@@ -2,6 +2,8 @@
 
 mod bar;
 mod behavior;
+mod cluster;
+mod contrast;
 mod convert;
 mod diagnose;
 mod discover;
@@ -14,8 +16,10 @@ mod import;
 mod index;
 mod inspect;
 mod judge;
+mod map;
 mod merge;
 mod model;
+mod naming;
 mod organism;
 mod probe;
 mod prompts;
@@ -68,6 +72,10 @@ enum Verb {
     Diagnose(diagnose::Args),
     /// Group prompts that changed alike and the pairs that changed them, without a behavior defined
     Discover(discover::Args),
+    /// Cluster all pairs by their vectors at a layer, and say what the clusters are
+    Cluster(cluster::Args),
+    /// Lay all pairs out on a plane, by principal components or UMAP
+    Map(map::Args),
     /// Choose pairs to drop or to switch before training again, or compare such choices
     Edit(edit::Args),
     /// Train again on edited pairs, as a plan says, and measure what changed
@@ -110,6 +118,8 @@ impl Cli {
             Verb::Query(args) => args.run(),
             Verb::Diagnose(args) => args.run(),
             Verb::Discover(args) => args.run(),
+            Verb::Cluster(args) => args.run(),
+            Verb::Map(args) => args.run(),
             Verb::Edit(args) => args.run(),
             Verb::Retrain(args) => args.run(),
             Verb::Evaluate(args) => args.run(),

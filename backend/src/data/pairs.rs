@@ -225,6 +225,26 @@ impl PairFile {
         PairIter { file: self, next_group: 0, pairs: VecDeque::new() }
     }
 
+    /// Calls `visit` with the pairs of some rows, given in ascending order. Reads up to the last of them, one row group in
+    /// memory at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the file is damaged.
+    pub fn visit_rows(&self, rows: &[u32], mut visit: impl FnMut(u32, Pair)) -> Result<(), PairFileError> {
+        let mut wanted = rows.iter().copied().peekable();
+        for (row, pair) in (0..).zip(self.iter()) {
+            if wanted.peek().is_none() {
+                break;
+            }
+            let pair = pair?;
+            if wanted.next_if_eq(&row).is_some() {
+                visit(row, pair);
+            }
+        }
+        Ok(())
+    }
+
     /// Ids of all pairs, in row order. Reads nothing else.
     ///
     /// # Errors

@@ -26,7 +26,9 @@ use whence_shared::pair::{Pair, Side, conversation_text};
 
 use crate::attribute::RankError;
 use crate::attribute::probe::{layers_to_rank, must_be_its_pairs};
+use crate::behavior::rollouts::endpoint::EndpointOptions;
 use crate::behavior::{BehaviorError, ResponsePair, check_name, read_pairs};
+use crate::cluster::naming::{self, NamingError};
 use crate::data::pairs::{PairFile, PairFileError, SNIPPET_CHARS};
 use crate::extract::VectorsManifest;
 use crate::files::{self, FileError};
@@ -64,6 +66,9 @@ pub enum DiscoverError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The model that is asked for names.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
     /// More prompts, or more pairs asked for, than can be grouped.
     #[error("{what}: at most {limit} can be grouped, got {got}; {remedy}")]
     TooMany {
@@ -108,13 +113,16 @@ pub struct DiscoverOptions {
     pub settings: Settings,
     /// Judged rollouts of the reference model and of the tuned one, for the change scan.
     pub judged: Option<[JudgedFiles; 2]>,
+    /// The model that is asked for names of the groups, if one is.
+    pub names: Option<EndpointOptions>,
 }
 
 /// Groups the prompts of a behavior and the pairs of a study, and stores the result.
 ///
 /// # Errors
 ///
-/// [`DiscoverError`]; an earlier result of the same name stays until the new one is complete.
+/// [`DiscoverError`]; an earlier result of the same name stays until the new one is complete. When only the names fail, the result
+/// is stored without.
 pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Result<DiscoveryView, DiscoverError> {
     check_name(&options.name)?;
     at_most("pairs", options.n_pairs, "ask for fewer with --pairs")?;
@@ -155,7 +163,7 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         })
         .collect();
     let groups = discovery::discover(&similarity, &of_prompts, &of_pairs, options.settings)?;
-    let view = DiscoveryView {
+    let mut view = DiscoveryView {
         format: discovery::FORMAT.into(),
         name: options.name.clone(),
         behavior: options.behavior.clone(),
@@ -188,8 +196,14 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         groups,
         changes,
         has_words: true,
+        names: None,
     };
-    store(study, &view, &similarity, &Words::of(&of_prompts, &of_pairs))?;
+    let words = Words::of(&of_prompts, &of_pairs);
+    store(study, &view, &similarity, &words)?;
+    if let Some(endpoint) = &options.names {
+        view.names = Some(naming::of_discovery(&view, endpoint.clone(), report)?);
+        store(study, &view, &similarity, &words)?;
+    }
     Ok(view)
 }
 
@@ -233,16 +247,7 @@ fn at_most(what: &'static str, got: usize, remedy: &'static str) -> Result<(), D
 /// The pairs of some rows, given in ascending order.
 fn read_rows(file: &PairFile, rows: &[u32]) -> Result<Vec<Pair>, PairFileError> {
     let mut pairs = Vec::with_capacity(rows.len());
-    let mut wanted = rows.iter().map(|&row| row as usize).peekable();
-    for (row, pair) in file.iter().enumerate() {
-        let pair = pair?;
-        if wanted.next_if_eq(&row).is_some() {
-            pairs.push(pair);
-        }
-        if wanted.peek().is_none() {
-            break;
-        }
-    }
+    file.visit_rows(rows, |_, pair| pairs.push(pair))?;
     Ok(pairs)
 }
 

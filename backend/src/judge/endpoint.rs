@@ -6,9 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::json;
-use whence_shared::pair::{Message, conversation_text};
+use whence_shared::pair::conversation_text;
 
 use super::{JudgeError, Scored, Settings, score};
 use crate::behavior::rollouts::Rollout;
@@ -62,16 +61,6 @@ impl Prices {
         (self.input.is_some() || self.output.is_some())
             .then(|| price(self.input, usage.prompt_tokens) + price(self.output, usage.completion_tokens))
     }
-}
-
-#[derive(Serialize)]
-struct Request<'a> {
-    model: &'a str,
-    messages: [Message; 1],
-    temperature: f64,
-    max_tokens: usize,
-    seed: u32,
-    stream: bool,
 }
 
 impl EndpointJudge {
@@ -156,15 +145,7 @@ impl EndpointJudge {
 
     fn body(&self, rollout: &Rollout, attempt: u32) -> String {
         let content = filled(&self.template, &conversation_text(&rollout.prompt), &rollout.response);
-        let request = Request {
-            model: self.endpoint.model(),
-            messages: [Message::new("user", content)],
-            temperature: self.temperature,
-            max_tokens: self.max_tokens,
-            seed: attempt,
-            stream: false,
-        };
-        serde_json::to_string(&request).expect("a request serializes")
+        self.endpoint.question(content, self.temperature, self.max_tokens, attempt)
     }
 }
 

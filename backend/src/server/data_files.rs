@@ -1,5 +1,5 @@
-//! `/data/vectors/…`, `/data/index/…`, `/data/behaviors/…`, `/data/diagnosis/…` and `/data/clusters/…`: the study's vector
-//! files, indexes, manifests, diagnoses and discoveries as they lie on disk, in ranges if asked, with ETags.
+//! `/data/vectors/…`, `/data/index/…`, `/data/behaviors/…`, `/data/diagnosis/…`, `/data/clusters/…` and `/data/maps/…`: the
+//! study's vector files, indexes, manifests, diagnoses, discoveries, clusters and maps as they lie on disk, in ranges if asked, with ETags.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use super::State;
 use super::error::RequestError;
 
 /// Folders of a study that are served as they lie.
-pub const FOLDERS: [&str; 5] = ["vectors", "index", "behaviors", "diagnosis", "clusters"];
+pub const FOLDERS: [&str; 6] = ["vectors", "index", "behaviors", "diagnosis", "clusters", "maps"];
 
 /// Answers `/data/NAME/…` from the study's folder of that name.
 pub fn folder(name: &'static str) -> MethodRouter<State> {

@@ -6,7 +6,7 @@
 //! /data/rows/N.json, /data/texts/N.json       chunks of pairs (chunks)
 //! /data/vectors/…, /data/index/…,             files as they lie, with ranges and ETags (data_files)
 //! /data/behaviors/…, /data/diagnosis/…,
-//! /data/clusters/…
+//! /data/clusters/…, /data/maps/…
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)

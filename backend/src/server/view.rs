@@ -76,6 +76,8 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         layers,
         behaviors,
         discoveries: study.discovery_names()?,
+        clusterings: study.clustering_names()?,
+        maps: study.map_names()?,
         gather: true,
     })
 }

@@ -132,6 +132,7 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
         groups,
         changes,
         has_words: false,
+        names: None,
     };
     Ok(Made { view, similarity, ms: now_ms() - start_ms, words })
 }

@@ -41,7 +41,16 @@ pub fn enrichment(sources: &[&str], group: &[u32]) -> Vec<Enrichment> {
         assert!(!std::mem::replace(&mut seen[row], true), "row {row} is in the group twice");
         counts.entry(sources[row]).or_default().0 += 1;
     }
-    let (n_all, n_group) = (sources.len() as u64, group.len() as u64);
+    enrichment_of_counts(counts)
+}
+
+/// The same from counts: per source, how many rows of the group have it, and how many of all rows.
+///
+/// # Panics
+///
+/// Panics when a group has more of a source than there are.
+pub fn enrichment_of_counts(counts: BTreeMap<&str, (u64, u64)>) -> Vec<Enrichment> {
+    let (n_group, n_all) = counts.values().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
     let p_values: Vec<f64> =
         counts.values().map(|&(inside, overall)| upper_tail(n_all, overall, n_group, inside)).collect();
     let adjusted = holm::adjust(&p_values).expect("tails are probabilities");

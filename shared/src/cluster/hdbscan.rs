@@ -10,7 +10,7 @@
 
 use super::points::{ClusterError, Points, check_at_most, distances_to};
 
-/// The most rows: all distances are computed (though not kept), n²/2 of them.
+/// The most rows: all distances are computed (though not kept), n²/2 of them. Beyond, see [`super::hdbscan_graph`].
 pub const MAX_ROWS: usize = 20_000;
 
 /// How to cluster.
@@ -42,17 +42,26 @@ pub struct Clustering {
 pub fn hdbscan(points: Points, settings: Settings) -> Result<Clustering, ClusterError> {
     let n_rows = points.n_rows();
     check_at_most("HDBSCAN", MAX_ROWS, n_rows)?;
+    check(settings, n_rows)?;
+    Ok(of_tree(n_rows, spanning_tree(points, &core_distances(points, settings.min_samples)), settings))
+}
+
+pub(super) fn check(settings: Settings, n_rows: usize) -> Result<(), ClusterError> {
     if settings.min_cluster_size < 2 {
         return Err(parameter("min_cluster_size", "at least 2".to_owned(), settings.min_cluster_size));
     }
     if !(1..=n_rows).contains(&settings.min_samples) {
         return Err(parameter("min_samples", format!("1 to {n_rows}, the number of rows"), settings.min_samples));
     }
-    let mut edges = spanning_tree(points, &core_distances(points, settings.min_samples));
+    Ok(())
+}
+
+/// What follows from a minimum spanning tree.
+pub(super) fn of_tree(n_rows: usize, mut edges: Vec<Edge>, settings: Settings) -> Clustering {
     edges.sort_by(|a, b| a.length.total_cmp(&b.length));
     let condensed = condense(n_rows, &single_linkage(n_rows, &edges), settings.min_cluster_size);
     let stability = condensed.stabilities();
-    Ok(condensed.label(&condensed.select(&stability), &stability))
+    condensed.label(&condensed.select(&stability), &stability)
 }
 
 fn parameter(what: &'static str, expected: String, got: usize) -> ClusterError {
@@ -63,21 +72,22 @@ fn parameter(what: &'static str, expected: String, got: usize) -> ClusterError {
 fn core_distances(points: Points, min_samples: usize) -> Vec<f64> {
     let mut distances = vec![0.0; points.n_rows()];
     let core_distance = |row| {
-        distances_to(points, row, 0..points.n_rows(), &mut distances);
+        distances_to(points.row(row), points, 0..points.n_rows(), &mut distances);
         *distances.select_nth_unstable_by(min_samples - 1, f64::total_cmp).1
     };
     (0..points.n_rows()).map(core_distance).collect()
 }
 
+/// A line of the spanning tree.
 #[derive(Debug, Clone, Copy)]
-struct Edge {
-    ends: (usize, usize),
-    length: f64,
+pub(super) struct Edge {
+    pub ends: (usize, usize),
+    pub length: f64,
 }
 
 /// The minimum spanning tree of mutual reachability distances max(core(a), core(b), d(a, b)) by Prim's algorithm: quadratic
 /// in time, linear in memory. Of equally near rows the first is taken.
-fn spanning_tree(points: Points, core: &[f64]) -> Vec<Edge> {
+pub(super) fn spanning_tree(points: Points, core: &[f64]) -> Vec<Edge> {
     let n_rows = points.n_rows();
     let mut nearest = vec![(f64::INFINITY, 0); n_rows];
     let mut outside: Vec<usize> = (1..n_rows).collect();
@@ -85,7 +95,7 @@ fn spanning_tree(points: Points, core: &[f64]) -> Vec<Edge> {
     let mut current = 0;
     let mut distances = vec![0.0; n_rows];
     while !outside.is_empty() {
-        distances_to(points, current, outside.iter().copied(), &mut distances);
+        distances_to(points.row(current), points, outside.iter().copied(), &mut distances);
         let mut best = 0;
         for (place, &row) in outside.iter().enumerate() {
             let reach = distances[place].max(core[current]).max(core[row]);
@@ -111,17 +121,18 @@ struct Merge {
     size: usize,
 }
 
+/// Union–find: every cluster points to the one it has become part of; the last of them, which points to itself.
+pub(super) fn root(mut cluster: usize, parent: &mut [usize]) -> usize {
+    while parent[cluster] != cluster {
+        parent[cluster] = parent[parent[cluster]];
+        cluster = parent[cluster];
+    }
+    cluster
+}
+
 fn single_linkage(n_rows: usize, edges: &[Edge]) -> Vec<Merge> {
-    // Union–find over clusters: every cluster points to the one it has become part of.
     let mut parent: Vec<usize> = (0..n_rows + edges.len()).collect();
     let mut size = vec![1; n_rows + edges.len()];
-    let root = |mut cluster: usize, parent: &mut [usize]| {
-        while parent[cluster] != cluster {
-            parent[cluster] = parent[parent[cluster]];
-            cluster = parent[cluster];
-        }
-        cluster
-    };
     let mut merges = Vec::with_capacity(edges.len());
     for (i, edge) in edges.iter().enumerate() {
         let parts = (root(edge.ends.0, &mut parent), root(edge.ends.1, &mut parent));

@@ -113,6 +113,16 @@ pub fn assign(points: Points, centres: &[f32]) -> Assigned {
     Assigned { labels, cosines }
 }
 
+/// Calls `visit` with the number of every row, in order, and its dot products with all centres, `[k]`: what [`assign`] takes
+/// the largest of.
+///
+/// # Panics
+///
+/// Panics when there are no centres or they are not as wide as the rows.
+pub fn products(points: Points, centres: &[f32], visit: impl FnMut(usize, &[f32])) {
+    Centres::new(centres, points.width()).products_of(points, visit);
+}
+
 /// Sums of the rows of each cluster, from which the next centres follow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sums {

@@ -61,7 +61,7 @@ pub fn distances(points: Points) -> Vec<f64> {
     let mut rest = distances.as_mut_slice();
     for a in 0..n_rows {
         let (of_row, others) = rest.split_at_mut(n_rows - a - 1);
-        distances_to(points, a, a + 1..n_rows, of_row);
+        distances_to(points.row(a), points, a + 1..n_rows, of_row);
         rest = others;
     }
     distances

@@ -1,4 +1,5 @@
-//! The nearest of many centres, for many rows: where k-means spends its time.
+//! Products of many rows with many centres, and the nearest centre: where k-means and the search for [neighbours](super::neighbors)
+//! spend their time.
 //!
 //! Products of four rows with sixteen centres at a time, summed in the order of the columns: no sum crosses a register, and
 //! the order does not depend on the machine.
@@ -9,6 +10,31 @@ use super::points::Points;
 const TILE: usize = 16;
 /// Rows per step, so that a centre's values are loaded once for all of them.
 const ROWS: usize = 4;
+
+/// What is done with the products of a row. Not a closure: its code must become part of the loop, wide registers included, and
+/// only methods can be told to.
+trait Visit {
+    /// The row's number and its products with all centres, `[k]`.
+    fn visit(&mut self, row: usize, products: &[f32]);
+}
+
+struct KeepNearest(Vec<(u32, f32)>);
+
+impl Visit for KeepNearest {
+    #[inline(always)]
+    fn visit(&mut self, row: usize, products: &[f32]) {
+        self.0[row] = first_of_largest(products);
+    }
+}
+
+struct Call<F>(F);
+
+impl<F: FnMut(usize, &[f32])> Visit for Call<F> {
+    #[inline(always)]
+    fn visit(&mut self, row: usize, products: &[f32]) {
+        (self.0)(row, products);
+    }
+}
 
 /// Centres, laid out for the products.
 pub(super) struct Centres {
@@ -38,39 +64,50 @@ impl Centres {
     ///
     /// Panics when there is no centre or the rows are of another width.
     pub fn nearest(&self, points: Points) -> Vec<(u32, f32)> {
+        let mut nearest = KeepNearest(vec![(0, 0.0); points.n_rows()]);
+        self.visit(points, &mut nearest);
+        nearest.0
+    }
+
+    /// Calls `visit` with the number of every row, in order, and its dot products with all centres, `[k]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no centre or the rows are of another width.
+    pub fn products_of(&self, points: Points, visit: impl FnMut(usize, &[f32])) {
+        self.visit(points, &mut Call(visit));
+    }
+
+    fn visit(&self, points: Points, visit: &mut impl Visit) {
         assert!(self.k > 0 && points.width() == self.width, "centres as wide as rows");
-        let mut out = vec![(0, 0.0); points.n_rows()];
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             /// What the compiler makes of the same code when it may use registers of 256 bits.
             #[target_feature(enable = "avx2")]
-            fn wide(centres: &Centres, points: Points, out: &mut [(u32, f32)]) {
-                centres.of_rows(points, out);
+            fn wide(centres: &Centres, points: Points, visit: &mut impl Visit) {
+                centres.of_rows(points, visit);
             }
             // SAFETY: the processor has AVX2.
-            unsafe { wide(self, points, &mut out) };
-            return out;
+            return unsafe { wide(self, points, visit) };
         }
-        self.of_rows(points, &mut out);
-        out
+        self.of_rows(points, visit);
     }
 
     #[inline(always)]
-    fn of_rows(&self, points: Points, out: &mut [(u32, f32)]) {
+    fn of_rows(&self, points: Points, visit: &mut impl Visit) {
         let padded = self.tiles.len() / self.width;
         let mut products = vec![0.0; ROWS * padded];
-        let (groups, rest) = out.as_chunks_mut::<ROWS>();
-        let n_grouped = groups.len() * ROWS;
-        for (group, out) in groups.iter_mut().enumerate() {
-            let row = |i| points.row(group * ROWS + i);
+        let n_grouped = points.n_rows() / ROWS * ROWS;
+        for first in (0..n_grouped).step_by(ROWS) {
+            let row = |i| points.row(first + i);
             self.products([row(0), row(1), row(2), row(3)], &mut products);
-            for (out, products) in out.iter_mut().zip(products.chunks_exact(padded)) {
-                *out = first_of_largest(&products[..self.k]);
+            for (i, products) in products.chunks_exact(padded).enumerate() {
+                visit.visit(first + i, &products[..self.k]);
             }
         }
-        for (i, out) in rest.iter_mut().enumerate() {
-            self.products([points.row(n_grouped + i)], &mut products);
-            *out = first_of_largest(&products[..self.k]);
+        for row in n_grouped..points.n_rows() {
+            self.products([points.row(row)], &mut products);
+            visit.visit(row, &products[..self.k]);
         }
     }
 

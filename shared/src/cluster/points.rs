@@ -128,24 +128,23 @@ pub(crate) fn check_at_most(method: &'static str, limit: usize, n_rows: usize) -
     }
 }
 
-/// Euclidean distances of row `a` to `others`, `out[i]` to the i-th of them, in f64, in a fixed order of summation.
-pub(super) fn distances_to(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
+/// Euclidean distances of `row` to `others` of the points, `out[i]` to the i-th of them, in f64, in a fixed order of summation.
+pub(super) fn distances_to(row: &[f32], points: Points, others: impl Iterator<Item = usize>, out: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         /// What the compiler makes of the same code when it may use registers of 256 bits.
         #[target_feature(enable = "avx2")]
-        fn wide(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
-            one_by_one(points, a, others, out);
+        fn wide(row: &[f32], points: Points, others: impl Iterator<Item = usize>, out: &mut [f64]) {
+            one_by_one(row, points, others, out);
         }
         // SAFETY: the processor has AVX2.
-        return unsafe { wide(points, a, others, out) };
+        return unsafe { wide(row, points, others, out) };
     }
-    one_by_one(points, a, others, out);
+    one_by_one(row, points, others, out);
 }
 
 #[inline(always)]
-fn one_by_one(points: Points, a: usize, others: impl Iterator<Item = usize>, out: &mut [f64]) {
-    let row = points.row(a);
+fn one_by_one(row: &[f32], points: Points, others: impl Iterator<Item = usize>, out: &mut [f64]) {
     for (out, other) in out.iter_mut().zip(others) {
         *out = distance(row, points.row(other));
     }

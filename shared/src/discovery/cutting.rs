@@ -9,13 +9,14 @@ use std::cell::OnceCell;
 use serde::{Deserialize, Serialize};
 
 use super::words::{Counts, Words};
-use super::{Cluster, Cut, Grouping, Groups, N_EXEMPLARS, N_TERMS, Settings, Similarity};
+use super::{Cluster, Cut, Grouping, Groups, Settings, Similarity};
 use crate::cluster::contrast::{self, Contrast};
 use crate::cluster::enrichment::enrichment;
 use crate::cluster::linkage::{Dendrogram, distances};
 use crate::cluster::members::{self, Distances, Members, Resampled};
 use crate::cluster::one_way;
 use crate::cluster::points::{ClusterError, Points};
+use crate::cluster::reading::{N_EXEMPLARS, N_TERMS};
 use crate::cluster::stability::{self, Stability};
 
 /// Terms of each cluster in a contrast.

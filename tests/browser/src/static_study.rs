@@ -306,6 +306,8 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         layers: Vec::new(),
         behaviors: plan.behaviors.iter().map(behavior).collect(),
         discoveries: Vec::new(),
+        clusterings: Vec::new(),
+        maps: Vec::new(),
         gather: false,
     }
 }

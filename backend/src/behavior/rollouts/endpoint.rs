@@ -226,6 +226,17 @@ struct Request<'a> {
     stream: bool,
 }
 
+/// The body of a request with a single question.
+#[derive(Serialize)]
+struct QuestionBody<'a> {
+    model: &'a str,
+    messages: [Message; 1],
+    temperature: f64,
+    max_tokens: usize,
+    seed: u32,
+    stream: bool,
+}
+
 /// Why one attempt failed.
 enum Failure {
     /// Another attempt may succeed, after a wait that the endpoint may have named.
@@ -284,6 +295,19 @@ impl Endpoint {
     /// The address that requests go to.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The body of a request with one question, asked for the nth time because earlier answers were of no use.
+    pub(crate) fn question(&self, content: String, temperature: f64, max_tokens: usize, attempt: u32) -> String {
+        let request = QuestionBody {
+            model: &self.options.model,
+            messages: [Message::new("user", content)],
+            temperature,
+            max_tokens,
+            seed: attempt,
+            stream: false,
+        };
+        serde_json::to_string(&request).expect("a request serializes")
     }
 
     /// Samples what the journal lacks, on several threads.

@@ -102,6 +102,7 @@ impl StaticStudy {
             groups,
             changes,
             has_words: true,
+            names: None,
         };
         self.write(&format!("clusters/{name}/discovery.json"), &serde_json::to_vec(&view).unwrap());
         let matrix = similarity.write(N_PROMPTS, N_PAIRS);
