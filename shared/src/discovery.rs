@@ -105,7 +105,7 @@ pub struct Groups {
     pub means: Vec<Vec<f64>>,
     /// What chance makes of differences that are turned about: [`one_way::chance`], by which changes are told.
     #[serde(default)]
-    pub chance: Vec<u32>,
+    pub chance: Vec<f32>,
 }
 
 /// How to look.

@@ -8,8 +8,8 @@
 //!
 //! How surely it is no chance is told by turning rows about at random, each with the others of its prompt, which leaves the
 //! distribution as it is when nothing was changed (a permutation test; Romano, *Bootstrap and randomization tests*, 1989). The
-//! hierarchy is made again each time and the greatest count over all its cuts is compared, so that having looked for clusters,
-//! and at several, is accounted for.
+//! hierarchy is made again each time and the greatest excess over all its cuts, as the sign test has it, is compared, so that
+//! having looked for clusters, and at several, is accounted for.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,7 @@ pub struct OneWay {
     pub n_along: usize,
     /// Rows that point against it.
     pub n_against: usize,
-    /// Share of the sets of turned rows, the rows themselves counted, with a cluster of which as many more point along than
-    /// against; in (0, 1].
+    /// Share of the sets of turned rows, the rows themselves counted, with a cluster whose rows go one way as surely; in (0, 1].
     pub p: f64,
     /// Whether it is a change: one way for nine of ten rows, and no chance.
     pub is_change: bool,
@@ -62,8 +61,10 @@ impl OneWay {
         if along + against == 0.0 { 0.0 } else { (along - against) / (along + against) }
     }
 
-    fn excess(&self) -> usize {
-        self.n_along.saturating_sub(self.n_against)
+    /// By how much those along exceed those against, in standard errors of a fair coin: the sign test's. 0 when they do not.
+    fn excess(&self) -> f32 {
+        let (along, against) = (self.n_along as f32, self.n_against as f32);
+        if along > against { (along - against) / (along + against).sqrt() } else { 0.0 }
     }
 }
 
@@ -79,20 +80,20 @@ pub struct Differences<'a> {
     pub units: &'a [u32],
 }
 
-/// What chance makes: for every set of turned differences, by how many those along a cluster exceed those against it at most,
-/// over all clusters of all cuts into up to `k_max`.
+/// What chance makes: for every set of turned differences, by how much those along a cluster exceed those against it at most,
+/// over all clusters of all cuts into up to `k_max`, in standard errors of a fair coin.
 ///
 /// # Panics
 ///
 /// Panics when products or units are of another number of rows.
-pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<u32> {
+pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<f32> {
     let n_rows = of.points.n_rows();
     assert_eq!(of.units.len(), n_rows, "a unit per row");
     let (products, of_points) = (Products::new(n_rows, of.products), Products::of(of.points));
     let mut random = Random::new(settings.seed);
     let greatest = |_| {
         let turns = turns(of.units, &mut random);
-        products.greatest_excess(&of_points.ward(&turns), &turns, k_max.min(n_rows)) as u32
+        products.greatest_excess(&of_points.ward(&turns), &turns, k_max.min(n_rows))
     };
     (0..settings.n_turns).map(greatest).collect()
 }
@@ -103,13 +104,13 @@ pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<u32> {
 /// # Panics
 ///
 /// Panics when products and labels are of different numbers of rows.
-pub fn one_way(products: &[f32], labels: &[u32], chance: &[u32], alpha: f64) -> Vec<OneWay> {
+pub fn one_way(products: &[f32], labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
     let products = Products::new(labels.len(), products);
     let n_clusters = n_clusters(labels);
     let mut found = products.counts(&products.sums(&vec![1.0; labels.len()], labels, n_clusters), labels, n_clusters);
     for cluster in &mut found {
         let excess = cluster.excess();
-        let n_as_great = chance.iter().filter(|greatest| **greatest as usize >= excess).count();
+        let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
         cluster.p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
         cluster.is_change = cluster.p <= alpha && cluster.share() >= SHARE;
     }
@@ -189,7 +190,7 @@ impl Products {
     }
 
     /// The greatest excess of rows along over rows against, of all clusters of all cuts of a hierarchy of turned rows.
-    fn greatest_excess(&self, dendrogram: &Dendrogram, turns: &[f64], k_max: usize) -> usize {
+    fn greatest_excess(&self, dendrogram: &Dendrogram, turns: &[f64], k_max: usize) -> f32 {
         let cut = |k: usize| dendrogram.cut_into(k).expect("1 to as many as rows");
         let finest = cut(k_max);
         let of_finest = self.sums(turns, &finest, k_max);
@@ -204,9 +205,7 @@ impl Products {
                 }
                 self.counts(&sums, &labels, k)
             })
-            .map(|cluster| cluster.excess())
-            .max()
-            .unwrap_or(0)
+            .fold(0.0, |greatest, cluster| cluster.excess().max(greatest))
     }
 
     /// Ward's hierarchy of the turned rows.

@@ -92,7 +92,7 @@ pub struct Sides {
     /// Source of every pair.
     pub(super) sources: Vec<String>,
     /// By which changes are told: [`Groups::chance`].
-    pub(super) chance: Vec<u32>,
+    pub(super) chance: Vec<f32>,
     /// Chance of taking a difference for a change.
     pub(super) alpha: f64,
 }
