@@ -39,8 +39,8 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
         <section aria-labelledby="prompt-groups-title">
             <h2 id="prompt-groups-title">"Groups of prompts"</h2>
             <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
-            <div class="groups">{cards}</div>
             <ContrastPanel found side=SideName::Prompts compared />
+            <div class="groups">{cards}</div>
         </section>
     }
 }
@@ -108,8 +108,8 @@ pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
                     "This discovery was stored without the words of its pairs, so that groups cut elsewhere have none: run whence discover again."
                 </p>
             </Show>
-            <div class="groups">{cards}</div>
             <ContrastPanel found side=SideName::Pairs compared />
+            <div class="groups">{cards}</div>
         </section>
     }
 }
