@@ -157,12 +157,20 @@ fn part(title: &'static str, (a, b): (usize, usize), contrast: &Contrast) -> imp
             </div>
         }
     };
-    view! {
-        <section class="part">
-            <h4>{title}</h4>
+    let is_alike = contrast.first.is_empty() && contrast.second.is_empty();
+    let body = match is_alike {
+        true => view! { <p class="quiet">"No word tells them apart."</p> }.into_any(),
+        false => view! {
             <div class="two">
                 {list(a, contrast.n_words[0], &contrast.first)} {list(b, contrast.n_words[1], &contrast.second)}
             </div>
+        }
+        .into_any(),
+    };
+    view! {
+        <section class="part">
+            <h4>{title}</h4>
+            {body}
         </section>
     }
 }
