@@ -21,8 +21,13 @@ use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_shared::cluster::stability;
+<<<<<<< HEAD
 use whence_shared::clustering::{ClusteringView, Labels};
 use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
+=======
+use whence_shared::discovery::words::Words;
+use whence_shared::discovery::{Cut, DiscoveryView, Settings, read_similarity};
+>>>>>>> scan
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::map::PairMap;
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
@@ -385,6 +390,7 @@ fn a_discovery_is_listed_and_served_once_it_is_whole() {
         layers: Vec::new(),
         n_pairs: 40,
         sampling: Sampling::Random,
+        judged: None,
         settings: Settings {
             prompt_cut: Cut::Stable,
             pair_cut: Cut::Into(3),
@@ -397,6 +403,10 @@ fn a_discovery_is_listed_and_served_once_it_is_whole() {
     assert_eq!(listed(), ["broad"]);
     let served: DiscoveryView = from_slice(site.get("/data/clusters/broad/discovery.json").json()).unwrap();
     assert_eq!(served.groups.pairs.clusters.len(), 3);
+    let words: Words = from_slice(site.get("/data/clusters/broad/words.json").json()).unwrap();
+    assert_eq!(words.fault(made.prompts.len(), 40), None);
+    // What a browser makes a discovery of itself.
+    assert_eq!(site.get(&format!("/data/behaviors/{}/pairs.jsonl", made_study::BEHAVIOR)).status, 200);
     let matrix = site.get("/data/clusters/broad/similarity.safetensors");
     assert_eq!(matrix.status, 200);
     assert_eq!(Similarity::read(&matrix.body, made.prompts.len(), 40).unwrap().of_pairs.len(), made.prompts.len() * 40);

@@ -27,6 +27,8 @@ fn beside(place: &Place, peer: &Peer, program: &str, options: &[&str], what: [&s
     demo::build_whence(place)?;
     let mut bench = place.command(&place.release(program).to_string_lossy());
     bench.args(options).env("WHENCE_BIN", place.whence()).env("WHENCE_PYTHON", python);
+    // Which only one of them asks for.
+    bench.env("WHENCE_TIME_CLUSTERS", place.release("time_clusters")).env("WHENCE_APP", place.app());
     let [name, why] = what;
     step::run(name, why, &mut bench, "read the error above").map(drop)
 }
@@ -70,7 +72,8 @@ pub fn cluster(place: &Place, options: &[&str]) -> Result<(), Failure> {
         name: "scipy and scikit-learn",
         packages: "numpy scipy scikit-learn safetensors",
     };
-    let why = "Ward, k-means and HDBSCAN beside scipy and scikit-learn";
+    build_for_browser(place)?;
+    let why = "Ward, k-means and HDBSCAN beside scipy and scikit-learn, natively and in Chromium";
     beside(place, &peer, "bench_cluster", options, ["cluster", why])
 }
 
@@ -126,17 +129,22 @@ pub fn discovery(place: &Place, options: &[&str]) -> Result<(), Failure> {
     step::run("discovery", "what is found where no, two or three behaviors are planted", &mut bench, remedy).map(drop)
 }
 
+/// The app, and the programs that measure it.
+fn build_for_browser(place: &Place) -> Result<(), Failure> {
+    setup::setup(place)?;
+    app::build(place)?;
+    let mut build = place.command("cargo");
+    build.args(["build", "--release", "-p", BROWSER_TESTS]);
+    step::run("benchmark", "compiles it", &mut build, "mend what rustc names").map(drop)
+}
+
 /// Ranking in the browser: from the click to a certified ranking, the kernels, the page's thread and memory.
 ///
 /// # Errors
 ///
 /// Fails when the browser is missing or the benchmark fails.
 pub fn ranking(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    setup::setup(place)?;
-    app::build(place)?;
-    let mut build = place.command("cargo");
-    build.args(["build", "--release", "-p", BROWSER_TESTS]);
-    step::run("benchmark", "compiles it", &mut build, "mend what rustc names")?;
+    build_for_browser(place)?;
     let mut bench = place.command(&place.release("bench_ranking").to_string_lossy());
     bench.args(options).env("WHENCE_APP", place.app());
     step::run(

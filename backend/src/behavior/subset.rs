@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
 use thiserror::Error;
 use whence_shared::direction::DirectionMethod;
 use whence_shared::discovery::DiscoveryView;
@@ -98,13 +97,6 @@ pub enum SubsetError {
     File(#[from] FileError),
 }
 
-/// The part of behavior.json that must be carried over.
-#[derive(Deserialize)]
-struct Read {
-    reading: String,
-    layers: Vec<usize>,
-}
-
 /// Makes and stores a behavior of some prompts of a discovery, at every layer that the discovery's behavior has.
 ///
 /// # Errors
@@ -131,14 +123,14 @@ pub fn define_subset(study: &Study, options: &SubsetOptions, report: Report) -> 
         return Err(changed(format!("line {} is not what the discovery was made of", line + 1)));
     }
     let of = study.behavior_view(&view.behavior);
-    let read: Read = serde_json::from_slice(&files::read(&of)?).map_err(|error| SubsetError::Changed {
+    let whole: BehaviorView = serde_json::from_slice(&files::read(&of)?).map_err(|error| SubsetError::Changed {
         path: of,
         behavior: view.behavior.clone(),
         reason: error.to_string(),
     })?;
     let d_model = vectors.model.d_model;
     let mut layers = Vec::new();
-    for &layer in &read.layers {
+    for &layer in &whole.layers {
         let Some(file) = BehaviorFile::read(study, &view.behavior, layer, &vectors)? else { continue };
         if file.vectors.len() != pairs.len() * d_model {
             let n = file.vectors.len() / d_model;
@@ -150,13 +142,13 @@ pub fn define_subset(study: &Study, options: &SubsetOptions, report: Report) -> 
     let definition = Definition {
         name: &options.name,
         method: options.method,
-        reading: read.reading,
+        reading: whole.reading,
         pairs: rows.iter().map(|&row| &pairs[row as usize]).collect(),
         layers,
         split: options.split,
         path: path.clone(),
     };
-    let (view, direction_norms): (BehaviorView, _) = definition.store(study, &vectors, report)?;
+    let (view, direction_norms) = definition.store(study, &vectors, report)?;
     Ok(Defined { view, remarks: Vec::new(), direction_norms })
 }
 

@@ -46,12 +46,13 @@ async fn serve(root: PathBuf, name: &str, path: &str, request: Request) -> Resul
     Ok(served.into_response())
 }
 
-/// Whether a path, already percent-decoded, names a vector file or manifest and cannot lead out of its folder: segments
+/// Whether a path, already percent-decoded, names a vector file, a manifest or a behavior's prompts and cannot lead out of its folder: segments
 /// of letters, digits, `-`, `_` and `.` that do not begin with a dot.
 fn is_plain(path: &str) -> bool {
     let is_plain_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_plain_segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.chars().all(is_plain_char);
-    path.split('/').all(is_plain_segment) && (path.ends_with(".safetensors") || path.ends_with(".json"))
+    let is_ours = [".safetensors", ".json", "/pairs.jsonl"].iter().any(|ending| path.ends_with(ending));
+    path.split('/').all(is_plain_segment) && is_ours
 }
 
 #[cfg(test)]
@@ -60,11 +61,12 @@ mod tests {
 
     #[test]
     fn only_vector_files_and_manifests_below_the_folder_have_an_address() {
-        for path in ["layer-2/00000000.safetensors", "manifest.json", "a_b/layer-1.safetensors"] {
+        for path in ["layer-2/00000000.safetensors", "manifest.json", "a_b/layer-1.safetensors", "obeys/pairs.jsonl"] {
             assert!(is_plain(path), "{path}");
         }
         for path in [
             "",
+            "rollouts.jsonl",
             "../pairs.parquet",
             "../study.json",
             "layer-2/../../x.json",

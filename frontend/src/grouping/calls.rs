@@ -28,6 +28,8 @@ pub enum Call {
         /// The other.
         b: usize,
     },
+    /// Times a method, for measurements.
+    Time(Box<Timed>),
     /// Makes a discovery of a study that has vectors but no discovery, and takes it up.
     Discover(Box<Asked>),
 }
@@ -60,6 +62,35 @@ pub struct Asked {
     pub n_pairs: usize,
 }
 
+/// What to time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timed {
+    /// Absolute address of the folder that the rows lie in, with a final slash.
+    pub data: String,
+    /// A file of f32 numbers, little-endian, row-major.
+    pub path: String,
+    /// Numbers per row.
+    pub width: usize,
+    /// By which method they are clustered.
+    pub method: Method,
+    /// How often.
+    pub n_repeats: usize,
+}
+
+/// A method of clustering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// Ward's hierarchy.
+    Ward,
+    /// Spherical k-means from the first rows.
+    Kmeans {
+        /// Clusters.
+        k: usize,
+        /// Iterations at most.
+        n_iterations: usize,
+    },
+}
+
 /// What the worker answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Answer {
@@ -71,6 +102,8 @@ pub enum Answer {
     Contrast(Box<ClusterContrast>),
     /// A discovery, and the milliseconds it took without reading. Its matrices follow as for [`Call::Open`].
     Discovered(Box<DiscoveryView>, f64),
+    /// Milliseconds of every repetition, and heights of merges or labels.
+    Timed(Vec<f64>, Vec<f64>),
     /// It is not possible, and why.
     Failed(String),
 }

@@ -6,6 +6,7 @@
 
 pub mod calls;
 mod making;
+mod timing;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -88,6 +89,7 @@ impl Grouper {
             Call::Contrast { cuts, side, a, b } => {
                 self.with(|at_hand| at_hand.contrast(cuts, side, a, b).map(|found| Answer::Contrast(Box::new(found))))
             }
+            Call::Time(timed) => timing::time(&timed).await.map(|(times_ms, result)| Answer::Timed(times_ms, result)),
             Call::Discover(asked) => match making::discover(&asked).await {
                 Ok(made) => {
                     let (matrices, ms) = (made.similarity.clone(), made.ms);

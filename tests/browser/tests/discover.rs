@@ -187,7 +187,7 @@ async fn two_groups_are_contrasted_by_their_words() {
     let row = "
         const rows = [...document.querySelectorAll('.contrast tbody tr')];
         const cells = rows.map(row => [...row.children].map(cell => cell.innerText).join(' '));
-        return arguments.every(expected => cells.includes(expected));";
+        return [...arguments].every(expected => cells.includes(expected));";
     let cells =
         [first, second].map(|term| json!(format!("{} {:.1} {} {}", term.term, term.z, term.counts[0], term.counts[1])));
     browser.wait_until(row, cells.to_vec()).await;

@@ -457,7 +457,7 @@ const FINGERPRINT: &str = "
     worker.onerror = (event) => done(event.message);
     worker.onmessage = ({ data }) => {
         const post = JSON.parse(data[0]);
-        if (post.Note === 'Ready') {
+        if (post === 'Ready') {
             worker.postMessage([JSON.stringify({ number: 1, what: { Fingerprint: { seed, n_rows, d_model } } })]);
         } else if (post.Answer) {
             worker.terminate();

@@ -5,7 +5,8 @@
 //! HDBSCAN's labels. Rows are blobs of unequal size in noise, made by a seeded generator.
 //!
 //! Options: `--part NAME` (else all), `--rounds N` (default 3; each side runs thrice a round).
-//! Environment: `WHENCE_PYTHON`, a Python with numpy, scipy, scikit-learn and safetensors (else `python3`).
+//! Environment: `WHENCE_PYTHON`, a Python with numpy, scipy, scikit-learn and safetensors (else `python3`);
+//! `WHENCE_TIME_CLUSTERS`, the program that times the same code in Chromium (else that column stays empty).
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -83,12 +84,14 @@ fn run() -> Result<(), String> {
         return Err(format!("--part: expected one of {}", PARTS.map(|part| part.name).join(", ")));
     }
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    println!("| part | rows × width | whence | peer | ratio |\n|---|---|---|---|---|");
-    let mut versions = String::new();
+    println!(
+        "| part | rows × width | whence | in Chromium | peer | ratio | ratio in Chromium |\n|---|---|---|---|---|---|---|"
+    );
+    let (mut versions, mut browser) = (String::new(), String::new());
     for part in parts {
         let rows = blobs(part.n_rows, part.width);
         write_rows(&folder.path().join("rows.safetensors"), &rows, part)?;
-        let (mut own, mut theirs) = (Vec::new(), Vec::new());
+        let (mut own, mut theirs, mut in_browser) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let (secs, result) = peer(folder.path(), part, &mut versions)?;
             theirs.extend(secs);
@@ -98,12 +101,27 @@ fn run() -> Result<(), String> {
                 own.push(start.elapsed().as_secs_f64());
                 must_agree(part, &found, &result)?;
             }
+            if let Some((secs, found)) = chromium(folder.path(), part, &rows, &mut browser)? {
+                in_browser.extend(secs);
+                must_agree(part, &found, &result)?;
+            }
         }
         let (own, theirs) = (median(&mut own), median(&mut theirs));
         let shape = format!("{} × {}", part.n_rows, part.width);
-        println!("| {} | {shape} | {:.1} ms | {:.1} ms | {:.2} |", part.name, own * 1e3, theirs * 1e3, theirs / own);
+        let in_browser = (!in_browser.is_empty()).then(|| median(&mut in_browser));
+        let ms = |secs: Option<f64>| secs.map_or("–".to_owned(), |secs| format!("{:.1} ms", secs * 1e3));
+        let ratio = |secs: Option<f64>| secs.map_or("–".to_owned(), |secs| format!("{:.2}", theirs / secs));
+        println!(
+            "| {} | {shape} | {} | {} | {} | {} | {} |",
+            part.name,
+            ms(Some(own)),
+            ms(in_browser),
+            ms(Some(theirs)),
+            ratio(Some(own)),
+            ratio(in_browser)
+        );
     }
-    println!("{versions}, one thread each; ratios above 1: whence is faster");
+    println!("{versions}{browser}, one thread each; ratios above 1: whence is faster");
     Ok(())
 }
 
@@ -173,6 +191,42 @@ fn write_rows(path: &Path, rows: &[f32], part: &Part) -> Result<(), String> {
         TensorView::new(Dtype::F32, vec![part.n_rows, part.width], &bytes).map_err(|error| error.to_string())?;
     safetensors::serialize_to_file([("rows", tensor)], None, path)
         .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The same in Chromium, where a program for it is given and the app has the method: seconds of every repetition, and the result.
+fn chromium(
+    folder: &Path,
+    part: &Part,
+    rows: &[f32],
+    version: &mut String,
+) -> Result<Option<(Vec<f64>, Vec<f64>)>, String> {
+    let Some(program) = env::var_os("WHENCE_TIME_CLUSTERS") else { return Ok(None) };
+    let path = folder.join("rows.f32");
+    let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut command = Command::new(program);
+    command.arg(&path).arg(part.width.to_string()).arg(REPEATS.to_string());
+    match part.method {
+        Method::Ward => command.arg("ward"),
+        Method::Kmeans { k, n_iterations } => command.arg("kmeans").arg(k.to_string()).arg(n_iterations.to_string()),
+        Method::Hdbscan(_) => return Ok(None),
+    };
+    let output = command.output().map_err(|error| format!("Chromium: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("Chromium failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let said: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("Chromium's answer: {error}"))?;
+    *version = format!(", {}", said["version"].as_str().unwrap_or("Chromium"));
+    let numbers = |key: &str| said[key].as_array().into_iter().flatten().filter_map(Value::as_f64).collect::<Vec<_>>();
+    let secs = numbers("ms").into_iter().map(|ms| ms / 1e3).collect();
+    let found = match part.method {
+        Method::Kmeans { k, .. } => {
+            let labels: Vec<u32> = numbers("result").into_iter().map(|label| label as u32).collect();
+            vec![inertia(Points::new(rows, part.width).expect("rows of numbers"), &labels, k)]
+        }
+        _ => numbers("result"),
+    };
+    Ok(Some((secs, found)))
 }
 
 /// Seconds of every repetition, and the result.

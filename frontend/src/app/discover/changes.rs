@@ -238,15 +238,17 @@ fn row(found: &Arc<Found>, at: usize, label: u32, choice: Choice) -> impl IntoVi
             </td>
             <td class="norm">{format!("{:.2}", change.norm)}</td>
             <td class="prompt">
-                <button
-                    type="button"
-                    class="open"
-                    aria-expanded=move || if is_open() { "true" } else { "false" }
-                    on:click=move |_| choice.open.set((!is_open()).then_some(prompt))
-                >
-                    {snippet}
-                </button>
-                {badges}
+                <div>
+                    <button
+                        type="button"
+                        class="open"
+                        aria-expanded=move || if is_open() { "true" } else { "false" }
+                        on:click=move |_| choice.open.set((!is_open()).then_some(prompt))
+                    >
+                        {snippet}
+                    </button>
+                    <span class="badges">{badges}</span>
+                </div>
             </td>
             <td class="words">{format!("{before} → {after}")}</td>
             <td class="overlap">{format!("{:.0} %", 100.0 * change.overlap)}</td>

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use web_sys::{ScrollBehavior, ScrollIntoViewOptions, ScrollLogicalPosition};
 use whence_shared::cluster::contrast::{Contrast, ContrastTerm};
 use whence_shared::discovery::cutting::{ClusterContrast, SideName};
 
@@ -67,6 +69,7 @@ impl Compared {
 #[component]
 pub fn ContrastPanel(found: Arc<Found>, side: SideName, compared: Compared) -> impl IntoView {
     let discovery = Discovery::here();
+    let panel = NodeRef::<html::Div>::new();
     let told = RwSignal::new(None::<((usize, usize), Result<ClusterContrast, String>)>);
     let two = Memo::new(move |_| compared.two(side));
     Effect::new(move || {
@@ -77,12 +80,16 @@ pub fn ContrastPanel(found: Arc<Found>, side: SideName, compared: Compared) -> i
             let contrast = discovery.contrast(&found, side, a, b).await;
             if two.get_untracked() == Some((a, b)) {
                 told.set(Some(((a, b), contrast)));
+                // The second group may have been chosen far below.
+                if let Some(panel) = panel.get_untracked() {
+                    panel.scroll_into_view_with_scroll_into_view_options(&nearest());
+                }
             }
         });
     });
     let name = if side == SideName::Prompts { "prompts" } else { "pairs" };
     view! {
-        <div class="contrast" data-side=name aria-live="polite">
+        <div class="contrast" data-side=name aria-live="polite" node_ref=panel>
             {move || match (compared.n(side), told.get()) {
                 (1, _) => view! { <p class="quiet">"Choose a second group to compare with."</p> }.into_any(),
                 (2, None) => view! { <p class="quiet">"Comparing…"</p> }.into_any(),
@@ -92,6 +99,14 @@ pub fn ContrastPanel(found: Arc<Found>, side: SideName, compared: Compared) -> i
             }}
         </div>
     }
+}
+
+/// Scrolling that does nothing where the panel is seen already.
+fn nearest() -> ScrollIntoViewOptions {
+    let options = ScrollIntoViewOptions::new();
+    options.set_behavior(ScrollBehavior::Auto);
+    options.set_block(ScrollLogicalPosition::Nearest);
+    options
 }
 
 fn shown((a, b): (usize, usize), contrast: &ClusterContrast) -> impl IntoView + use<> {
@@ -142,12 +157,20 @@ fn part(title: &'static str, (a, b): (usize, usize), contrast: &Contrast) -> imp
             </div>
         }
     };
-    view! {
-        <section class="part">
-            <h4>{title}</h4>
+    let is_alike = contrast.first.is_empty() && contrast.second.is_empty();
+    let body = match is_alike {
+        true => view! { <p class="quiet">"No word tells them apart."</p> }.into_any(),
+        false => view! {
             <div class="two">
                 {list(a, contrast.n_words[0], &contrast.first)} {list(b, contrast.n_words[1], &contrast.second)}
             </div>
+        }
+        .into_any(),
+    };
+    view! {
+        <section class="part">
+            <h4>{title}</h4>
+            {body}
         </section>
     }
 }

@@ -41,16 +41,21 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
         }
     };
     view! {
-        <section aria-labelledby="prompt-groups-title">
-            <h2 id="prompt-groups-title">"Groups of prompts"</h2>
-            <p class="about">
-                <strong class="found">{headline}</strong>
-                " Prompts in one group were changed by the same pairs. Open one to read what tuning changed."
-            </p>
-            <div class="groups">{cards}</div>
-            <ContrastPanel found side=SideName::Prompts compared />
-        </section>
-    }
+            <section aria-labelledby="prompt-groups-title">
+                <h2 id="prompt-groups-title">"Groups of prompts"</h2>
+    <<<<<<< HEAD
+                <p class="about">
+                    <strong class="found">{headline}</strong>
+                    " Prompts in one group were changed by the same pairs. Open one to read what tuning changed."
+                </p>
+                <div class="groups">{cards}</div>
+    =======
+                <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
+    >>>>>>> scan
+                <ContrastPanel found side=SideName::Prompts compared />
+                <div class="groups">{cards}</div>
+            </section>
+        }
 }
 
 fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
@@ -117,8 +122,8 @@ pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
                     "This discovery was stored without the words of its pairs, so that groups cut elsewhere have none: run whence discover again."
                 </p>
             </Show>
-            <div class="groups">{cards}</div>
             <ContrastPanel found side=SideName::Pairs compared />
+            <div class="groups">{cards}</div>
         </section>
     }
 }

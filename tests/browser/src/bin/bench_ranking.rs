@@ -25,7 +25,7 @@ const KERNEL: &str = "
     const worker = new Worker('./ranker_loader.js', { type: 'module', name: 'whence scorer' });
     worker.onmessage = ({ data }) => {
         const post = JSON.parse(data[0]);
-        if (post.Note === 'Ready') {
+        if (post === 'Ready') {
             const call = { number: 1, what: { Kernel: { width, n_rows, n_repeats } } };
             worker.postMessage([JSON.stringify(call)]);
         } else if (post.Answer) {
