@@ -21,13 +21,9 @@ use whence_backend::server::{ServeError, ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_shared::cluster::stability;
-<<<<<<< HEAD
 use whence_shared::clustering::{ClusteringView, Labels};
-use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
-=======
 use whence_shared::discovery::words::Words;
-use whence_shared::discovery::{Cut, DiscoveryView, Settings, read_similarity};
->>>>>>> scan
+use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::map::PairMap;
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
