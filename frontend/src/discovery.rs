@@ -174,6 +174,17 @@ impl Discovery {
         self.shown.with(|shown| shown.as_ref().map_or_else(|| found.groups.clone(), |shown| shown.groups.clone()))
     }
 
+    /// The name that a model made up for a group, and the model: of the groups as they were stored. Tracked.
+    pub fn made_up_name(self, found: &Found, side: SideName, label: usize) -> Option<(String, String)> {
+        let is_cut = self.shown.with(|shown| shown.as_ref().is_some_and(|shown| shown.cuts.of(side).is_some()));
+        let names = found.view.names.as_ref().filter(|_| !is_cut)?;
+        let of_side = match side {
+            SideName::Prompts => &names.prompts,
+            SideName::Pairs => &names.pairs,
+        };
+        Some((of_side.get(label)?.clone(), names.model.clone()))
+    }
+
     /// Fetches a discovery unless it is shown already.
     pub fn fetch(self, name: String) {
         let is_shown = self

@@ -83,6 +83,7 @@ fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Comp
     view! {
         <article class="group" data-side="prompts" data-label=label.to_string()>
             {head(SideName::Prompts, label, cluster, compared)}
+            {named(found, SideName::Prompts, label)}
             {cluster.one_way.map(way)}
             <p class="meets">{meets(&groups.means[label])}</p>
             {terms("Words", &cluster.terms)}
@@ -140,6 +141,7 @@ fn pair_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compar
     view! {
         <article class="group" data-side="pairs" data-label=label.to_string()>
             {head(SideName::Pairs, label, cluster, compared)}
+            {named(found, SideName::Pairs, label)}
             <p class="meets">{changes(&means)}</p>
             {sources(cluster)}
             {terms("Words of prompts", &cluster.terms)}
@@ -185,6 +187,18 @@ fn head(side: SideName, label: usize, cluster: &Cluster, compared: Compared) -> 
             {format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard).replace('-', "−")}
         </p>
     }
+}
+
+/// What a model called a group, marked as such.
+fn named(found: &Found, side: SideName, label: usize) -> Option<impl IntoView + use<>> {
+    let (name, model) = Discovery::here().made_up_name(found, side, label)?;
+    let about = format!("Made up by {model} from words and exemplars; nobody has checked it.");
+    Some(view! {
+        <p class="made-up" title=about>
+            {format!("“{name}” ")}
+            <span class="by">{format!("named by {model}")}</span>
+        </p>
+    })
 }
 
 /// Whether a group is a change, and by which count.
