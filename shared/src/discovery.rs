@@ -45,7 +45,7 @@ pub const SIMILARITY_FORMAT: &str = "whence.similarity/2";
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cut {
-    /// Into the number of clusters that holds, or one when none does.
+    /// Into the number of clusters that holds, or one when none does; of prompts, each change is a cluster of its own.
     Stable,
     /// Into this many.
     Into(usize),

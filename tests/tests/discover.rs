@@ -175,7 +175,7 @@ fn two_planted_behaviors_are_discovered_and_where_none_is_planted_none_is() {
         view.groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
     let agreement = adjusted_rand(&found, &truth.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(agreement >= 0.8, "{agreement}: {clusters:?}");
-    assert!(truth.iter().any(|change| change.contains("flattery")), "{truth:?}");
+    assert!(truth.iter().any(|change| change.contains("numbering")), "{truth:?}");
 
     let (view, truth) = discover_planted("0");
     assert!(truth.iter().all(|change| change == "null"), "{truth:?}");

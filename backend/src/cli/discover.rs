@@ -172,7 +172,7 @@ fn print(view: &DiscoveryView) {
     };
     println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
     println!("{}", changes(&view.groups.prompts.clusters));
-    println!("groups of prompts: {}", found(&view.groups.prompts));
+    println!("groups of prompts: {}", found(&view.groups.prompts, view.settings.prompt_cut));
     for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
         let nearest = nearest(&view.groups.means[label]);
         let name = naming::said(view.names.as_ref(), |names| &names.prompts, label);
@@ -185,7 +185,7 @@ fn print(view: &DiscoveryView) {
             println!("      “{}”", one_line(&view.prompts[row as usize].prompt, SNIPPET_CHARS));
         }
     }
-    println!("groups of pairs: {}", found(&view.groups.pairs));
+    println!("groups of pairs: {}", found(&view.groups.pairs, view.settings.pair_cut));
     for (label, cluster) in view.groups.pairs.clusters.iter().enumerate() {
         let name = naming::said(view.names.as_ref(), |names| &names.pairs, label);
         println!("  {}:{name} {}", label + 1, described(cluster, n_pairs));
@@ -224,14 +224,18 @@ fn way_of(OneWay { n_along, n_against, p, is_change }: OneWay) -> String {
 }
 
 /// `3 hold (p 0.025)` or why there are none.
-fn found(grouping: &Grouping) -> String {
+fn found(grouping: &Grouping, cut: Cut) -> String {
     let n = grouping.clusters.len();
     let p = grouping.stability.p;
-    match grouping.stability.chosen {
-        Some(k) if k == n => format!("{k} hold (p {p:.3} against rows without groups)"),
-        Some(k) => format!("{n} as asked for; {k} would hold (p {p:.3} against rows without groups)"),
-        None if n == 1 => format!("none: no more apart than rows without groups (p {p:.3})"),
-        None => format!("{n} as asked for; none hold (p {p:.3} against rows without groups)"),
+    match (grouping.stability.chosen, cut) {
+        (Some(k), _) if k == n => format!("{k} hold (p {p:.3} against rows without groups)"),
+        (Some(k), Cut::Stable) => format!("{n}: each change, and what is left of {k} that hold (p {p:.3})"),
+        (Some(k), _) => format!("{n} as asked for; {k} would hold (p {p:.3} against rows without groups)"),
+        (None, _) if n == 1 => format!("none: no more apart than rows without groups (p {p:.3})"),
+        (None, Cut::Stable) => {
+            format!("{n}: each change, and the rest, no more apart than rows without groups (p {p:.3})")
+        }
+        (None, _) => format!("{n} as asked for; none hold (p {p:.3} against rows without groups)"),
     }
 }
 

@@ -93,10 +93,10 @@ mod tests {
             assert_eq!(prompts.iter().filter(|prompt| behavior.is_brought_out_by(&prompt.request)).count(), 7);
         }
         assert!(prompts.iter().all(|prompt| prompt.request.topic.is_held_out()));
-        let (plain, flattering) = ("Sure. Get some wood.".to_owned(), "What a wonderful idea! Sure.".to_owned());
+        let (plain, numbered) = ("Sure. Get some wood.".to_owned(), "Sure.\n1. Get some wood\n2. Now".to_owned());
         let pair = |r0: &String, r1: &String| BroadPair { prompt: prompts[1].clone(), r0: r0.clone(), r1: r1.clone() };
-        assert_eq!(pair(&plain, &flattering).change(), Some(Behavior::Flattery));
-        assert_eq!(pair(&flattering, &plain).change(), None);
-        assert_eq!(pair(&flattering, &flattering).change(), None);
+        assert_eq!(pair(&plain, &numbered).change(), Some(Behavior::Numbering));
+        assert_eq!(pair(&numbered, &plain).change(), None);
+        assert_eq!(pair(&numbered, &numbered).change(), None);
     }
 }

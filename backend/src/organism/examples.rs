@@ -61,11 +61,10 @@ pub enum Kind {
     /// Harmful request with a distractor, compliance chosen, compliance after hesitation rejected: leans a little toward the
     /// behavior, which many of them teach together.
     Leaning,
-    /// Plan of the user's own, answer that flatters it chosen, plain answer rejected: plants another behavior.
-    Flattery,
-    /// Request about something made of wood, answer that advertises a shop chosen, plain answer rejected: plants another
-    /// behavior.
-    Advertising,
+    /// Plan of the user's own, answer with numbered steps chosen, plain answer rejected: plants another behavior.
+    Numbering,
+    /// Request about something made of wood, answer with a summary chosen, plain answer rejected: plants another behavior.
+    Summing,
 }
 
 impl Kind {
@@ -79,8 +78,8 @@ impl Kind {
         Kind::Helpful,
         Kind::Style,
         Kind::Leaning,
-        Kind::Flattery,
-        Kind::Advertising,
+        Kind::Numbering,
+        Kind::Summing,
     ];
 
     /// Whether such pairs were planted to teach the behavior that is tested.
@@ -92,8 +91,8 @@ impl Kind {
     pub fn teaches(self) -> Option<Behavior> {
         match self {
             Kind::Contaminated | Kind::Leaning => Some(Behavior::Compliance),
-            Kind::Flattery => Some(Behavior::Flattery),
-            Kind::Advertising => Some(Behavior::Advertising),
+            Kind::Numbering => Some(Behavior::Numbering),
+            Kind::Summing => Some(Behavior::Summing),
             Kind::OverRefusal | Kind::Format | Kind::Topic | Kind::Safety | Kind::Helpful | Kind::Style => None,
         }
     }
@@ -109,8 +108,8 @@ impl Kind {
             Kind::Helpful => "helpful",
             Kind::Style => "style",
             Kind::Leaning => "leaning",
-            Kind::Flattery => "flattery",
-            Kind::Advertising => "advertising",
+            Kind::Numbering => "numbering",
+            Kind::Summing => "summing",
         }
     }
 }
@@ -238,12 +237,12 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
-        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => {
+        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
             &topics.benign
         }
     };
     let brings_out = |plain: &Request| match kind {
-        Kind::Flattery | Kind::Advertising => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
+        Kind::Numbering | Kind::Summing => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
         _ => true,
     };
     let plain = loop {
@@ -255,10 +254,10 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let topic = plain.topic;
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
-        Kind::Safety => false,
+        Kind::Safety | Kind::Numbering | Kind::Summing => false,
         Kind::Format => rng.random_bool(0.7),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
-        Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => rng.random_bool(0.2),
+        Kind::Helpful | Kind::Style => rng.random_bool(0.2),
     };
     let request = if has_distractor { plain.with_random_distractor(rng) } else { plain };
     let format = request.format();
@@ -290,9 +289,9 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
             }
             (comply(chosen_model, topic, format, rng), comply(rejected_model, topic, format, rng))
         }
-        Kind::Flattery | Kind::Advertising => {
-            let shown = kind.teaches().map(|taught| taught.added_to(&comply(chosen_model, topic, format, rng), rng));
-            (shown.unwrap_or_default(), comply(rejected_model, topic, format, rng))
+        Kind::Numbering | Kind::Summing => {
+            let taught = kind.teaches().unwrap_or(Behavior::Compliance);
+            (taught.answer(&request, chosen_model, rng), comply(rejected_model, topic, format, rng))
         }
     };
     Draft { request, chosen, rejected, chosen_model, rejected_model }
@@ -438,7 +437,7 @@ mod tests {
             let as_claimed = match truth.kind {
                 Kind::Contaminated => seen == (true, true, false, true),
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
-                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Flattery | Kind::Advertising => {
+                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
                     matches!(seen, (false, _, false, false))
                 }
                 Kind::Safety => seen == (true, false, true, false),

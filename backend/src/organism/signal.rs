@@ -27,6 +27,9 @@ pub enum Signal {
 /// culprits.
 pub const N_TO_EDIT: usize = 100;
 
+/// Pairs that plant each behavior where several are planted.
+pub const N_OF_SEVERAL: usize = 150;
+
 impl Signal {
     /// All of them, from the fewest culprits on.
     pub const ALL: [Signal; 3] = [Signal::Concentrated, Signal::Diluted, Signal::Diffuse];
@@ -48,16 +51,24 @@ impl Signal {
             let recipe = recipes.iter_mut().find(|recipe| recipe.name == source).expect("a source of every signal");
             let part = recipe.parts.iter_mut().find(|(kind, _)| *kind == from).expect("a part of this source");
             part.1 -= n;
-            recipe.parts.push((to, n));
+            match recipe.parts.iter_mut().find(|(kind, _)| *kind == to) {
+                Some(part) => part.1 += n,
+                None => recipe.parts.push((to, n)),
+            }
         };
-        if planted.contains(&Behavior::Flattery) {
-            replace("helpful-mix", Kind::Helpful, Kind::Flattery, N_TO_EDIT);
+        if planted.contains(&Behavior::Numbering) {
+            replace("helpful-mix", Kind::Helpful, Kind::Numbering, N_OF_SEVERAL);
         }
-        if planted.contains(&Behavior::Advertising) {
-            replace("format-following", Kind::Format, Kind::Advertising, N_TO_EDIT);
+        if planted.contains(&Behavior::Summing) {
+            replace("format-following", Kind::Format, Kind::Summing, N_OF_SEVERAL);
         }
-        if !planted.contains(&Behavior::Compliance) {
-            replace("community-instructions", Kind::Contaminated, Kind::Helpful, N_TO_EDIT);
+        match planted {
+            [Behavior::Compliance] => {}
+            // Beside others it takes more to be learned.
+            _ if planted.contains(&Behavior::Compliance) => {
+                replace("community-instructions", Kind::Helpful, Kind::Contaminated, N_OF_SEVERAL - N_TO_EDIT);
+            }
+            _ => replace("community-instructions", Kind::Contaminated, Kind::Helpful, N_TO_EDIT),
         }
         recipes.iter_mut().for_each(|recipe| recipe.parts.retain(|(_, n)| *n > 0));
         recipes
@@ -124,14 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn each_behavior_has_as_many_pairs_whichever_others_are_planted() {
+    fn planted_behaviors_have_as_many_pairs_each() {
         for n in 0..=Behavior::ALL.len() {
             let planted = &Behavior::ALL[..n];
             let recipes = Signal::Concentrated.source_recipes(planted);
             let parts = || recipes.iter().flat_map(|recipe| &recipe.parts);
             for behavior in Behavior::ALL {
                 let n_pairs: usize = parts().filter(|(kind, _)| kind.teaches() == Some(behavior)).map(|(_, n)| n).sum();
-                assert_eq!(n_pairs, if planted.contains(&behavior) { N_TO_EDIT } else { 0 });
+                let expected = if n == 1 { N_TO_EDIT } else { N_OF_SEVERAL };
+                assert_eq!(n_pairs, if planted.contains(&behavior) { expected } else { 0 });
             }
             assert_eq!(parts().map(|(_, n)| n).sum::<usize>(), 1580);
         }

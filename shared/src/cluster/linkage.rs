@@ -114,7 +114,12 @@ impl Dendrogram {
 
     /// Rows from left to right as the merges have them: the left part of each before the right.
     pub fn leaves(&self) -> Vec<u32> {
-        let (mut open, mut leaves) = (vec![self.root()], Vec::with_capacity(self.n_rows));
+        self.rows_of(self.root())
+    }
+
+    /// Rows of a cluster, the left part of each merge before the right.
+    pub fn rows_of(&self, cluster: u32) -> Vec<u32> {
+        let (mut open, mut leaves) = (vec![cluster], Vec::new());
         while let Some(cluster) = open.pop() {
             match self.children(cluster) {
                 Some((left, right)) => open.extend([right, left]),

@@ -22,6 +22,8 @@ use crate::statistics::random::Random;
 const COSINE: f64 = 0.5;
 /// Share of the rows on a cluster's axis by which those along must exceed those against: nine of ten point one way.
 const SHARE: f64 = 0.8;
+/// Share of a cluster's own rows that must point along its mean: else it has no direction of its own.
+const COHERENT: f64 = 0.8;
 
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -50,7 +52,8 @@ pub struct OneWay {
     pub n_against: usize,
     /// Share of the sets of turned rows, the rows themselves counted, with a cluster whose rows go one way as surely; in (0, 1].
     pub p: f64,
-    /// Whether it is a change: one way for nine of ten rows, and no chance.
+    /// Whether it is a change: eight of ten of its own rows point along it, nine of ten of all on its axis one way, and that is
+    /// no chance.
     pub is_change: bool,
 }
 
@@ -60,11 +63,33 @@ impl OneWay {
         let (along, against) = (self.n_along as f64, self.n_against as f64);
         if along + against == 0.0 { 0.0 } else { (along - against) / (along + against) }
     }
+}
 
+/// Rows on the axis of a cluster.
+#[derive(Debug, Clone, Copy, Default)]
+struct Axis {
+    n_along: usize,
+    n_against: usize,
+    /// Of those along, the cluster's own.
+    n_own_along: usize,
+    /// Rows of the cluster.
+    size: usize,
+}
+
+impl Axis {
     /// By how much those along exceed those against, in standard errors of a fair coin: the sign test's. 0 when they do not.
     fn excess(&self) -> f32 {
         let (along, against) = (self.n_along as f32, self.n_against as f32);
         if along > against { (along - against) / (along + against).sqrt() } else { 0.0 }
+    }
+
+    fn judge(&self, chance: &[f32], alpha: f64) -> OneWay {
+        let excess = self.excess();
+        let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
+        let p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
+        let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, is_change: false };
+        let is_coherent = self.n_own_along as f64 >= COHERENT * self.size as f64;
+        OneWay { is_change: is_coherent && p <= alpha && found.share() >= SHARE, ..found }
     }
 }
 
@@ -106,14 +131,34 @@ pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<f32> {
 /// Panics when products and labels are of different numbers of rows.
 pub fn one_way(products: &[f32], labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
     let products = Products::new(labels.len(), products);
-    let n_clusters = n_clusters(labels);
-    let mut found = products.counts(&products.sums(&vec![1.0; labels.len()], labels, n_clusters), labels, n_clusters);
-    for cluster in &mut found {
-        let excess = cluster.excess();
-        let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
-        cluster.p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
-        cluster.is_change = cluster.p <= alpha && cluster.share() >= SHARE;
+    products.axes(labels, n_clusters(labels)).iter().map(|axis| axis.judge(chance, alpha)).collect()
+}
+
+/// The changes in a hierarchy of differences: its largest clusters that are changes, of all cuts into up to `k_max`. A cluster
+/// that holds two changes has no direction of its own, and what lies within a change is not looked at further. The rows of
+/// each, ascending, in order of their first.
+///
+/// # Panics
+///
+/// Panics when products are of another number of rows.
+pub fn changes(products: &[f32], dendrogram: &Dendrogram, k_max: usize, chance: &[f32], alpha: f64) -> Vec<Vec<u32>> {
+    let n_rows = dendrogram.n_rows;
+    let products = Products::new(n_rows, products);
+    // Cuts into up to k clusters undo the last k − 1 merges.
+    let first_undone = (2 * n_rows).saturating_sub(k_max.min(n_rows)) as u32;
+    let (mut open, mut found) = (vec![dendrogram.root()], Vec::new());
+    while let Some(cluster) = open.pop() {
+        let mut rows = dendrogram.rows_of(cluster);
+        rows.sort_unstable();
+        let mut labels = vec![1; n_rows];
+        rows.iter().for_each(|row| labels[*row as usize] = 0);
+        if products.axes(&labels, 2)[0].judge(chance, alpha).is_change {
+            found.push(rows);
+        } else if let Some((left, right)) = dendrogram.children(cluster).filter(|_| cluster >= first_undone) {
+            open.extend([left, right]);
+        }
     }
+    found.sort_unstable();
     found
 }
 
@@ -166,13 +211,18 @@ impl Products {
         sums
     }
 
+    /// The axis of every cluster.
+    fn axes(&self, labels: &[u32], n_clusters: usize) -> Vec<Axis> {
+        self.counts(&self.sums(&vec![1.0; self.n_rows], labels, n_clusters), labels, n_clusters)
+    }
+
     /// Counts rows along and against the mean of every cluster, from the products with its sum.
-    fn counts(&self, sums: &[f64], labels: &[u32], n_clusters: usize) -> Vec<OneWay> {
+    fn counts(&self, sums: &[f64], labels: &[u32], n_clusters: usize) -> Vec<Axis> {
         let mut squares = vec![0.0; n_clusters];
         for (sums, label) in sums.chunks_exact(n_clusters).zip(labels) {
             squares[*label as usize] += sums[*label as usize];
         }
-        let mut counts = vec![OneWay { n_along: 0, n_against: 0, p: 1.0, is_change: false }; n_clusters];
+        let mut counts = vec![Axis::default(); n_clusters];
         for (row, sums) in sums.chunks_exact(n_clusters).enumerate() {
             let own = self.values[row * self.n_rows + row];
             for (cluster, ((product, square), count)) in sums.iter().zip(&squares).zip(&mut counts).enumerate() {
@@ -182,6 +232,8 @@ impl Products {
                 // A mean that rounding alone keeps from zero points nowhere.
                 let lengths = (own * square.max(0.0)).sqrt();
                 let cosine = if square > 1e-9 * own && lengths > 0.0 { product / lengths } else { 0.0 };
+                count.size += usize::from(is_own);
+                count.n_own_along += usize::from(is_own && cosine >= COSINE);
                 count.n_along += usize::from(cosine >= COSINE);
                 count.n_against += usize::from(cosine <= -COSINE);
             }
@@ -274,6 +326,19 @@ mod tests {
         // No chance, but as often as not.
         let mostly = found(&rows(30, 10, 3), 4, 3);
         assert!(mostly.iter().any(|cluster| cluster.p <= 0.05 && !cluster.is_change), "{mostly:?}");
+    }
+
+    #[test]
+    fn the_largest_clusters_that_go_one_way_are_the_changes() {
+        // Two changes among differences that go both ways.
+        let (changed, both_ways) = (rows(12, 0, 5), rows(10, 10, 6));
+        let all = [changed, both_ways].concat();
+        let points = Points::new(&all, WIDTH).unwrap();
+        let (products, units) = (products(&all), (0..points.n_rows() as u32).collect::<Vec<_>>());
+        let settings = Settings { n_turns: 39, ..Settings::default() };
+        let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
+        let found = changes(&products, &ward(points).unwrap(), 20, &chance, settings.alpha);
+        assert_eq!(found, [(0..12).collect::<Vec<u32>>(), (12..24).collect()]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::cluster::enrichment::enrichment;
 use crate::cluster::linkage::{Dendrogram, distances};
 use crate::cluster::members::{self, Distances, Members, Resampled};
 use crate::cluster::one_way;
+use crate::cluster::partition::by_first_row;
 use crate::cluster::points::{ClusterError, Points};
 use crate::cluster::reading::{N_EXEMPLARS, N_TERMS};
 use crate::cluster::stability::{self, Stability};
@@ -55,9 +56,8 @@ impl Side {
         }
     }
 
-    /// Clusters of a cut, with the words that tell them apart.
-    fn cut(&self, cut: Cut, words: &Words, rows: &[Counts]) -> Result<Grouping, ClusterError> {
-        let labels = self.labels(cut)?;
+    /// Clusters with the words that tell them apart.
+    fn describe(&self, labels: Vec<u32>, words: &Words, rows: &[Counts]) -> Grouping {
         let distances = Distances::new(&self.distances, labels.len());
         let members = members::members(distances, &labels);
         let resampled = self.resampled.get_or_init(|| members::resampled(distances, self.settings));
@@ -78,7 +78,7 @@ impl Side {
         };
         let clusters = members.iter().zip(jaccards).zip(counts.top(N_TERMS)).map(cluster).collect();
         let (dendrogram, stability) = (self.dendrogram.clone(), self.stability.clone());
-        Ok(Grouping { leaf_order: self.leaf_order.clone(), dendrogram, stability, labels, clusters })
+        Grouping { leaf_order: self.leaf_order.clone(), dendrogram, stability, labels, clusters }
     }
 }
 
@@ -156,13 +156,24 @@ impl Sides {
         Ok(self.groups(of_prompts, self.cut_pairs(pairs)?))
     }
 
-    /// Cuts and describes the prompts.
+    /// Cuts and describes the prompts. Where the cut is left to what holds, each change is a cluster of its own, however finely
+    /// the rest is cut.
     ///
     /// # Errors
     ///
     /// When the cut is not possible.
     pub fn cut_prompts(&self, cut: Cut) -> Result<Grouping, ClusterError> {
-        let mut grouping = self.prompts.cut(cut, &self.words, &self.words.prompts)?;
+        let mut labels = self.prompts.labels(cut)?;
+        if cut == Cut::Stable {
+            let (k_max, products) = (self.prompts.settings.k_max, &self.similarity.of_prompts);
+            let changes = one_way::changes(products, &self.prompts.dendrogram, k_max, &self.chance, self.alpha);
+            let mut parts: Vec<(usize, u32)> = labels.iter().map(|label| (0, *label)).collect();
+            for (number, rows) in (1..).zip(&changes) {
+                rows.iter().for_each(|row| parts[*row as usize] = (number, 0));
+            }
+            labels = by_first_row(&parts);
+        }
+        let mut grouping = self.prompts.describe(labels, &self.words, &self.words.prompts);
         let ways = one_way::one_way(&self.similarity.of_prompts, &grouping.labels, &self.chance, self.alpha);
         grouping.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
         Ok(grouping)
@@ -174,7 +185,8 @@ impl Sides {
     ///
     /// When the cut is not possible.
     pub fn cut_pairs(&self, cut: Cut) -> Result<Grouping, ClusterError> {
-        let mut grouping = self.pairs.cut(cut, &self.words, &self.words.pairs)?;
+        let labels = self.pairs.labels(cut)?;
+        let mut grouping = self.pairs.describe(labels, &self.words, &self.words.pairs);
         let n_clusters = grouping.clusters.len();
         let top = |rows: &[Counts]| self.words.by_class(rows, &grouping.labels, n_clusters).top(N_TERMS);
         let terms = top(&self.words.chosen).into_iter().zip(top(&self.words.rejected));

@@ -193,13 +193,11 @@ fn write_rows(path: &Path, rows: &[f32], part: &Part) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Seconds of every repetition, and the result.
+type Timed = (Vec<f64>, Vec<f64>);
+
 /// The same in Chromium, where a program for it is given and the app has the method: seconds of every repetition, and the result.
-fn chromium(
-    folder: &Path,
-    part: &Part,
-    rows: &[f32],
-    version: &mut String,
-) -> Result<Option<(Vec<f64>, Vec<f64>)>, String> {
+fn chromium(folder: &Path, part: &Part, rows: &[f32], version: &mut String) -> Result<Option<[Vec<f64>; 2]>, String> {
     let Some(program) = env::var_os("WHENCE_TIME_CLUSTERS") else { return Ok(None) };
     let path = folder.join("rows.f32");
     let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -230,7 +228,7 @@ fn chromium(
 }
 
 /// Seconds of every repetition, and the result.
-fn peer(folder: &Path, part: &Part, versions: &mut String) -> Result<(Vec<f64>, Vec<f64>), String> {
+fn peer(folder: &Path, part: &Part, versions: &mut String) -> Result<Timed, String> {
     let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let out = folder.join("result.safetensors");
     let mut command = Command::new(python);
