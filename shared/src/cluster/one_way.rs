@@ -24,6 +24,8 @@ const COSINE: f64 = 0.5;
 const SHARE: f64 = 0.8;
 /// Share of a cluster's own rows that must point along its mean: else it has no direction of its own.
 const COHERENT: f64 = 0.8;
+/// Nor has it one when it consists of two parts, each of at least this share of it, whose means are more than 60 degrees apart.
+const PART: f64 = 0.25;
 
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -52,8 +54,7 @@ pub struct OneWay {
     pub n_against: usize,
     /// Share of the sets of turned rows, the rows themselves counted, with a cluster whose rows go one way as surely; in (0, 1].
     pub p: f64,
-    /// Whether it is a change: eight of ten of its own rows point along it, nine of ten of all on its axis one way, and that is
-    /// no chance.
+    /// Whether it is a change: it has one direction, nine of ten rows on its axis point one way, and that is no chance.
     pub is_change: bool,
 }
 
@@ -88,8 +89,11 @@ impl Axis {
         let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
         let p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
         let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, is_change: false };
-        let is_coherent = self.n_own_along as f64 >= COHERENT * self.size as f64;
-        OneWay { is_change: is_coherent && p <= alpha && found.share() >= SHARE, ..found }
+        OneWay { is_change: self.is_coherent() && p <= alpha && found.share() >= SHARE, ..found }
+    }
+
+    fn is_coherent(&self) -> bool {
+        self.n_own_along as f64 >= COHERENT * self.size as f64
     }
 }
 
@@ -123,15 +127,40 @@ pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<f32> {
     (0..settings.n_turns).map(greatest).collect()
 }
 
-/// How the differences in every cluster of a partition point, with their inner products and their [`chance`]; labels are 0,
-/// 1, … without gaps. Of a partition finer than the cuts that chance was looked at in, p is of those cuts.
+/// How the differences in every cluster of a partition of a hierarchy's rows point, with their inner products and their
+/// [`chance`]; labels are 0, 1, … without gaps. A cluster that is none of the hierarchy's is no change. Of a partition finer
+/// than the cuts that chance was looked at in, p is of those cuts.
 ///
 /// # Panics
 ///
 /// Panics when products and labels are of different numbers of rows.
-pub fn one_way(products: &[f32], labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
+pub fn one_way(products: &[f32], dendrogram: &Dendrogram, labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
     let products = Products::new(labels.len(), products);
-    products.axes(labels, n_clusters(labels)).iter().map(|axis| axis.judge(chance, alpha)).collect()
+    let of_hierarchy = clusters_of(dendrogram, labels);
+    let axes = products.axes(labels, of_hierarchy.len());
+    axes.iter()
+        .zip(of_hierarchy)
+        .map(|(axis, cluster)| {
+            let way = axis.judge(chance, alpha);
+            let has_direction = || cluster.is_some_and(|cluster| products.has_direction(dendrogram, cluster));
+            OneWay { is_change: way.is_change && has_direction(), ..way }
+        })
+        .collect()
+}
+
+/// For every label the cluster of the hierarchy that has exactly its rows, if there is one.
+fn clusters_of(dendrogram: &Dendrogram, labels: &[u32]) -> Vec<Option<u32>> {
+    let mut found: Vec<Vec<u32>> = vec![Vec::new(); n_clusters(labels)];
+    let mut open = vec![dendrogram.root()];
+    while let Some(cluster) = open.pop() {
+        let rows = dendrogram.rows_of(cluster);
+        let label = labels[rows[0] as usize];
+        match dendrogram.children(cluster) {
+            Some((left, right)) if rows.iter().any(|row| labels[*row as usize] != label) => open.extend([left, right]),
+            _ => found[label as usize].push(cluster),
+        }
+    }
+    found.into_iter().map(|clusters| if let [only] = clusters[..] { Some(only) } else { None }).collect()
 }
 
 /// The changes in a hierarchy of differences: its largest clusters that are changes, of all cuts into up to `k_max`. A cluster
@@ -152,7 +181,8 @@ pub fn changes(products: &[f32], dendrogram: &Dendrogram, k_max: usize, chance: 
         rows.sort_unstable();
         let mut labels = vec![1; n_rows];
         rows.iter().for_each(|row| labels[*row as usize] = 0);
-        if products.axes(&labels, 2)[0].judge(chance, alpha).is_change {
+        let is_change = products.axes(&labels, 2)[0].judge(chance, alpha).is_change;
+        if is_change && products.has_direction(dendrogram, cluster) {
             found.push(rows);
         } else if let Some((left, right)) = dendrogram.children(cluster).filter(|_| cluster >= first_undone) {
             open.extend([left, right]);
@@ -214,6 +244,30 @@ impl Products {
     /// The axis of every cluster.
     fn axes(&self, labels: &[u32], n_clusters: usize) -> Vec<Axis> {
         self.counts(&self.sums(&vec![1.0; self.n_rows], labels, n_clusters), labels, n_clusters)
+    }
+
+    /// Whether a cluster has no two large parts, at any depth, whose means are far apart.
+    fn has_direction(&self, dendrogram: &Dendrogram, cluster: u32) -> bool {
+        let least = (PART * dendrogram.rows_of(cluster).len() as f64).max(2.0);
+        let mut open = vec![cluster];
+        while let Some(cluster) = open.pop() {
+            let Some((left, right)) = dendrogram.children(cluster) else { continue };
+            let [a, b] = [left, right].map(|part| dendrogram.rows_of(part));
+            if a.len() as f64 >= least && b.len() as f64 >= least {
+                let between = self.total(&a, &b);
+                let within = (self.total(&a, &a) * self.total(&b, &b)).max(0.0).sqrt();
+                if between < COSINE * within {
+                    return false;
+                }
+            }
+            open.extend([left, right]);
+        }
+        true
+    }
+
+    /// The product of the sums of two sets of rows.
+    fn total(&self, a: &[u32], b: &[u32]) -> f64 {
+        a.iter().map(|a| b.iter().map(|b| self.of_row(*a as usize)[*b as usize]).sum::<f64>()).sum()
     }
 
     /// Counts rows along and against the mean of every cluster, from the products with its sum.
@@ -303,7 +357,7 @@ mod tests {
         let products = products(rows);
         let settings = Settings { n_turns: 39, seed, ..Settings::default() };
         let of = Differences { points: Points::new(rows, WIDTH).unwrap(), products: &products, units };
-        one_way(&products, labels, &chance(of, K_MAX, settings), settings.alpha)
+        one_way(&products, &ward(of.points).unwrap(), labels, &chance(of, K_MAX, settings), settings.alpha)
     }
 
     fn found(rows: &[f32], k: usize, seed: u64) -> Vec<OneWay> {

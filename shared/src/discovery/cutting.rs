@@ -164,9 +164,9 @@ impl Sides {
     /// When the cut is not possible.
     pub fn cut_prompts(&self, cut: Cut) -> Result<Grouping, ClusterError> {
         let mut labels = self.prompts.labels(cut)?;
+        let (products, dendrogram) = (&self.similarity.of_prompts, &self.prompts.dendrogram);
         if cut == Cut::Stable {
-            let (k_max, products) = (self.prompts.settings.k_max, &self.similarity.of_prompts);
-            let changes = one_way::changes(products, &self.prompts.dendrogram, k_max, &self.chance, self.alpha);
+            let changes = one_way::changes(products, dendrogram, self.prompts.settings.k_max, &self.chance, self.alpha);
             let mut parts: Vec<(usize, u32)> = labels.iter().map(|label| (0, *label)).collect();
             for (number, rows) in (1..).zip(&changes) {
                 rows.iter().for_each(|row| parts[*row as usize] = (number, 0));
@@ -174,7 +174,7 @@ impl Sides {
             labels = by_first_row(&parts);
         }
         let mut grouping = self.prompts.describe(labels, &self.words, &self.words.prompts);
-        let ways = one_way::one_way(&self.similarity.of_prompts, &grouping.labels, &self.chance, self.alpha);
+        let ways = one_way::one_way(products, dendrogram, &grouping.labels, &self.chance, self.alpha);
         grouping.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
         Ok(grouping)
     }
