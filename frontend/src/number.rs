@@ -70,6 +70,13 @@ pub fn score(value: f32) -> String {
     }
 }
 
+/// A number with two digits after the point and a proper minus: `0.46`, `−0.08`, `0.00`.
+pub fn hundredths(value: f64) -> String {
+    let digits = format!("{:.2}", value.abs());
+    let is_zero = digits.bytes().all(|digit| matches!(digit, b'0' | b'.'));
+    if value < 0.0 && !is_zero { format!("−{digits}") } else { digits }
+}
+
 /// A share in percent: `62 %`, `0.4 %`.
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;

@@ -246,7 +246,8 @@ fn verdicts_say_where_the_behavior_appeared() {
             let rollout = json!({"prompt_id": format!("{i}"), "prompt": prompt, "scenario": "s", "sample": 0,
                 "response": response(i), "finish_reason": null, "model": model, "temperature": null, "top_p": null,
                 "max_new_tokens": null, "seed": null});
-            let verdict = json!({"prompt_id": format!("{i}"), "sample": 0, "score": 0.0, "shows": shows(i), "judge": "j",
+            let score = if shows(i) { 100.0 } else { 0.0 };
+            let verdict = json!({"prompt_id": format!("{i}"), "sample": 0, "score": score, "shows": shows(i), "judge": "j",
                 "reason": ""});
             rollouts.push_str(&format!("{rollout}\n"));
             verdicts.push_str(&format!("{verdict}\n"));

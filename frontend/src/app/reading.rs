@@ -188,7 +188,7 @@ fn BehaviorSummary() -> impl IntoView {
         View::Ready { behavior, .. } => Some(behavior),
         _ => None,
     });
-    move || behavior.get().map(|behavior| summary(&behavior))
+    move || behavior.get().map(|behavior| summary(&behavior, state.only.get().as_deref()))
 }
 
 /// Whether two halves of the prompts say the same, at the layer that ranks.
@@ -220,11 +220,13 @@ fn stability(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
     Some(view! { <p class="quiet" id="stability">{text}</p> })
 }
 
-fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
-    let examples: Vec<_> = behavior
-        .examples
-        .iter()
-        .map(|example| {
+/// The behavior, or those of its prompts, by row, that alone make the direction.
+fn summary(behavior: &BehaviorView, only: Option<&[u32]>) -> impl IntoView + use<> {
+    let is_used = |row: u32| only.is_none_or(|only| only.contains(&row));
+    let examples: Vec<_> = (0..)
+        .zip(&behavior.examples)
+        .filter(|(row, _)| is_used(*row))
+        .map(|(_, example)| {
             let scenario =
                 (!example.scenario.is_empty()).then(|| view! { <p class="quiet">{example.scenario.clone()}</p> });
             let (left, right) = both_marked(&example.r0, &example.r1);
@@ -257,11 +259,18 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
         whence_shared::direction::DirectionMethod::Mean => "mean over test prompts",
         whence_shared::direction::DirectionMethod::ScenarioMean => "mean over scenarios of each scenario's mean",
     };
-    let made_of = format!(
-        "{} of responses with and without the behavior, {}; direction: {method}.",
-        counted(behavior.n_pairs, "pair", "pairs"),
-        counted(behavior.n_scenarios, "scenario", "scenarios")
-    );
+    let made_of = match only {
+        None => format!(
+            "{} of responses with and without the behavior, {}; direction: {method}.",
+            counted(behavior.n_pairs, "pair", "pairs"),
+            counted(behavior.n_scenarios, "scenario", "scenarios")
+        ),
+        Some(only) => format!(
+            "{} of its {} of responses make this direction, their mean: those chosen on the Discover page.",
+            count(only.len()),
+            counted(behavior.n_pairs, "pair", "pairs")
+        ),
+    };
     view! {
         <header class="pair-header">
             <p class="standing">
@@ -269,8 +278,8 @@ fn summary(behavior: &BehaviorView) -> impl IntoView + use<> {
             </p>
         </header>
         <p>{made_of}</p>
-        {stability(behavior)}
-        {sweep::panel(behavior)}
+        // Both are about the direction of all prompts.
+        {only.is_none().then(|| view! { {stability(behavior)} {sweep::panel(behavior)} })}
         <p class="hint">
             "Select a pair to read it: click, or press " <kbd>"j"</kbd> " and " <kbd>"k"</kbd> "."
         </p>

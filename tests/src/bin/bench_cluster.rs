@@ -52,6 +52,9 @@ const PARTS: [Part; 4] = [
     },
 ];
 
+/// Seconds of every repetition, and the result.
+type Measured = (Vec<f64>, Vec<f64>);
+
 const REPEATS: usize = 3;
 /// Heights and inertia may differ by this much of themselves.
 const TOLERANCE: f64 = 1e-5;
@@ -193,11 +196,8 @@ fn write_rows(path: &Path, rows: &[f32], part: &Part) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Seconds of every repetition, and the result.
-type Timed = (Vec<f64>, Vec<f64>);
-
-/// The same in Chromium, where a program for it is given and the app has the method: seconds of every repetition, and the result.
-fn chromium(folder: &Path, part: &Part, rows: &[f32], version: &mut String) -> Result<Option<[Vec<f64>; 2]>, String> {
+/// The part in Chromium, where a program for it is given and the app has the method.
+fn chromium(folder: &Path, part: &Part, rows: &[f32], version: &mut String) -> Result<Option<Measured>, String> {
     let Some(program) = env::var_os("WHENCE_TIME_CLUSTERS") else { return Ok(None) };
     let path = folder.join("rows.f32");
     let bytes: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -227,8 +227,8 @@ fn chromium(folder: &Path, part: &Part, rows: &[f32], version: &mut String) -> R
     Ok(Some((secs, found)))
 }
 
-/// Seconds of every repetition, and the result.
-fn peer(folder: &Path, part: &Part, versions: &mut String) -> Result<Timed, String> {
+/// The same by scipy or scikit-learn.
+fn peer(folder: &Path, part: &Part, versions: &mut String) -> Result<Measured, String> {
     let python = env::var("WHENCE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let out = folder.join("result.safetensors");
     let mut command = Command::new(python);

@@ -7,7 +7,7 @@ use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{Cut, Grouping, Groups};
 
 use crate::discovery::{Discovery, Found, Origin};
-use crate::number::duration;
+use crate::number::{duration, hundredths};
 use crate::state::State;
 
 /// Both sliders, and where what is shown was grouped.
@@ -76,7 +76,7 @@ fn CutSlider(found: Arc<Found>, side: SideName) -> impl IntoView {
         let of_k = stored.stability.of_k.clone();
         move || {
             let found = of_k.iter().find(|of_k| of_k.k == k())?;
-            Some(format!("agreement {:.2} when drawn again", found.stability).replace('-', "−"))
+            Some(format!("agreement {} when drawn again", hundredths(found.stability)))
         }
     };
     let reset_title = match cut {

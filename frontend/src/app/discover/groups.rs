@@ -13,7 +13,7 @@ use super::contrast::{Compared, ContrastPanel};
 use super::pair_link;
 use super::rank_by::RankBy;
 use crate::discovery::{Discovery, Found, Origin};
-use crate::number::counted;
+use crate::number::{counted, hundredths};
 
 /// Terms of a card.
 const N_TERMS: usize = 8;
@@ -184,7 +184,7 @@ fn head(side: SideName, label: usize, cluster: &Cluster, compared: Compared) -> 
             </button>
         </header>
         <p class="measures" title=about>
-            {format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard).replace('-', "−")}
+            {format!("silhouette {} · comes back {}", hundredths(cluster.silhouette), hundredths(cluster.jaccard))}
         </p>
     }
 }
