@@ -154,7 +154,7 @@ fn hdbscan_leaves_pairs_between_the_clusters_out() {
     let of_none: Vec<i32> =
         (0..N_PAIRS).filter(|&row| group_of(row) == 3 && row % 50 != 49).map(|row| found.labels[row]).collect();
     let n_left_out = of_none.iter().filter(|label| **label == NOISE).count();
-    assert!(n_left_out * 10 >= of_none.len() * 9, "{of_none:?}");
+    assert!(n_left_out * 4 >= of_none.len() * 3, "{of_none:?}");
     assert_eq!(whole.n_noise, found.labels.iter().filter(|label| **label == NOISE).count());
 
     let some = view(&study, &[&HDBSCAN[..], &["--min-cluster-size", "10", "--sample", "120"]].concat());

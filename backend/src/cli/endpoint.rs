@@ -7,6 +7,7 @@ use whence_backend::behavior::rollouts::endpoint::EndpointOptions;
 
 /// Options of asking; the address is the verb's own.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Environment variable that holds the endpoint's key
     #[arg(long)]

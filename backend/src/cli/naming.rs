@@ -8,6 +8,7 @@ use super::endpoint;
 
 /// Which model is asked for names, and how.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Ask a model at this OpenAI-compatible endpoint for names of the groups, from their words and exemplars; stored as
     /// machine-made

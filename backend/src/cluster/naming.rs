@@ -20,7 +20,7 @@ use crate::progress::{Report, Update};
 
 /// Longest name, in characters and in words.
 pub const MAX_NAME_CHARS: usize = 80;
-const MAX_NAME_WORDS: usize = 12;
+const MAX_NAME_WORDS: usize = 10;
 /// Enough for a name after some thought.
 const MAX_TOKENS: usize = 1024;
 /// Of an exemplar, at most so many characters are sent.
@@ -196,7 +196,10 @@ fn name(answer: &str) -> Result<String, String> {
     if name.chars().any(char::is_alphanumeric) && n_chars <= MAX_NAME_CHARS && n_words <= MAX_NAME_WORDS {
         return Ok(name);
     }
-    Err(format!("expected a name of at most {MAX_NAME_CHARS} characters, got {:?}", one_line(answer, MAX_NAME_CHARS)))
+    Err(format!(
+        "expected a name of at most {MAX_NAME_WORDS} words and {MAX_NAME_CHARS} characters, got {:?}",
+        one_line(answer, MAX_NAME_CHARS)
+    ))
 }
 
 #[cfg(test)]

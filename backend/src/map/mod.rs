@@ -204,7 +204,7 @@ fn place_others(
         let narrow = |values: &[f32]| pca.project(values).into_iter().map(|x| x as f32).collect::<Vec<f32>>();
         let fitted = narrow(held);
         let fitted = Points::new(&fitted, pca.n())?;
-        let place = |first: usize, values: &[f32]| {
+        let place = |first: usize, values: &[f32]| -> Result<(usize, Vec<[f64; 2]>), ClusterError> {
             let queries = narrow(values);
             let queries = Points::new(&queries, pca.n())?;
             Ok((first, umap::placed(&neighbors::of_others(fitted, queries, n_neighbors)?, laid_out)))

@@ -149,7 +149,7 @@ fn covariance_times(
         back
     };
     let mut sum = Mat::<f64>::zeros(width, m);
-    rows.by_parts("components", report, work, |part: Mat<f64>| sum += part)?;
+    rows.by_parts("components", report, work, |part: Mat<f64>| sum += &part)?;
     let n = rows.len() as f64;
     Ok(Mat::from_fn(width, m, |i, j| sum[(i, j)] / n))
 }
