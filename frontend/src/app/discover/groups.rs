@@ -27,10 +27,6 @@ const ALPHA: f64 = 0.05;
 #[component]
 pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
     let (discovery, compared) = (Discovery::here(), Compared::new());
-    let headline = {
-        let found = found.clone();
-        move || headline(&discovery.groups(&found).prompts.clusters)
-    };
     let cards = {
         let found = found.clone();
         move || {
@@ -41,21 +37,13 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
         }
     };
     view! {
-            <section aria-labelledby="prompt-groups-title">
-                <h2 id="prompt-groups-title">"Groups of prompts"</h2>
-    <<<<<<< HEAD
-                <p class="about">
-                    <strong class="found">{headline}</strong>
-                    " Prompts in one group were changed by the same pairs. Open one to read what tuning changed."
-                </p>
-                <div class="groups">{cards}</div>
-    =======
-                <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
-    >>>>>>> scan
-                <ContrastPanel found side=SideName::Prompts compared />
-                <div class="groups">{cards}</div>
-            </section>
-        }
+        <section aria-labelledby="prompt-groups-title">
+            <h2 id="prompt-groups-title">"Groups of prompts"</h2>
+            <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
+            <ContrastPanel found side=SideName::Prompts compared />
+            <div class="groups">{cards}</div>
+        </section>
+    }
 }
 
 fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
@@ -216,15 +204,6 @@ fn way(OneWay { n_along, n_against, p, is_change }: OneWay) -> impl IntoView {
             <strong>{verdict}</strong>
             {format!(": {counts}")}
         </p>
-    }
-}
-
-/// How many of the groups are changes.
-fn headline(clusters: &[Cluster]) -> String {
-    let n = clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count();
-    match n {
-        0 => "No change found: in no group do the differences go one way.".to_owned(),
-        n => format!("{} found.", counted(n, "change", "changes")),
     }
 }
 

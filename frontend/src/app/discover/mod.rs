@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 use whence_shared::discovery::cutting::SideName;
-use whence_shared::discovery::{DiscoveryView, Grouping};
+use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping};
 
 use super::navigation::is_plain_click;
 use crate::address::Page;
@@ -84,9 +84,14 @@ fn sections(found: &Arc<Found>) -> impl IntoView + use<> {
         if layers.len() == 1 { "layer" } else { "layers" },
         layers.join(", ")
     );
+    let changes_found = {
+        let (discovery, found) = (Discovery::here(), found.clone());
+        move || changes_found(&discovery.groups(&found).prompts.clusters)
+    };
     view! {
         <section class="summary" aria-labelledby="discover-title">
             <h2 id="discover-title">"Groups"</h2>
+            <p class="finding" id="changes-found">{changes_found}</p>
             <p class="finding">{say(found.clone(), SideName::Prompts)}</p>
             <p class="finding">{say(found.clone(), SideName::Pairs)}</p>
             <p class="about">{about}</p>
@@ -112,15 +117,29 @@ fn pairs(view: &DiscoveryView) -> String {
 /// What may be said of a side's groups as they are shown.
 fn say(found: Arc<Found>, side: SideName) -> impl Fn() -> String {
     let discovery = Discovery::here();
+    let settings = found.view.settings;
+    let (one, many, stored_cut) = match side {
+        SideName::Prompts => ("prompt", "prompts", settings.prompt_cut),
+        SideName::Pairs => ("pair", "pairs", settings.pair_cut),
+    };
     move || {
         let groups = discovery.groups(&found);
-        let (one, many) = if side == SideName::Prompts { ("prompt", "prompts") } else { ("pair", "pairs") };
-        finding(cuts::grouping_of(&groups, side), one, many)
+        let is_cut = discovery.shown.with(|shown| shown.as_ref().is_some_and(|shown| shown.cuts.of(side).is_some()));
+        finding(cuts::grouping_of(&groups, side), stored_cut == Cut::Stable && !is_cut, one, many)
+    }
+}
+
+/// How many of the groups of prompts are changes.
+fn changes_found(clusters: &[Cluster]) -> String {
+    let n = clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count();
+    match n {
+        0 => "No change found: no group of prompts has differences that go one way.".to_owned(),
+        n => format!("{} found: differences that go one way.", counted(n, "change", "changes")),
     }
 }
 
 /// What may be said of a side's groups.
-fn finding(grouping: &Grouping, one: &str, many: &str) -> String {
+fn finding(grouping: &Grouping, is_left_to_hold: bool, one: &str, many: &str) -> String {
     let n = grouping.clusters.len();
     let groups = format!("{} of {many}", counted(n, "group", "groups"));
     let p = grouping.stability.p;
@@ -128,10 +147,12 @@ fn finding(grouping: &Grouping, one: &str, many: &str) -> String {
         Some(k) if k == n => format!(
             "{groups}: they come back when {many} are drawn again, and are further apart than chance makes them (p {p:.3})."
         ),
+        Some(k) if is_left_to_hold => format!("{groups}: each change, and what is left of {k} that hold (p {p:.3})."),
         Some(k) => format!("{groups}, as asked for; {k} would hold (p {p:.3})."),
         None if n == 1 => {
             format!("No groups of {many}: no {one} is further from the others than in a set without groups (p {p:.3}).")
         }
+        None if is_left_to_hold => format!("{groups}: each change, and the rest, where none hold (p {p:.3})."),
         None => format!("{groups}, as asked for, but none hold: a set without groups looks the same (p {p:.3})."),
     }
 }
