@@ -16,7 +16,7 @@ use super::neighbors::Neighbors;
 use super::points::ClusterError;
 
 /// The most rows that are laid out: the nearest rows of each are looked for among all, which costs n² · width products.
-/// Others are [placed](placed) among them.
+/// Others are [placed] among them.
 pub const MAX_ROWS: usize = 50_000;
 /// The most neighbours of a row.
 pub const MAX_NEIGHBORS: usize = 200;
