@@ -9,16 +9,16 @@ use whence_browser_tests::static_study::discovery::BROAD;
 use whence_browser_tests::static_study::{NativeRanking, Plan, StaticStudy};
 use whence_shared::discovery::cutting::{SideName, Sides};
 use whence_shared::discovery::words::Words;
-use whence_shared::discovery::{Cut, DiscoveryView, Grouping, read_similarity};
+use whence_shared::discovery::{Cut, DiscoveryView, Grouping, Similarity};
 use whence_shared::index::query::Direction;
 
 /// The discovery as native code takes it up for cutting.
 fn sides(study: &StaticStudy, view: &DiscoveryView) -> Sides {
     let read = |file: &str| std::fs::read(study.path(&format!("clusters/{}/{file}", view.name))).unwrap();
     let words: Words = serde_json::from_slice(&read("words.json")).unwrap();
-    let matrix = read_similarity(&read("similarity.safetensors"), view.prompts.len(), view.pairs.len()).unwrap();
+    let matrix = Similarity::read(&read("similarity.safetensors"), view.prompts.len(), view.pairs.len()).unwrap();
     let sources = view.pairs.iter().map(|pair| pair.source.clone()).collect();
-    Sides::of(matrix, &view.groups, words, sources, view.settings.stability).unwrap()
+    Sides::of(matrix, &view.groups, words, sources, view.settings).unwrap()
 }
 
 /// Whether the cards of a side are those of a grouping: how many, their sizes, measures and first words.
@@ -30,6 +30,10 @@ async fn assert_cards(browser: &Browser, side: &str, grouping: &Grouping) {
         let card = format!(".group[data-side='{side}'][data-label='{label}']");
         let unit = if cluster.size == 1 { one } else { side };
         browser.wait_for_text(&card, &format!("{} {unit}", cluster.size)).await;
+        if let Some(way) = cluster.one_way {
+            let verdict = if way.is_change { "A change" } else { "No more than chance" };
+            browser.wait_for_text(&card, &format!("{verdict}: {} along, {} against", way.n_along, way.n_against)).await;
+        }
         let measures = format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard);
         browser.wait_for_text(&card, &measures.replace('-', "−")).await;
         for term in cluster.terms.iter().chain(&cluster.chosen_terms).take(3) {
