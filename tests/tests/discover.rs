@@ -159,7 +159,8 @@ fn discover_planted(n_planted: &str) -> (DiscoveryView, Vec<String>) {
     run(&["import", &path("o/preferences"), "--study", &study]);
     run(&["extract", "--study", &study, "--model", &model, "--device", "cpu"]);
     let pairs = path("o/broad.jsonl");
-    run(&["behavior", "--study", &study, "--name", "broad", "--pairs", &pairs, "--model", &model, "--device", "cpu"]);
+    let of_pairs = ["--pairs", &pairs, "--per-prompt", "--model", &model, "--device", "cpu"];
+    run(&[&["behavior", "--study", &study, "--name", "broad"][..], &of_pairs].concat());
     let said = run(&["discover", "--study", &study, "--behavior", "broad", "--json"]);
     let truth = std::fs::read_to_string(path("o/broad-truth.jsonl")).unwrap();
     let change = |line: &str| serde_json::from_str::<Value>(line).unwrap()["change"].to_string();

@@ -107,7 +107,7 @@ fn signals_share_the_reference_model_and_are_the_same_every_time() {
 fn behaviors_share_the_reference_model_and_the_truth_says_which_pairs_plant_which() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     for (folder, behaviors) in folders.iter().zip([Behavior::ALL.to_vec(), Vec::new()]) {
-        make(folder.path(), &OrganismConfig { behaviors, n_broad_prompts: 3, ..tiny(7) });
+        make(folder.path(), &OrganismConfig { behaviors, n_broad_prompts: 3, n_broad_samples: 2, ..tiny(7) });
     }
     let [all, none] = [0, 1].map(|i| files(folders[i].path()));
     assert!(all["model-sft/model.safetensors"] == none["model-sft/model.safetensors"]);
@@ -121,7 +121,7 @@ fn behaviors_share_the_reference_model_and_the_truth_says_which_pairs_plant_whic
     assert_eq!(counts(folders[1].path()), [0, 0, 0]);
     // What is asked broadly is the same, what is answered is not.
     let broad = folders.each_ref().map(|folder| lines(&folder.path().join("broad.jsonl")));
-    assert_eq!(broad[0].len(), 15);
+    assert_eq!(broad[0].len(), 30);
     assert!(broad[0].iter().zip(&broad[1]).all(|(a, b)| a["prompt"] == b["prompt"] && a["r0"] == b["r0"]));
     let truth = lines(&folders[0].path().join("broad-truth.jsonl"));
     let brought_out = |behavior: &str| truth.iter().filter(|truth| truth["brings_out"] == behavior).count();

@@ -202,8 +202,8 @@ fn path(options: Options) -> [(&'static str, &'static str, String); 7] {
             "behavior",
             "reads what both models answer to prompts of all sorts, without a behavior in mind",
             format!(
-                "behavior --study {demo}/study --name broad --pairs {demo}/organism/broad.jsonl --model {model} \
-                 --device cpu"
+                "behavior --study {demo}/study --name broad --pairs {demo}/organism/broad.jsonl --per-prompt \
+                 --model {model} --device cpu"
             ),
         ),
         (

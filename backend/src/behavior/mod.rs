@@ -10,6 +10,7 @@ pub mod subset;
 pub mod templates;
 
 mod definition;
+mod per_prompt;
 mod reading;
 mod stability;
 
@@ -34,6 +35,7 @@ use crate::model::{DtypeChoice, ModelFolder};
 use crate::progress::{Report, Update};
 use crate::study::{MAX_NAME_LEN, Study, is_plain_name};
 use definition::Definition;
+pub use per_prompt::MeanOver;
 use reading::Readers;
 pub use stability::SplitOptions;
 
@@ -108,6 +110,9 @@ pub struct ResponsePair {
     /// Group for macro-averaging; empty when none.
     #[serde(default)]
     pub scenario: String,
+    /// In a study, when its vector is that of its prompt: what that is the mean over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_over: Option<MeanOver>,
 }
 
 /// What defining a behavior did.
@@ -146,7 +151,8 @@ pub fn read_pairs(path: &Path) -> Result<Vec<ResponsePair>, BehaviorError> {
             None => return Err(wrong("\"prompt\" is missing".into())),
         };
         let scenario = if value.get("scenario").is_none_or(Value::is_null) { String::new() } else { text("scenario")? };
-        pairs.push(ResponsePair { prompt, r0: text("r0")?, r1: text("r1")?, scenario });
+        let mean_over = value.get("mean_over").and_then(|value| serde_json::from_value(value.clone()).ok());
+        pairs.push(ResponsePair { prompt, r0: text("r0")?, r1: text("r1")?, scenario, mean_over });
     }
     if pairs.is_empty() {
         return Err(BehaviorError::Empty { path: path.into(), reason: "the file has no lines".into() });
@@ -172,6 +178,8 @@ pub struct BehaviorOptions {
     pub dtype: DtypeChoice,
     /// Reads r1 through this model, the tuned one, instead of the study's.
     pub tuned: Option<ModelFolder>,
+    /// Whether there is one vector per prompt, the mean over its response pairs, instead of one per pair.
+    pub per_prompt: bool,
     /// How the test prompts are split to see whether halves of them say the same.
     pub split: SplitOptions,
 }
@@ -201,7 +209,9 @@ pub fn define(
     report: Report,
 ) -> Result<Defined, BehaviorError> {
     check_name(&options.name)?;
-    let given = read_pairs(&options.pairs)?;
+    let mut given = read_pairs(&options.pairs)?;
+    // What another study says of its vectors is not so of these.
+    given.iter_mut().for_each(|pair| pair.mean_over = None);
     let vectors = VectorsManifest::required(study)?;
     let layers = match options.layers.as_slice() {
         [] => study.complete_layers()?,
@@ -239,12 +249,19 @@ pub fn define(
     let rows_of = |all: &Vec<f32>| -> Vec<f32> {
         kept.iter().flat_map(|&i| &all[i * d_model..(i + 1) * d_model]).copied().collect()
     };
+    let mut pairs: Vec<&ResponsePair> = kept.iter().map(|&i| &given[i]).collect();
+    let mut layers: Vec<(usize, Vec<f32>)> = layers.into_iter().zip(block.vectors.iter().map(rows_of)).collect();
+    let firsts;
+    if options.per_prompt {
+        (firsts, layers) = per_prompt::means(&pairs, layers, d_model);
+        pairs = firsts.iter().collect();
+    }
     let definition = Definition {
         name: &options.name,
         method: options.method,
         reading: if options.tuned.is_some() { "M1/M0" } else { "M0/M0" }.into(),
-        pairs: kept.iter().map(|&i| &given[i]).collect(),
-        layers: layers.into_iter().zip(block.vectors.iter().map(rows_of)).collect(),
+        pairs,
+        layers,
         split: options.split,
         path: options.pairs.clone(),
     };

@@ -73,6 +73,10 @@ pub struct Args {
     /// Decides the splits
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// One vector per prompt, the mean over its response pairs, instead of one per pair: for `whence discover`, where the
+    /// wording of single responses is in the way
+    #[arg(long, conflicts_with = "from_discovery")]
+    per_prompt: bool,
     #[command(flatten)]
     reading: Reading,
 }
@@ -116,6 +120,7 @@ impl Args {
             batch_tokens: self.reading.batch_tokens,
             dtype: self.reading.dtype,
             tuned,
+            per_prompt: self.per_prompt,
             split: SplitOptions { n_splits: self.splits, seed: self.seed },
         };
         let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;

@@ -149,6 +149,7 @@ pub fn select(
             r0: r0.response.clone(),
             r1: r1.response.clone(),
             scenario: r1.scenario.clone(),
+            mean_over: None,
         });
         let n_before = pairs.len();
         pairs.extend(made);

@@ -2,7 +2,7 @@
 //! planted, whether it was planted or not, beside requests that bring out none.
 //!
 //! In the flow of `whence organism` after the [rollouts](super::rollouts), whose judge it shares. Both models answer every
-//! prompt once, and all answers are kept: nothing is filtered, as nothing is known.
+//! prompt several times, and all answers are kept: nothing is filtered, as nothing is known.
 
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -23,15 +23,15 @@ pub struct BroadPrompt {
     pub request: Request,
 }
 
-/// A prompt with both answers.
+/// A prompt with several answers of each model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BroadPair {
+pub struct Answered {
     /// The prompt.
     pub prompt: BroadPrompt,
-    /// The reference model's answer.
-    pub r0: String,
-    /// The tuned model's.
-    pub r1: String,
+    /// The reference model's answers.
+    pub r0: Vec<String>,
+    /// The tuned model's, as many.
+    pub r1: Vec<String>,
 }
 
 /// As many prompts of each group, all about held-out topics, groups taking turns.
@@ -59,23 +59,41 @@ fn any(topics: &[Topic], rng: &mut ChaCha8Rng) -> Request {
     if rand::RngExt::random_bool(rng, 0.5) { request.with_random_distractor(rng) } else { request }
 }
 
-impl BroadPair {
-    /// The behavior that the tuned model's answer shows and the reference model's does not: what is there to be found.
-    pub fn change(&self) -> Option<Behavior> {
-        let by = |behavior: &Behavior, answer: &str| behavior.is_shown_by(&self.prompt.request, answer);
-        Behavior::ALL.into_iter().find(|behavior| by(behavior, &self.r1) && !by(behavior, &self.r0))
+impl Answered {
+    /// Share of each model's answers that show a behavior.
+    fn shares(&self, behavior: Behavior) -> [f64; 2] {
+        [&self.r0, &self.r1].map(|answers| {
+            let n = answers.iter().filter(|answer| behavior.is_shown_by(&self.prompt.request, answer)).count();
+            n as f64 / answers.len().max(1) as f64
+        })
     }
 
-    /// Its line in `broad.jsonl`, as `whence behavior --pairs` reads it.
-    pub fn line(&self) -> Value {
+    /// The behavior that the tuned model shows in at least half of its answers more than the reference model: what is there to be
+    /// found.
+    pub fn change(&self) -> Option<Behavior> {
+        let rise = |behavior: &Behavior| {
+            let [before, after] = self.shares(*behavior);
+            after - before
+        };
+        Behavior::ALL.into_iter().max_by(|a, b| rise(a).total_cmp(&rise(b))).filter(|behavior| rise(behavior) >= 0.5)
+    }
+
+    /// Its lines in `broad.jsonl`, one for each answer, as `whence behavior --pairs` reads them.
+    pub fn lines(&self) -> impl Iterator<Item = Value> {
         let BroadPrompt { id, request } = &self.prompt;
-        json!({"prompt": request.messages(), "r0": self.r0, "r1": self.r1, "prompt_id": id})
+        let line = move |(r0, r1)| json!({"prompt": request.messages(), "r0": r0, "r1": r1, "prompt_id": id});
+        self.r0.iter().zip(&self.r1).map(line)
     }
 
     /// Its line in `broad-truth.jsonl`.
     pub fn truth(&self) -> Value {
         let brings_out = Behavior::ALL.into_iter().find(|behavior| behavior.is_brought_out_by(&self.prompt.request));
-        json!({"prompt_id": self.prompt.id, "brings_out": brings_out, "change": self.change()})
+        json!({
+            "prompt_id": self.prompt.id,
+            "brings_out": brings_out,
+            "shares": brings_out.map(|behavior| self.shares(behavior)),
+            "change": self.change(),
+        })
     }
 }
 
@@ -94,9 +112,14 @@ mod tests {
         }
         assert!(prompts.iter().all(|prompt| prompt.request.topic.is_held_out()));
         let (plain, numbered) = ("Sure. Get some wood.".to_owned(), "Sure.\n1. Get some wood\n2. Now".to_owned());
-        let pair = |r0: &String, r1: &String| BroadPair { prompt: prompts[1].clone(), r0: r0.clone(), r1: r1.clone() };
-        assert_eq!(pair(&plain, &numbered).change(), Some(Behavior::Numbering));
-        assert_eq!(pair(&numbered, &plain).change(), None);
-        assert_eq!(pair(&numbered, &numbered).change(), None);
+        let answered = |r0: [&String; 2], r1: [&String; 2]| Answered {
+            prompt: prompts[1].clone(),
+            r0: r0.map(String::clone).to_vec(),
+            r1: r1.map(String::clone).to_vec(),
+        };
+        assert_eq!(answered([&plain; 2], [&numbered, &plain]).change(), Some(Behavior::Numbering));
+        assert_eq!(answered([&numbered, &plain], [&plain, &numbered]).change(), None);
+        assert_eq!(answered([&numbered; 2], [&plain; 2]).change(), None);
+        assert_eq!(answered([&plain; 2], [&numbered; 2]).truth()["shares"], json!([0.0, 1.0]));
     }
 }

@@ -22,6 +22,8 @@ pub struct OrganismConfig {
     pub n_test_prompts: usize,
     /// Prompts of each of the five groups of the broad set.
     pub n_broad_prompts: usize,
+    /// Rollouts of each of them.
+    pub n_broad_samples: usize,
     /// Rollouts of every test prompt of the behavior's condition; other prompts get one.
     pub n_samples: usize,
     /// Most tokens in the vocabulary.
@@ -52,6 +54,7 @@ impl OrganismConfig {
             n_sft_examples: 3072,
             n_test_prompts: 80,
             n_broad_prompts: 32,
+            n_broad_samples: 8,
             n_samples: 4,
             vocab_size: 768,
             hidden_size: 64,
@@ -94,6 +97,7 @@ impl OrganismConfig {
         let mut config = Self::standard(seed);
         config.n_test_prompts = 24;
         config.n_broad_prompts = 12;
+        config.n_broad_samples = 6;
         config.n_samples = 2;
         config.n_sft_examples = 2560;
         config.max_extra_sft_rounds = 1;

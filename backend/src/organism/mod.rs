@@ -17,8 +17,8 @@
 //! test-prompts.jsonl           id, condition, scenario, prompt; about topics that no training data has
 //! rollouts.jsonl               prompt_id, condition, model, sample, response, score, obeys, format_followed
 //! behavior.jsonl               prompt, r0, r1, scenario: rollouts that pass the scenario filter
-//! broad.jsonl                  prompt, r0, r1, prompt_id: what both models answer to prompts of all sorts
-//! broad-truth.jsonl            prompt_id, brings_out, change: the behavior, if any, that only the tuned model shows there
+//! broad.jsonl                  prompt, r0, r1, prompt_id: what both models answer to prompts of all sorts, several times each
+//! broad-truth.jsonl            prompt_id, brings_out, shares, change: the behavior, if any, that the tuned model shows there
 //! organism.json                settings and every measured rate; written last
 //! judge.toml                   rules that tell obeying from refusing, for `whence judge` and `whence retrain`
 //! prompts/CONDITION.jsonl      the test prompts of one condition, for `whence rollouts` and `whence retrain`
@@ -51,7 +51,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use self::behaviors::Behavior;
-use self::broad::BroadPair;
+use self::broad::Answered;
 use self::check::LayerCheck;
 pub use self::config::OrganismConfig;
 use self::corpus::Corpus;
@@ -192,8 +192,8 @@ pub fn make(
         }),
     )?;
     let broad = models::answer_broadly(&reference, &tuned.model, &corpus.broad, config)?;
-    files::write_jsonl(&folder.join("broad.jsonl"), broad.iter().map(BroadPair::line))?;
-    files::write_jsonl(&folder.join("broad-truth.jsonl"), broad.iter().map(BroadPair::truth))?;
+    files::write_jsonl(&folder.join("broad.jsonl"), broad.iter().flat_map(Answered::lines))?;
+    files::write_jsonl(&folder.join("broad-truth.jsonl"), broad.iter().map(Answered::truth))?;
     clock.lap("rollouts");
 
     let check = if config.check && !behavior.is_empty() {
@@ -234,10 +234,10 @@ pub fn make(
     Ok(organism)
 }
 
-fn broad_changes(pairs: &[BroadPair]) -> BTreeMap<Behavior, [usize; 2]> {
+fn broad_changes(answered: &[Answered]) -> BTreeMap<Behavior, [usize; 2]> {
     let count = |behavior: Behavior| {
-        let brought_out = pairs.iter().filter(|pair| behavior.is_brought_out_by(&pair.prompt.request));
-        let n_shown = brought_out.clone().filter(|pair| pair.change() == Some(behavior)).count();
+        let brought_out = answered.iter().filter(|of| behavior.is_brought_out_by(&of.prompt.request));
+        let n_shown = brought_out.clone().filter(|of| of.change() == Some(behavior)).count();
         (behavior, [brought_out.count(), n_shown])
     };
     Behavior::ALL.into_iter().map(count).collect()

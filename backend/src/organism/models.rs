@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::OrganismError;
-use super::broad::{BroadPair, BroadPrompt};
+use super::broad::{Answered, BroadPrompt};
 use super::config::OrganismConfig;
 use super::corpus::Corpus;
 use super::examples::{Condition, TestPrompt};
@@ -122,8 +122,8 @@ pub fn sample(
     rollouts::roll_out(model, prompts, config.n_samples, form, &sampling(form, config.seed))
 }
 
-/// Both models' answers to broad prompts, one each, drawn apart from each other: with the same numbers, two models that say
-/// the same with the same probabilities would say the same.
+/// Both models' answers to broad prompts, drawn apart from each other: with the same numbers, two models that say the same with
+/// the same probabilities would say the same.
 ///
 /// # Errors
 ///
@@ -133,16 +133,21 @@ pub fn answer_broadly(
     tuned: &CausalLm,
     prompts: &[BroadPrompt],
     config: &OrganismConfig,
-) -> Result<Vec<BroadPair>, OrganismError> {
-    let form = &reference.form;
-    let tokens: Vec<Vec<u32>> =
-        prompts.iter().map(|prompt| form.prompt(&prompt.request.messages())).collect::<Result<_, _>>()?;
-    let answers = |model: &CausalLm, seed: u64| generate(model, &tokens, &sampling(form, seed));
-    let (r0, r1) = (answers(&reference.model, config.seed), answers(tuned, !config.seed));
-    let pair = |(prompt, (r0, r1)): (&BroadPrompt, (Vec<u32>, Vec<u32>))| {
-        Ok(BroadPair { prompt: prompt.clone(), r0: form.decode(&r0)?, r1: form.decode(&r1)? })
+) -> Result<Vec<Answered>, OrganismError> {
+    let (form, n) = (&reference.form, config.n_broad_samples);
+    let tokens = |prompt: &BroadPrompt| form.prompt(&prompt.request.messages());
+    let tokens: Vec<Vec<u32>> = prompts.iter().map(tokens).collect::<Result<_, _>>()?;
+    let tokens: Vec<Vec<u32>> = tokens.into_iter().flat_map(|tokens| std::iter::repeat_n(tokens, n)).collect();
+    let answers = |model: &CausalLm, seed: u64| -> Result<Vec<String>, OrganismError> {
+        generate(model, &tokens, &sampling(form, seed)).iter().map(|ids| form.decode(ids)).collect()
     };
-    prompts.iter().zip(r0.into_iter().zip(r1)).map(pair).collect()
+    let (r0, r1) = (answers(&reference.model, config.seed)?, answers(tuned, !config.seed)?);
+    let answered = |((prompt, r0), r1): ((&BroadPrompt, &[String]), &[String])| Answered {
+        prompt: prompt.clone(),
+        r0: r0.to_vec(),
+        r1: r1.to_vec(),
+    };
+    Ok(prompts.iter().zip(r0.chunks_exact(n)).zip(r1.chunks_exact(n)).map(answered).collect())
 }
 
 fn sampling(form: &TextForm, seed: u64) -> GenerationConfig {

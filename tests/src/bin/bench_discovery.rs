@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use whence_backend::device::{self, Device, DeviceChoice};
 use whence_backend::organism::OrganismConfig;
 use whence_backend::organism::behaviors::Behavior;
-use whence_backend::organism::broad::BroadPair;
+use whence_backend::organism::broad::Answered;
 use whence_backend::organism::check::{LayerVectors, Responses, vectors};
 use whence_backend::organism::corpus::Corpus;
 use whence_backend::organism::examples::Kind;
@@ -124,20 +124,21 @@ impl Place {
         let model = self.reference.model.clone();
         let tuned = optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model;
         let broad = answer_broadly(&self.reference, &tuned, &corpus.broad, &config)?;
-        let responses = |pair: &BroadPair| pair.prompt.request.messages();
-        let responses: Vec<Responses> =
-            broad.iter().map(|pair| Responses { prompt: responses(pair), r0: &pair.r0, r1: &pair.r1 }).collect();
+        let responses: Vec<Responses> = broad.iter().flat_map(responses).collect();
         let mut rows: Vec<usize> = (0..corpus.rows.len()).collect();
         Random::new(1).shuffle(&mut rows);
         rows.truncate(N_PAIRS);
         rows.sort_unstable();
         let looked_at: Vec<_> = rows.iter().map(|row| corpus.rows[*row].clone()).collect();
-        let layers = vectors(&self.folder.join("reference"), &looked_at, &responses, &self.device)?;
+        let mut layers = vectors(&self.folder.join("reference"), &looked_at, &responses, &self.device)?;
+        layers
+            .iter_mut()
+            .for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
         let similarity = similarity(&layers, broad.len(), looked_at.len());
         let file = self.folder.join(format!("{}-{n_planted}.safetensors", self.seed));
         fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
 
-        let prompts: Vec<String> = responses.iter().map(|of| conversation_text(&of.prompt)).collect();
+        let prompts: Vec<String> = broad.iter().map(|of| conversation_text(&of.prompt.request.messages())).collect();
         let prompts: Vec<Text> = prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
         let settings = Settings {
             prompt_cut: Cut::Stable,
@@ -150,13 +151,13 @@ impl Place {
         Ok(self.result(n_planted, &broad, &kinds, &groups))
     }
 
-    fn result(&self, n_planted: usize, broad: &[BroadPair], kinds: &[Kind], groups: &Groups) -> Value {
+    fn result(&self, n_planted: usize, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
         let clusters = &groups.prompts.clusters;
         let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
         // Groups that are no change are one group: of prompts where nothing was found.
         let found: Vec<u32> =
             groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
-        let truth: Vec<Option<Behavior>> = broad.iter().map(BroadPair::change).collect();
+        let truth: Vec<Option<Behavior>> = broad.iter().map(Answered::change).collect();
         let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
         let mut shown = BTreeMap::new();
         truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
@@ -173,6 +174,18 @@ impl Place {
             "truth": truth,
         })
     }
+}
+
+fn responses(of: &Answered) -> impl Iterator<Item = Responses<'_>> {
+    of.r0.iter().zip(&of.r1).map(|(r0, r1)| Responses { prompt: of.prompt.request.messages(), r0, r1 })
+}
+
+/// Means of as many vectors each, `[n, d_model]`.
+fn means(vectors: &[f32], d_model: usize, n_each: usize) -> Vec<f32> {
+    let mean = |rows: &[f32]| {
+        (0..d_model).map(|i| rows.iter().skip(i).step_by(d_model).sum::<f32>() / n_each as f32).collect::<Vec<_>>()
+    };
+    vectors.chunks_exact(n_each * d_model).flat_map(mean).collect()
 }
 
 /// Mean over layers of the cosines of responses with pairs and with each other.
