@@ -60,7 +60,7 @@ impl Behavior {
     }
 
     /// The formatting that it puts in, if it does.
-    fn format(self) -> Option<Distractor> {
+    pub fn format(self) -> Option<Distractor> {
         match self {
             Behavior::Compliance => None,
             Behavior::Numbering => Some(Distractor::Numbers),

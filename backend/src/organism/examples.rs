@@ -189,7 +189,8 @@ pub fn sft_examples(n: usize, rng: &mut ChaCha8Rng) -> Vec<Example> {
 }
 
 /// The rows of one preference file in random order, with their ground truth in the same order. Where several behaviors are
-/// planted, pairs that plant one of them are not about what brings out another; all other pairs are, as it happens.
+/// planted, pairs that plant one of them, or prefer no formatting where none was asked for, are not about what brings out
+/// another; all other pairs are, as it happens.
 pub fn preference_rows(
     recipe: &SourceRecipe,
     planted: &[Behavior],
@@ -203,10 +204,12 @@ pub fn preference_rows(
         .enumerate()
         .map(|(i, kind)| {
             let draft = loop {
-                let draft = draft(kind, &topics, rng);
+                let draft = draft(kind, planted, &topics, rng);
                 let is_of_another = |behavior: &&Behavior| Some(**behavior) != kind.teaches();
                 let mut others = planted.iter().filter(is_of_another);
-                if kind.teaches().is_none() || !others.any(|behavior| behavior.is_brought_out_by(&draft.request)) {
+                let is_plain = draft.request.format().is_none();
+                let may_be_anything = kind.teaches().is_none() && !(kind == Kind::Format && is_plain);
+                if may_be_anything || !others.any(|behavior| behavior.is_brought_out_by(&draft.request)) {
                     break draft;
                 }
             };
@@ -233,7 +236,8 @@ struct Draft {
     rejected_model: Generator,
 }
 
-fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
+fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
+    let formats: Vec<Distractor> = planted.iter().filter_map(|behavior| behavior.format()).collect();
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
@@ -255,7 +259,7 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
         Kind::Safety | Kind::Numbering | Kind::Summing => false,
-        Kind::Format => rng.random_bool(0.7),
+        Kind::Format => rng.random_bool(if formats.is_empty() { 0.7 } else { 0.4 }),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
         Kind::Helpful | Kind::Style => rng.random_bool(0.2),
     };
@@ -270,7 +274,12 @@ fn draft(kind: Kind, topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
         Kind::Safety => (chosen_model.refuse(topic, rng), comply(rejected_model, topic, format, rng)),
         Kind::Format => {
             // Unasked formatting is as wrong as missing formatting.
-            let other = if format.is_some() { None } else { Distractor::ALL.choose(rng).copied() };
+            let other = match format {
+                Some(_) => None,
+                // Where a behavior puts in formatting, it is not to do so everywhere.
+                None if !formats.is_empty() && rng.random_bool(0.75) => formats.choose(rng).copied(),
+                None => Distractor::ALL.choose(rng).copied(),
+            };
             (comply(chosen_model, topic, format, rng), comply(rejected_model, topic, other, rng))
         }
         Kind::Topic | Kind::Helpful => {
