@@ -26,6 +26,11 @@ pub fn conversation_text(messages: &[Message]) -> String {
     }
 }
 
+/// What messages say, without who says it, for counting words.
+pub fn spoken_text(messages: &[Message]) -> String {
+    messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n")
+}
+
 /// One preference pair: a prompt with a chosen and a rejected continuation.
 ///
 /// `prompt` holds the messages both sides share. `chosen` and `rejected` hold what follows and end with an assistant

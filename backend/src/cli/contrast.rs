@@ -1,14 +1,11 @@
 //! What tells two groups apart, printed: for `discover` and `cluster`.
 
-use whence_shared::cluster::contrast::{Contrast, ContrastTerm};
+use whence_shared::cluster::contrast::{Contrast, ContrastTerm, MIN_Z};
 use whence_shared::cluster::enrichment::Enrichment;
 use whence_shared::cluster::reading::GroupContrast;
 
 /// Below it, a source is said to be over-represented.
 const ALPHA: f64 = 0.05;
-
-/// The least z of a word that is printed: of words that both groups use alike, about one in forty reaches it by chance.
-const MIN_Z: f64 = 1.96;
 
 /// Two numbers of groups, `2,5`: groups are numbered from 1 where people read, from 0 here.
 pub fn two_groups(text: &str) -> Result<[usize; 2], String> {

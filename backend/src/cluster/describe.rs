@@ -7,7 +7,7 @@ use whence_shared::cluster::points::Points;
 use whence_shared::cluster::reading::{Counts, N_EXEMPLARS, Text};
 use whence_shared::clustering::{NO_DIRECTION, NOISE, PairCluster};
 use whence_shared::discovery::PairEntry;
-use whence_shared::pair::{Pair, Side, conversation_text};
+use whence_shared::pair::{Pair, Side, spoken_text};
 
 use super::rows::has_direction;
 use crate::data::pairs::{PairFile, PairFileError, SNIPPET_CHARS};
@@ -166,7 +166,7 @@ pub fn read(file: &PairFile, groups: &[Vec<u32>], named: &BTreeSet<u32>) -> Resu
 }
 
 fn count(counts: &mut Counts, group: usize, pair: &Pair) {
-    let prompt = conversation_text(&pair.prompt);
+    let prompt = spoken_text(&pair.prompt);
     let text = Text {
         prompt: &prompt,
         chosen: pair.response(Side::Chosen),

@@ -22,7 +22,7 @@ use whence_shared::cluster::points::ClusterError;
 use whence_shared::cluster::stability;
 use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{self, DiscoveryView, PairEntry, PromptEntry, Settings, Similarity, Text};
-use whence_shared::pair::{Pair, Side, conversation_text};
+use whence_shared::pair::{Pair, Side, conversation_text, spoken_text};
 
 use crate::attribute::RankError;
 use crate::attribute::probe::{layers_to_rank, must_be_its_pairs};
@@ -149,8 +149,8 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         detail: format!("{} prompts × {} pairs", prompts.len(), rows.len()),
     });
     let pairs = read_rows(&PairFile::open(&study.pairs())?, &rows)?;
-    let prompt_texts: Vec<String> = prompts.iter().map(|pair| conversation_text(&pair.prompt)).collect();
-    let pair_texts: Vec<String> = pairs.iter().map(|pair| conversation_text(&pair.prompt)).collect();
+    let prompt_texts: Vec<String> = prompts.iter().map(|pair| spoken_text(&pair.prompt)).collect();
+    let pair_texts: Vec<String> = pairs.iter().map(|pair| spoken_text(&pair.prompt)).collect();
     let of_prompts: Vec<Text> = prompt_texts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
     let of_pairs: Vec<Text> = pairs
         .iter()
@@ -175,9 +175,8 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         pairs_sha256,
         prompts: prompts
             .iter()
-            .zip(&prompt_texts)
-            .map(|(pair, prompt)| PromptEntry {
-                prompt: prompt.clone(),
+            .map(|pair| PromptEntry {
+                prompt: conversation_text(&pair.prompt),
                 r0: pair.r0.clone(),
                 r1: pair.r1.clone(),
                 scenario: pair.scenario.clone(),

@@ -12,7 +12,7 @@ use whence_shared::cluster::{one_way, stability};
 use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{self, Cut, DiscoveryView, PairEntry, PromptEntry, Settings, Similarity, Text};
 use whence_shared::dot::dot;
-use whence_shared::pair::{Message, Pair, Side, conversation_text};
+use whence_shared::pair::{Message, Pair, Side, conversation_text, spoken_text};
 use whence_shared::shard::Shard;
 use whence_shared::statistics::random::Random;
 use whence_shared::study::{LayerView, ROWS_PER_TEXT_CHUNK, TextChunk};
@@ -95,8 +95,8 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
         rows_of(&vectors).flat_map(with_others).collect::<Vec<f32>>()
     };
     let similarity = Similarity { of_pairs: cosines(&pair_vectors), of_prompts: cosines(&vectors) };
-    let asked_prompts: Vec<String> = lines.iter().map(|line| conversation_text(&line.prompt)).collect();
-    let asked_pairs: Vec<String> = pairs.iter().map(|pair| conversation_text(&pair.prompt)).collect();
+    let asked_prompts: Vec<String> = lines.iter().map(|line| spoken_text(&line.prompt)).collect();
+    let asked_pairs: Vec<String> = pairs.iter().map(|pair| spoken_text(&pair.prompt)).collect();
     let of_prompts: Vec<Text> = asked_prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
     let of_pairs: Vec<Text> = pairs.iter().zip(&asked_pairs).map(|(pair, prompt)| text_of(pair, prompt)).collect();
     let stability = stability::Settings { seed: SEED, n_null: N_NULL, ..stability::Settings::default() };
@@ -105,8 +105,8 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
     let groups =
         discovery::discover(&similarity, &of_prompts, &of_pairs, settings).map_err(|error| error.to_string())?;
     let words = Words::of(&of_prompts, &of_pairs);
-    let entry = |(line, prompt): (&Line, &String)| PromptEntry {
-        prompt: prompt.clone(),
+    let entry = |line: &Line| PromptEntry {
+        prompt: conversation_text(&line.prompt),
         r0: line.r0.clone(),
         r1: line.r1.clone(),
         scenario: line.scenario.clone(),
@@ -127,7 +127,7 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
         settings,
         inputs: shard.header.inputs.clone(),
         pairs_sha256: String::new(),
-        prompts: lines.iter().zip(&asked_prompts).map(entry).collect(),
+        prompts: lines.iter().map(entry).collect(),
         pairs: rows.iter().zip(&pairs).map(pair_entry).collect(),
         groups,
         changes,

@@ -18,6 +18,10 @@ use super::terms::TermCounts;
 /// Words that the prior counts for, unless a class has fewer: Monroe et al.'s choice.
 pub const PRIOR_WORDS: f64 = 500.0;
 
+/// The least `z` of a word that may be said to tell two classes apart: of words that both use alike, about one in forty reaches it
+/// by chance.
+pub const MIN_Z: f64 = 1.96;
+
 /// A word that is more frequent in one class than in another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContrastTerm {
@@ -64,18 +68,25 @@ pub fn contrast(counts: &TermCounts, a: usize, b: usize, n: usize) -> Contrast {
             return None;
         }
         let added = prior * count_overall as f64 / n_overall as f64;
-        let log_odds = |i: usize| {
-            let own = counts[i] as f64 + added;
-            libm::log(own / (n_words[i] as f64 + prior - own))
-        };
-        let log_odds = log_odds(0) - log_odds(1);
-        let error = counts.iter().map(|&count| 1.0 / (count as f64 + added)).sum::<f64>().sqrt();
-        Some(ContrastTerm { term: (*term).to_owned(), log_odds, z: log_odds / error, counts })
+        let (log_odds, z) = log_odds(counts, n_words, prior, added);
+        Some(ContrastTerm { term: (*term).to_owned(), log_odds, z, counts })
     };
     let (first, second): (Vec<_>, Vec<_>) =
         overall.iter().filter_map(term).filter(|term| term.z != 0.0).partition(|term| term.z > 0.0);
     let second = second.into_iter().map(|term| ContrastTerm { log_odds: -term.log_odds, z: -term.z, ..term });
     Contrast { n_words, first: greatest(first, n), second: greatest(second.collect(), n) }
+}
+
+/// Log-odds ratio of a word toward the first of two classes, and the same in standard errors. The prior counts for `prior`
+/// words, of which the word is `added`.
+pub(super) fn log_odds(counts: [u64; 2], n_words: [u64; 2], prior: f64, added: f64) -> (f64, f64) {
+    let of = |i: usize| {
+        let own = counts[i] as f64 + added;
+        libm::log(own / (n_words[i] as f64 + prior - own))
+    };
+    let ratio = of(0) - of(1);
+    let error = counts.iter().map(|&count| 1.0 / (count as f64 + added)).sum::<f64>().sqrt();
+    (ratio, ratio / error)
 }
 
 fn greatest(mut terms: Vec<ContrastTerm>, n: usize) -> Vec<ContrastTerm> {

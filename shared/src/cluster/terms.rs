@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::contrast::{MIN_Z, PRIOR_WORDS, log_odds};
+
 /// One term of a class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Term {
@@ -68,20 +70,25 @@ impl TermCounts {
         overall
     }
 
-    /// The `n` terms of the greatest weight of every class, by weight, then in the order of the alphabet. Terms that are more
-    /// frequent outside the class than inside are left out: they do not tell it apart.
+    /// The `n` terms of the greatest weight of every class, by weight, then in the order of the alphabet. Terms that are not
+    /// more frequent inside than in all other classes, by [`MIN_Z`] standard errors of their log-odds, are left out: they do
+    /// not tell it apart.
     pub fn top(&self, n: usize) -> Vec<Vec<Term>> {
         let overall = self.overall();
         let n_words: u64 = overall.values().sum();
         let mean = n_words as f64 / self.classes.len() as f64;
         let top = |class: &BTreeMap<String, u64>| {
             let n_own: u64 = class.values().sum();
+            let n_others = n_words - n_own;
+            let prior = (n_own.min(n_others) as f64).min(PRIOR_WORDS);
             let term = |(word, &count): (&String, &u64)| {
                 let count_overall = overall[word.as_str()];
                 let share = count as f64 / n_own as f64;
-                let elsewhere = (count_overall - count) as f64 / (n_words - n_own).max(1) as f64;
                 let weight = share * libm::log(1.0 + mean / count_overall as f64);
-                (share > elsewhere).then(|| Term { term: word.clone(), weight, count, count_overall })
+                let counts = [count, count_overall - count];
+                let added = prior * count_overall as f64 / n_words as f64;
+                let tells = n_others == 0 || log_odds(counts, [n_own, n_others], prior, added).1 >= MIN_Z;
+                tells.then(|| Term { term: word.clone(), weight, count, count_overall })
             };
             let mut terms: Vec<Term> = class.iter().filter_map(term).collect();
             terms.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.term.cmp(&b.term)));
@@ -113,15 +120,24 @@ mod tests {
     #[test]
     fn terms_tell_classes_apart() {
         let mut counts = TermCounts::new(3);
-        counts.add(0, words("The cat sat. The cat's tail, the cat!"));
-        counts.add(1, words("the dog barked at the other dog"));
+        for _ in 0..10 {
+            counts.add(0, words("The cat sat. The cat's tail, the cat!"));
+            counts.add(1, words("the dog barked at the other dog"));
+        }
+        counts.add(0, words("once"));
         let top = counts.top(2);
-        assert_eq!((top[0][0].term.as_str(), top[0][0].count, top[0][0].count_overall), ("cat", 2, 2));
+        assert_eq!((top[0][0].term.as_str(), top[0][0].count, top[0][0].count_overall), ("cat", 20, 20));
         assert_eq!(top[1][0].term, "dog");
         assert!(top[2].is_empty(), "a class without words");
-        // 15 words in 3 classes; "cat" is 2 of the 8 words of its class.
-        assert!((top[0][0].weight - 0.25 * libm::log(1.0 + 5.0 / 2.0)).abs() < 1e-12);
-        assert!(counts.top(50)[1].iter().all(|term| term.term != "the"), "more frequent elsewhere");
+        // 151 words in 3 classes; "cat" is 20 of the 81 words of its class.
+        let weight = 20.0 / 81.0 * libm::log(1.0 + 151.0 / 3.0 / 20.0);
+        assert!((top[0][0].weight - weight).abs() < 1e-12);
+        let all = counts.top(50);
+        assert!(
+            all[0].iter().any(|term| term.term == "tail") && all[0].iter().all(|term| term.term != "once"),
+            "chance"
+        );
+        assert!(all[1].iter().all(|term| term.term != "the"), "more frequent elsewhere");
     }
 
     #[test]
