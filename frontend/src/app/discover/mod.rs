@@ -91,7 +91,7 @@ fn sections(found: &Arc<Found>) -> impl IntoView + use<> {
     view! {
         <section class="summary" aria-labelledby="discover-title">
             <h2 id="discover-title">"Groups"</h2>
-            <p class="finding" id="changes-found">{changes_found}</p>
+            <p class="changes-found">{changes_found}</p>
             <p class="finding">{say(found.clone(), SideName::Prompts)}</p>
             <p class="finding">{say(found.clone(), SideName::Pairs)}</p>
             <p class="about">{about}</p>
