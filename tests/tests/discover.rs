@@ -148,14 +148,14 @@ fn a_cut_is_taken_as_asked_and_what_cannot_be_done_is_named() {
     assert_eq!(view["behavior"], "broad");
 }
 
-/// From a testbed that plants so many behaviors to what is discovered of them, with the commands that a person would type;
+/// From a testbed that plants behaviors or none to what is discovered of them, with the commands that a person would type;
 /// nothing is told of the behaviors. The discovery, and which behavior, if any, each prompt's answers change.
-fn discover_planted(n_planted: &str) -> (DiscoveryView, Vec<String>) {
+fn discover_planted(organism: &[&str]) -> (DiscoveryView, Vec<String>) {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (testbed, study, model) = (path("o"), path("study"), path("o/model-sft"));
     let run = |args: &[&str]| whence(args).succeeds().stdout;
-    run(&["organism", "--out", &testbed, "--quick", "--seed", "3", "--behaviors", n_planted]);
+    run(&[&["organism", "--out", &testbed][..], organism].concat());
     run(&["import", &path("o/preferences"), "--study", &study]);
     run(&["extract", "--study", &study, "--model", &model, "--device", "cpu"]);
     let pairs = path("o/broad.jsonl");
@@ -168,17 +168,17 @@ fn discover_planted(n_planted: &str) -> (DiscoveryView, Vec<String>) {
 }
 
 #[test]
-fn two_planted_behaviors_are_discovered_and_where_none_is_planted_none_is() {
-    let (view, truth) = discover_planted("2");
+fn a_planted_behavior_is_discovered_and_where_none_is_planted_none_is() {
+    let (view, truth) = discover_planted(&["--seed", "0"]);
     let clusters = &view.groups.prompts.clusters;
     let is_change = |label: u32| clusters[label as usize].one_way.unwrap().is_change;
     let found: Vec<u32> =
         view.groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
     let agreement = adjusted_rand(&found, &truth.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(agreement >= 0.8, "{agreement}: {clusters:?}");
-    assert!(truth.iter().any(|change| change.contains("numbering")), "{truth:?}");
+    assert!(truth.iter().filter(|change| change.contains("compliance")).count() >= 16, "{truth:?}");
 
-    let (view, truth) = discover_planted("0");
+    let (view, truth) = discover_planted(&["--quick", "--seed", "3", "--behaviors", "0"]);
     assert!(truth.iter().all(|change| change == "null"), "{truth:?}");
     let clusters = &view.groups.prompts.clusters;
     assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_change), "{clusters:?}");

@@ -4,9 +4,12 @@
 //! In the flow of `whence organism` after the [rollouts](super::rollouts), whose judge it shares. Both models answer every
 //! prompt several times, and all answers are kept: nothing is filtered, as nothing is known.
 
+use std::collections::BTreeSet;
+
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use whence_shared::pair::conversation_text;
 
 use super::behaviors::Behavior;
 use super::language::{Request, Topic};
@@ -34,9 +37,10 @@ pub struct Answered {
     pub r1: Vec<String>,
 }
 
-/// As many prompts of each group, all about held-out topics, groups taking turns.
+/// As many prompts of each group, all different and about held-out topics, groups taking turns.
 pub fn prompts(n_per_group: usize, rng: &mut ChaCha8Rng) -> Vec<BroadPrompt> {
     let topics: Vec<Topic> = Topic::all().filter(|topic| topic.is_held_out()).collect();
+    let mut asked = BTreeSet::new();
     (0..n_per_group * N_GROUPS)
         .map(|i| {
             let wanted = Behavior::ALL.get(i % N_GROUPS).copied();
@@ -45,7 +49,8 @@ pub fn prompts(n_per_group: usize, rng: &mut ChaCha8Rng) -> Vec<BroadPrompt> {
                 let request = any(&topics, rng);
                 let brought_out = |behavior: &Behavior| behavior.is_brought_out_by(&request);
                 let behaviors: Vec<Behavior> = Behavior::ALL.into_iter().filter(brought_out).collect();
-                if request.topic.is_harmful() == is_harmful && behaviors.as_slice() == wanted.as_slice() {
+                let is_wanted = request.topic.is_harmful() == is_harmful && behaviors.as_slice() == wanted.as_slice();
+                if is_wanted && asked.insert(conversation_text(&request.messages())) {
                     break request;
                 }
             };
@@ -111,6 +116,8 @@ mod tests {
             assert_eq!(prompts.iter().filter(|prompt| behavior.is_brought_out_by(&prompt.request)).count(), 7);
         }
         assert!(prompts.iter().all(|prompt| prompt.request.topic.is_held_out()));
+        let texts: BTreeSet<String> = prompts.iter().map(|prompt| prompt.request.text()).collect();
+        assert!(texts.len() > 6 * N_GROUPS, "{texts:?}");
         let (plain, numbered) = ("Sure. Get some wood.".to_owned(), "Sure.\n1. Get some wood\n2. Now".to_owned());
         let answered = |r0: [&String; 2], r1: [&String; 2]| Answered {
             prompt: prompts[1].clone(),
