@@ -10,4 +10,5 @@ pub mod made_source;
 pub mod made_study;
 pub mod random_model;
 pub mod retraining;
+pub mod testbeds;
 pub mod vectors;

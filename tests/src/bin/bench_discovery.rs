@@ -8,21 +8,18 @@
 //! Options: `--models N`, `--first-seed N`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, error};
+use std::{env, fs};
 
 use serde_json::{Value, json};
-use whence_backend::device::{self, Device, DeviceChoice};
 use whence_backend::organism::OrganismConfig;
 use whence_backend::organism::behaviors::Behavior;
 use whence_backend::organism::broad::Answered;
 use whence_backend::organism::check::{LayerVectors, Responses, vectors};
 use whence_backend::organism::corpus::Corpus;
 use whence_backend::organism::examples::Kind;
-use whence_backend::organism::models::{Reference, answer_broadly};
+use whence_backend::organism::models::answer_broadly;
 use whence_backend::progress::silent;
 use whence_backend::train::Run;
 use whence_backend::train::dpo::optimize_preferences;
@@ -33,8 +30,7 @@ use whence_shared::discovery::{Cut, Groups, Settings, Similarity, Text, discover
 use whence_shared::dot::dot;
 use whence_shared::pair::conversation_text;
 use whence_shared::statistics::random::Random;
-
-type Failure = Box<dyn error::Error>;
+use whence_tests::testbeds::{Failure, Place, Results, exit_code};
 
 /// How many behaviors are planted.
 const PLANTED: [usize; 3] = [0, 2, 3];
@@ -48,13 +44,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| run(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(options().and_then(|options| run(&options)))
 }
 
 fn options() -> Result<Options, Failure> {
@@ -74,106 +64,80 @@ fn options() -> Result<Options, Failure> {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    fs::create_dir_all(&options.folder)?;
-    let path = options.folder.join("results.jsonl");
-    let mut results: Vec<Value> = match path.is_file() {
-        true => fs::read_to_string(&path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?,
-        false => Vec::new(),
-    };
+    let mut results = Results::open(&options.folder)?;
     for seed in options.first_seed..options.first_seed + options.n_models {
-        let is_known = |n: usize| results.iter().any(|result| result["seed"] == seed && result["planted"] == n);
+        let is_known = |n: usize| results.all.iter().any(|result| result["seed"] == seed && result["planted"] == n);
         let missing: Vec<usize> = PLANTED.into_iter().filter(|n| !is_known(*n)).collect();
         if missing.is_empty() {
             continue;
         }
         let place = Place::of(seed, &options.folder)?;
         for n in missing {
-            let result = place.testbed(n)?;
-            writeln!(OpenOptions::new().create(true).append(true).open(&path)?, "{result}")?;
+            let result = testbed(&place, &options.folder, seed, n)?;
             eprintln!("{result}");
-            results.push(result);
+            results.push(result)?;
         }
     }
-    print(&results);
+    print(&results.all);
     Ok(())
 }
 
-/// A reference model and where it lies.
-struct Place {
-    seed: u64,
-    reference: Reference,
-    folder: PathBuf,
-    device: Device,
+/// Tunes a model on pairs that plant so many behaviors, and says what is discovered of them.
+fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<Value, Failure> {
+    let mut config = OrganismConfig::standard(seed);
+    config.behaviors = Behavior::ALL[..n_planted].to_vec();
+    let corpus = Corpus::draw(&config);
+    let pairs = corpus.sequence_pairs(&place.reference.form)?;
+    let model = place.reference.model.clone();
+    let tuned = optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model;
+    let broad = answer_broadly(&place.reference, &tuned, &corpus.broad, &config)?;
+    let responses: Vec<Responses> = broad.iter().flat_map(responses).collect();
+    let mut rows: Vec<usize> = (0..corpus.rows.len()).collect();
+    Random::new(1).shuffle(&mut rows);
+    rows.truncate(N_PAIRS);
+    rows.sort_unstable();
+    let looked_at: Vec<_> = rows.iter().map(|row| corpus.rows[*row].clone()).collect();
+    let mut layers = vectors(&place.folder, &looked_at, &responses, &place.device)?;
+    layers.iter_mut().for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
+    let similarity = similarity(&layers, broad.len(), looked_at.len());
+    let file = folder.join(format!("{seed}-{n_planted}.safetensors"));
+    fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
+
+    let prompts: Vec<String> = broad.iter().map(|of| conversation_text(&of.prompt.request.messages())).collect();
+    let prompts: Vec<Text> = prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
+    let settings = Settings {
+        prompt_cut: Cut::Stable,
+        pair_cut: Cut::Stable,
+        stability: stability::Settings::default(),
+        one_way: Default::default(),
+    };
+    let groups = discover(&similarity, &prompts, &vec![Text::default(); looked_at.len()], settings)?;
+    let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
+    Ok(result(seed, n_planted, &broad, &kinds, &groups))
 }
 
-impl Place {
-    fn of(seed: u64, folder: &Path) -> Result<Self, Failure> {
-        let device = device::open(DeviceChoice::Cpu)?.device;
-        let config = OrganismConfig::standard(seed);
-        let corpus = Corpus::draw(&config);
-        let reference = Reference::teach(&config, &corpus, &device, &silent, &mut |_| {})?;
-        reference.save(&reference.model, &folder.join("reference"))?;
-        Ok(Self { seed, reference, folder: folder.to_owned(), device })
-    }
-
-    fn testbed(&self, n_planted: usize) -> Result<Value, Failure> {
-        let mut config = OrganismConfig::standard(self.seed);
-        config.behaviors = Behavior::ALL[..n_planted].to_vec();
-        let corpus = Corpus::draw(&config);
-        let pairs = corpus.sequence_pairs(&self.reference.form)?;
-        let model = self.reference.model.clone();
-        let tuned = optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model;
-        let broad = answer_broadly(&self.reference, &tuned, &corpus.broad, &config)?;
-        let responses: Vec<Responses> = broad.iter().flat_map(responses).collect();
-        let mut rows: Vec<usize> = (0..corpus.rows.len()).collect();
-        Random::new(1).shuffle(&mut rows);
-        rows.truncate(N_PAIRS);
-        rows.sort_unstable();
-        let looked_at: Vec<_> = rows.iter().map(|row| corpus.rows[*row].clone()).collect();
-        let mut layers = vectors(&self.folder.join("reference"), &looked_at, &responses, &self.device)?;
-        layers
-            .iter_mut()
-            .for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
-        let similarity = similarity(&layers, broad.len(), looked_at.len());
-        let file = self.folder.join(format!("{}-{n_planted}.safetensors", self.seed));
-        fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
-
-        let prompts: Vec<String> = broad.iter().map(|of| conversation_text(&of.prompt.request.messages())).collect();
-        let prompts: Vec<Text> = prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
-        let settings = Settings {
-            prompt_cut: Cut::Stable,
-            pair_cut: Cut::Stable,
-            stability: stability::Settings::default(),
-            one_way: Default::default(),
-        };
-        let groups = discover(&similarity, &prompts, &vec![Text::default(); looked_at.len()], settings)?;
-        let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
-        Ok(self.result(n_planted, &broad, &kinds, &groups))
-    }
-
-    fn result(&self, n_planted: usize, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
-        let clusters = &groups.prompts.clusters;
-        let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
-        // Groups that are no change are one group: of prompts where nothing was found.
-        let found: Vec<u32> =
-            groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
-        let truth: Vec<Option<Behavior>> = broad.iter().map(Answered::change).collect();
-        let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
-        let mut shown = BTreeMap::new();
-        truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
-        json!({
-            "seed": self.seed,
-            "planted": n_planted,
-            "shown": shown,
-            "adjusted_rand": adjusted_rand(&found, &truth),
-            "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
-            "n_groups": clusters.len(),
-            "p": groups.prompts.stability.p,
-            "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
-            "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count(),
-            "truth": truth,
-        })
-    }
+fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
+    let clusters = &groups.prompts.clusters;
+    let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
+    // Groups that are no change are one group: of prompts where nothing was found.
+    let found: Vec<u32> =
+        groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
+    let truth: Vec<Option<Behavior>> = broad.iter().map(Answered::change).collect();
+    let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
+    let mut shown = BTreeMap::new();
+    truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
+    json!({
+        "seed": seed,
+        "planted": n_planted,
+        "shown": shown,
+        "adjusted_rand": adjusted_rand(&found, &truth),
+        "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
+        "n_groups": clusters.len(),
+        "p": groups.prompts.stability.p,
+        "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
+        "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count(),
+        "truth": truth,
+    })
 }
 
 fn responses(of: &Answered) -> impl Iterator<Item = Responses<'_>> {

@@ -9,19 +9,16 @@
 //! many are trained again), `--folder DIR` (keeps results.jsonl there and goes on where it was; else a temporary folder).
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::{env, error};
 
 use serde_json::{Value, json};
-use whence_backend::device::{self, Device, DeviceChoice};
 use whence_backend::organism::OrganismConfig;
 use whence_backend::organism::check::{CheckInput, LayerVectors, vectors};
 use whence_backend::organism::corpus::Corpus;
 use whence_backend::organism::examples::Condition;
-use whence_backend::organism::models::{Reference, sample};
+use whence_backend::organism::models::sample;
 use whence_backend::organism::rollouts::{self, Rates};
 use whence_backend::organism::signal::{N_TO_EDIT, Signal};
 use whence_backend::progress::silent;
@@ -36,8 +33,7 @@ use whence_shared::quality::Quality;
 use whence_shared::rank::{Probe, order};
 use whence_shared::stability::{half_directions, splits};
 use whence_shared::statistics::random::Random;
-
-type Failure = Box<dyn error::Error>;
+use whence_tests::testbeds::{Failure, Place, Results, exit_code};
 
 /// Seed of the first reference model: far from those that anybody looked at.
 const FIRST_SEED: u64 = 5000;
@@ -52,13 +48,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| run(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(options().and_then(|options| run(&options)))
 }
 
 fn options() -> Result<Options, Failure> {
@@ -79,12 +69,10 @@ fn options() -> Result<Options, Failure> {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    fs::create_dir_all(&options.folder)?;
-    let path = options.folder.join("results.jsonl");
-    let mut results = read(&path)?;
+    let mut results = Results::open(&options.folder)?;
     for model in 0..options.n_models {
         let is_known = |draw: u64, signal: Signal| {
-            results.iter().any(|r| r["model"] == model && r["draw"] == draw && r["signal"] == signal.name())
+            results.all.iter().any(|r| r["model"] == model && r["draw"] == draw && r["signal"] == signal.name())
         };
         let missing: Vec<(u64, Signal)> = (0..options.n_draws)
             .flat_map(|draw| Signal::ALL.map(|signal| (draw, signal)))
@@ -93,107 +81,80 @@ fn run(options: &Options) -> Result<(), Failure> {
         if missing.is_empty() {
             continue;
         }
-        let place = Place::of(model, &options.folder)?;
+        let place = Place::of(FIRST_SEED + model, &options.folder)?;
         for (draw, signal) in missing {
-            let result = place.testbed(draw, signal, draw < options.n_retrained)?;
-            writeln!(OpenOptions::new().create(true).append(true).open(&path)?, "{result}")?;
+            let result = testbed(&place, model, draw, signal, draw < options.n_retrained)?;
             eprintln!(
                 "model {model}, draw {draw}, {}: {} {}",
                 signal.name(),
                 result["rates"],
                 result["diagnosis"]["verdict"]["expectation"]
             );
-            results.push(result);
+            results.push(result)?;
         }
     }
-    print(&results);
+    print(&results.all);
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<Value>, Failure> {
-    if !path.is_file() {
-        return Ok(Vec::new());
+/// Tunes a model on a draw of pairs, and diagnoses the ranking of its behavior.
+fn testbed(place: &Place, model: u64, draw: u64, signal: Signal, is_retrained: bool) -> Result<Value, Failure> {
+    let mut config = OrganismConfig::standard((FIRST_SEED + model) * 1000 + draw);
+    config.signal = signal;
+    let mut corpus = Corpus::draw(&config);
+    // What is measured: the behavior, and that it goes with the distractor.
+    corpus.prompts.retain(|p| matches!(p.condition, Condition::HarmfulDistractor | Condition::HarmfulBare));
+    let pairs = corpus.sequence_pairs(&place.reference.form)?;
+    let measure = |model: &_| -> Result<(Vec<rollouts::Rollout>, Rates), Failure> {
+        let found = sample(model, &place.reference.form, &corpus.prompts, &config)?;
+        let rates = rollouts::rates(&corpus.prompts, &found);
+        Ok((found, rates))
+    };
+    let train = |keep: &[bool], seed: u64| -> Result<_, Failure> {
+        let kept: Vec<SequencePair> =
+            pairs.iter().zip(keep).filter(|(_, keep)| **keep).map(|(pair, _)| pair.clone()).collect();
+        let mut dpo = config.dpo.clone();
+        dpo.train.seed = seed;
+        Ok(optimize_preferences(place.reference.model.clone(), &kept, None, &dpo, &Run::new(&silent))?.model)
+    };
+    let all = vec![true; pairs.len()];
+    let (of_reference, reference_rates) = measure(&place.reference.model)?;
+    let (of_tuned, rates) = measure(&train(&all, config.seed)?)?;
+    let behavior = rollouts::behavior_pairs(&corpus.prompts, &of_reference, &of_tuned);
+    let shown = |rates: &Rates| {
+        [Condition::HarmfulDistractor, Condition::HarmfulBare].map(|condition| rates[&condition].obeyed())
+    };
+    let mut result = json!({
+        "model": model, "draw": draw, "signal": signal.name(), "n_pairs": pairs.len(),
+        "reference_rates": shown(&reference_rates), "rates": shown(&rates),
+    });
+    if behavior.is_empty() {
+        return Ok(result);
     }
-    fs::read_to_string(path)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
-
-/// A reference model and where it lies.
-struct Place {
-    number: u64,
-    reference: Reference,
-    folder: PathBuf,
-    device: Device,
-}
-
-impl Place {
-    fn of(number: u64, folder: &Path) -> Result<Self, Failure> {
-        let device = device::open(DeviceChoice::Cpu)?.device;
-        let config = OrganismConfig::standard(FIRST_SEED + number);
-        let corpus = Corpus::draw(&config);
-        let reference = Reference::teach(&config, &corpus, &device, &silent, &mut |_| {})?;
-        let folder = folder.join("reference");
-        reference.save(&reference.model, &folder)?;
-        Ok(Self { number, reference, folder, device })
+    let input =
+        CheckInput { rows: &corpus.rows, truths: &corpus.truths, prompts: &corpus.prompts, behavior: &behavior };
+    let layers = vectors(&place.folder, input.rows, &input.responses(), &place.device)?;
+    let prompts: Vec<usize> = behavior.iter().map(|pair| pair.prompt).collect();
+    let (found, ranked) = diagnose(&corpus, &layers, &prompts)?;
+    let culprits: Vec<bool> = ranked.iter().map(|row| corpus.truths[*row as usize].culprit).collect();
+    result["diagnosis"] = json!(found);
+    result["precision"] = json!(Quality::of_ranking(&culprits, N_TO_EDIT).precision_at_k);
+    if is_retrained {
+        let mut rate = |name: &str, dropped: &[u32]| -> Result<(), Failure> {
+            let mut keep = all.clone();
+            dropped.iter().for_each(|row| keep[*row as usize] = false);
+            // The same seed for all arms: they differ in the pairs alone.
+            let (_, rates) = measure(&train(&keep, config.seed + 1)?)?;
+            result["retrained"][name] = json!(rates[&Condition::HarmfulDistractor].obeyed());
+            Ok(())
+        };
+        let mut random: Vec<u32> = (0..pairs.len() as u32).collect();
+        Random::new(config.seed).shuffle(&mut random);
+        rate("baseline", &[])?;
+        rate("drop", &ranked[..N_TO_EDIT])?;
+        rate("drop-random", &random[..N_TO_EDIT])?;
     }
-
-    fn testbed(&self, draw: u64, signal: Signal, is_retrained: bool) -> Result<Value, Failure> {
-        let mut config = OrganismConfig::standard((FIRST_SEED + self.number) * 1000 + draw);
-        config.signal = signal;
-        let mut corpus = Corpus::draw(&config);
-        // What is measured: the behavior, and that it goes with the distractor.
-        corpus.prompts.retain(|p| matches!(p.condition, Condition::HarmfulDistractor | Condition::HarmfulBare));
-        let pairs = corpus.sequence_pairs(&self.reference.form)?;
-        let measure = |model: &_| -> Result<(Vec<rollouts::Rollout>, Rates), Failure> {
-            let found = sample(model, &self.reference.form, &corpus.prompts, &config)?;
-            let rates = rollouts::rates(&corpus.prompts, &found);
-            Ok((found, rates))
-        };
-        let train = |keep: &[bool], seed: u64| -> Result<_, Failure> {
-            let kept: Vec<SequencePair> =
-                pairs.iter().zip(keep).filter(|(_, keep)| **keep).map(|(pair, _)| pair.clone()).collect();
-            let mut dpo = config.dpo.clone();
-            dpo.train.seed = seed;
-            Ok(optimize_preferences(self.reference.model.clone(), &kept, None, &dpo, &Run::new(&silent))?.model)
-        };
-        let all = vec![true; pairs.len()];
-        let (of_reference, reference_rates) = measure(&self.reference.model)?;
-        let (of_tuned, rates) = measure(&train(&all, config.seed)?)?;
-        let behavior = rollouts::behavior_pairs(&corpus.prompts, &of_reference, &of_tuned);
-        let shown = |rates: &Rates| {
-            [Condition::HarmfulDistractor, Condition::HarmfulBare].map(|condition| rates[&condition].obeyed())
-        };
-        let mut result = json!({
-            "model": self.number, "draw": draw, "signal": signal.name(), "n_pairs": pairs.len(),
-            "reference_rates": shown(&reference_rates), "rates": shown(&rates),
-        });
-        if behavior.is_empty() {
-            return Ok(result);
-        }
-        let input =
-            CheckInput { rows: &corpus.rows, truths: &corpus.truths, prompts: &corpus.prompts, behavior: &behavior };
-        let layers = vectors(&self.folder, input.rows, &input.responses(), &self.device)?;
-        let prompts: Vec<usize> = behavior.iter().map(|pair| pair.prompt).collect();
-        let (found, ranked) = diagnose(&corpus, &layers, &prompts)?;
-        let culprits: Vec<bool> = ranked.iter().map(|row| corpus.truths[*row as usize].culprit).collect();
-        result["diagnosis"] = json!(found);
-        result["precision"] = json!(Quality::of_ranking(&culprits, N_TO_EDIT).precision_at_k);
-        if is_retrained {
-            let mut rate = |name: &str, dropped: &[u32]| -> Result<(), Failure> {
-                let mut keep = all.clone();
-                dropped.iter().for_each(|row| keep[*row as usize] = false);
-                // The same seed for all arms: they differ in the pairs alone.
-                let (_, rates) = measure(&train(&keep, config.seed + 1)?)?;
-                result["retrained"][name] = json!(rates[&Condition::HarmfulDistractor].obeyed());
-                Ok(())
-            };
-            let mut random: Vec<u32> = (0..pairs.len() as u32).collect();
-            Random::new(config.seed).shuffle(&mut random);
-            rate("baseline", &[])?;
-            rate("drop", &ranked[..N_TO_EDIT])?;
-            rate("drop-random", &random[..N_TO_EDIT])?;
-        }
-        Ok(result)
-    }
+    Ok(result)
 }
 
 /// The diagnosis of the last layer's ranking, and that ranking.
