@@ -89,8 +89,7 @@ fn run(options: &Options) -> Result<(), Failure> {
 
 /// Tunes a model on pairs that plant so many behaviors, and says what is discovered of them.
 fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<Value, Failure> {
-    let mut config = OrganismConfig::standard(seed);
-    config.behaviors = Behavior::ALL[..n_planted].to_vec();
+    let config = OrganismConfig::standard(seed).planting(&Behavior::ALL[..n_planted]);
     let corpus = Corpus::draw(&config);
     let pairs = corpus.sequence_pairs(&place.reference.form)?;
     let model = place.reference.model.clone();
