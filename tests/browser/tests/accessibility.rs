@@ -108,8 +108,11 @@ async fn every_page_tells_assistive_technology_what_it_needs_in_both_themes() {
             }
             note(format!("{theme} {address:?}"), faults(&browser, axe.as_deref()).await);
         }
-        for keys in [Key::Control + "k", "?".into()] {
-            browser.press(keys.clone()).await;
+        for is_palette in [true, false] {
+            match is_palette {
+                true => browser.press(Key::Control + "k").await,
+                false => browser.press("?").await,
+            }
             browser.find("dialog[open]").await;
             note(format!("{theme} dialog"), faults(&browser, axe.as_deref()).await);
             browser.press(Key::Escape).await;

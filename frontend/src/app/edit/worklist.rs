@@ -11,7 +11,7 @@ use crate::number::{count, counted, score};
 use crate::state::{State, StudyStatus};
 
 /// Lines shown at first, and more each time they are asked for.
-const N_LINES: usize = 100;
+const N_LINES: usize = 20;
 
 /// The table; a hint where nothing was decided.
 #[component]
