@@ -30,7 +30,7 @@ pub fn FilterBar() -> impl IntoView {
     });
     view! {
         <div
-            class="filters"
+            class="filter-bar"
             role="search"
             aria-label="Which pairs are shown"
             data-took-ms=move || format!("{:.1}", listing.took_ms.get())
@@ -46,7 +46,6 @@ pub fn FilterBar() -> impl IntoView {
                 <button
                     type="button"
                     id="clear-filters"
-                    class:unseen=move || !has_filter.get()
                     disabled=move || !has_filter.get()
                     on:click=move |_| {
                         state.choose_filter(Step::Push, |filter| *filter = Filter::default());
@@ -113,7 +112,7 @@ fn TextFilter(input: NodeRef<html::Input>) -> impl IntoView {
             }
         >
             <option value="prompts" selected=move || !in_texts.get()>
-                "in beginnings of prompts"
+                "in prompt beginnings"
             </option>
             <option value="texts" selected=move || in_texts.get()>
                 {in_top}

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
 use super::Surroundings;
-use super::navigation::Navigation;
+use super::navigation::{Navigation, SkipLink};
 use super::ranking_csv::DownloadRanking;
 use crate::address::Page;
 use crate::number::{count, counted};
@@ -31,6 +31,7 @@ pub fn Header() -> impl IntoView {
     let has_pickers = Memo::new(move |_| state.page.get().ranks() && matches!(state.view.get(), View::Ready { .. }));
     view! {
         <header class="header">
+            <SkipLink />
             <h1>
                 <span class="wordmark">"Whence"</span>
                 {move || study().map(|study| view! { <span class="study-name">{study.name.clone()}</span> })}

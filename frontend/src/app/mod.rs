@@ -99,14 +99,17 @@ pub fn App() -> impl IntoView {
         })
     });
     view! {
-        <navigation::SkipLink />
         <header::Header />
         <decide::Said />
         <Show when=move || was_ranking.get()>
-            <div class="status-and-notices" hidden=move || !is_ranking.get()>
+            <section
+                class="status-and-notices"
+                aria-label="How far the ranking is"
+                hidden=move || !is_ranking.get()
+            >
                 <status_line::StatusLine />
                 <notice::Notices />
-            </div>
+            </section>
         </Show>
         <Show when=move || was_ranking.get() && is_ready.get()>
             <main

@@ -45,6 +45,7 @@ pub fn Navigation() -> impl IntoView {
 /// The first thing that the Tab key reaches: past the header, to what the page is about.
 #[component]
 pub fn SkipLink() -> impl IntoView {
+    let state = State::here();
     let on_click = move |event: MouseEvent| {
         event.prevent_default();
         let main = document().query_selector("main:not([hidden])").ok().flatten();
@@ -54,7 +55,7 @@ pub fn SkipLink() -> impl IntoView {
         }
     };
     view! {
-        <a class="skip" href="#main" on:click=on_click>
+        <a class="skip" href=move || format!("#{}", state.page.get().name()) on:click=on_click>
             "Skip to the page"
         </a>
     }

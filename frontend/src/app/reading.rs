@@ -25,7 +25,7 @@ pub fn ReadingPane() -> impl IntoView {
     // One memo for the pair, so that a change of ranking leaves the text and its scroll position alone.
     let pair = Memo::new(move |_| state.row.get().map(|row| (row, found(state.text_chunk(row)))));
     view! {
-        <section class="reading" id="reading" aria-label="Selected pair" tabindex="-1">
+        <section class="reading" id="reading" aria-label="Selected pair" tabindex="0">
             {move || match pair.get() {
                 None => view! { <BehaviorSummary /> }.into_any(),
                 Some((row, found)) => {
@@ -292,18 +292,18 @@ fn summary(behavior: &BehaviorView, only: Option<&[u32]>, is_covered: bool) -> i
                             {example.prompt.clone()}
                         </p>
                     </div> <div class="sides">
-                        <section class="side plain" aria-label="Response without the behavior">
+                        <div class="side plain" role="group" aria-label="Response without the behavior">
                             <h2>"without the behavior" <span class="quiet">"r0"</span></h2>
                             <p class="text" dir="auto">
                                 {left}
                             </p>
-                        </section>
-                        <section class="side shows" aria-label="Response with the behavior">
+                        </div>
+                        <div class="side shows" role="group" aria-label="Response with the behavior">
                             <h2>"with the behavior" <span class="quiet">"r1"</span></h2>
                             <p class="text" dir="auto">
                                 {right}
                             </p>
-                        </section>
+                        </div>
                     </div>
                 </article>
             }

@@ -125,21 +125,24 @@ fn numbers(state: State, listing: Listing) -> Option<Vec<Vec<String>>> {
 struct Frame {
     low: f32,
     high: f32,
-    /// Logarithm of the largest length.
+    /// Logarithms of the smallest and the largest length, with some room.
+    bottom: f32,
     top: f32,
 }
 
 impl Frame {
     fn of(ranking: &Ranking, chars: &[u32]) -> Option<Self> {
         let bins = &ranking.report.histogram;
-        let most = chars.iter().copied().max()?;
-        Some(Self { low: bins.low, high: bins.high, top: height(most).max(1.0) * 1.02 })
+        let (least, most) = (chars.iter().copied().min()?, chars.iter().copied().max()?);
+        let (bottom, top) = (height(least), height(most).max(height(least) + 0.1));
+        let room = 0.04 * (top - bottom);
+        Some(Self { low: bins.low, high: bins.high, bottom: (bottom - room).max(0.0), top: top + room })
     }
 
     /// Scores and lengths between two corners, given from the left and from the top as shares.
     fn spans(self, [(left, above), (right, below)]: [(f64, f64); 2]) -> (Span<f32>, Span<u32>) {
         let score = |share: f64| (self.low + (self.high - self.low) * share as f32) * 1e4;
-        let chars = |share: f64| 10f32.powf((1.0 - share as f32) * self.top) - 1.0;
+        let chars = |share: f64| 10f32.powf(self.bottom + (1.0 - share as f32) * (self.top - self.bottom)) - 1.0;
         let scores = Span { low: Some(score(left).floor() / 1e4), high: Some(score(right).ceil() / 1e4) };
         (scores, Span { low: Some(chars(below).floor() as u32), high: Some(chars(above).ceil() as u32) })
     }
@@ -148,6 +151,14 @@ impl Frame {
 /// Where a length stands on the logarithmic axis.
 fn height(chars: u32) -> f32 {
     (chars as f32 + 1.0).log10()
+}
+
+/// Round lengths between two heights: powers of ten, and where these are few, twice and five times as much too.
+fn round_lengths(bottom: f32, top: f32) -> Vec<u32> {
+    let multiples: &[u32] = if top - bottom < 1.5 { &[1, 2, 5] } else { &[1] };
+    let powers = (0..6).map(|exponent| 10u32.pow(exponent));
+    let all = powers.flat_map(|power| multiples.iter().map(move |multiple| power * multiple));
+    all.filter(|chars| (bottom..top).contains(&height(*chars))).collect()
 }
 
 struct Chart<'a> {
@@ -164,20 +175,20 @@ impl Chart<'_> {
         let Some(Sheet { root, ratio, ink }) = Sheet::of(canvas)? else { return Ok(()) };
         let device = |px: f64| (px * ratio).round() as u32;
         let [left, bottom, above, right] = MARGINS_PX.map(device);
-        let Frame { low, high, top } = self.frame;
+        let Frame { low, high, bottom: least, top } = self.frame;
         let mut chart = ChartBuilder::on(&root)
             .margin_top(above)
             .margin_right(right)
             .x_label_area_size(bottom)
             .y_label_area_size(left)
-            .build_cartesian_2d(low..high, 0f32..top)?;
+            .build_cartesian_2d(low..high, least..top)?;
         let (xs, ys) = chart.plotting_area().get_pixel_range();
         let ((x0, x1), (y0, y1)) = ((xs.start, xs.end), (ys.start, ys.end));
         let colors = [ink.ground, ink.muted, ink.accent];
         self.points(canvas, (x0, y0), ((x1 - x0).max(1) as u32, (y1 - y0).max(1) as u32), ratio, colors);
         let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
         let hair = ratio.max(1.0).round() as u32;
-        for chars in [10u32, 100, 1000, 10_000, 100_000].into_iter().filter(|chars| height(*chars) < top) {
+        for chars in round_lengths(least, top) {
             let (_, y) = chart.plotting_area().map_coordinate(&(low, height(chars)));
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
             let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
@@ -186,8 +197,8 @@ impl Chart<'_> {
         let (scores, chars) = self.brushed;
         if !(scores.is_open() && chars.is_open()) {
             let x = |end: Option<f32>, open: f32| end.unwrap_or(open).clamp(low, high);
-            let y = |end: Option<u32>, open: f32| end.map_or(open, height).clamp(0.0, top);
-            let corners = [(x(scores.low, low), y(chars.low, 0.0)), (x(scores.high, high), y(chars.high, top))];
+            let y = |end: Option<u32>, open: f32| end.map_or(open, height).clamp(least, top);
+            let corners = [(x(scores.low, low), y(chars.low, least)), (x(scores.high, high), y(chars.high, top))];
             chart.draw_series([Rectangle::new(corners, ink.accent.mix(0.12).filled())])?;
             chart.draw_series([Rectangle::new(corners, ink.accent.stroke_width(hair))])?;
         }
@@ -212,11 +223,11 @@ impl Chart<'_> {
     fn points(&self, canvas: &HtmlCanvasElement, at: (i32, i32), size: (u32, u32), ratio: f64, colors: [RGBColor; 3]) {
         let side = (POINT_PX * ratio).round().max(1.0) as u32;
         let (columns, rows) = (size.0.div_ceil(side) as usize, size.1.div_ceil(side) as usize);
-        let Frame { low, high, top } = self.frame;
+        let Frame { low, high, bottom, top } = self.frame;
         let mut counts = vec![[0u32; 2]; columns * rows];
         for ((&score, &chars), &place) in self.ranking.scores.iter().zip(self.chars).zip(&self.ranking.places) {
             let x = ((score - low) / (high - low) * columns as f32) as usize;
-            let y = ((1.0 - height(chars) / top) * rows as f32) as usize;
+            let y = ((top - height(chars)) / (top - bottom) * rows as f32) as usize;
             if let Some(counts) = counts.get_mut(y.min(rows - 1) * columns + x.min(columns - 1)) {
                 counts[usize::from((place as usize) < self.k)] += 1;
             }

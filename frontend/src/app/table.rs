@@ -67,6 +67,8 @@ pub fn RankedTable() -> impl IntoView {
         })
     });
 
+    // Where the selected pair was when it was last among those shown: deciding about it may take it out of the filter.
+    let last = StoredValue::new(0usize);
     // Whether the selected row is to stay in view, and where the table was last scrolled to for that.
     let follows = StoredValue::new(true);
     let target_px = StoredValue::new(0.0);
@@ -100,6 +102,9 @@ pub fn RankedTable() -> impl IntoView {
             let is_near = at.is_some_and(|at| at.abs_diff(now) <= 1);
             request_animation_frame(move || scroll_to(now, !is_near));
         }
+        if let Some(now) = now {
+            last.set_value(now);
+        }
         (now, row, subject)
     });
     observe_height(scroller, height_px);
@@ -120,7 +125,7 @@ pub fn RankedTable() -> impl IntoView {
         if state.page.get_untracked() != Page::Ranking {
             return;
         }
-        if let Some(target) = moved(state, &event, height_px) {
+        if let Some(target) = moved(state, &event, (height_px, last)) {
             event.prevent_default();
             state.select_position(target, Step::Replace);
         }
@@ -157,7 +162,7 @@ pub fn RankedTable() -> impl IntoView {
                     <span role="columnheader" class="snippet">"Prompt"</span>
                 </div>
             </div>
-            <div role="rowgroup" class="table-body" id="rows" node_ref=scroller on:scroll=on_scroll>
+            <div role="rowgroup" class="table-body" id="rows" tabindex="0" node_ref=scroller on:scroll=on_scroll>
                 <div role="presentation" class="table-spacer" style:height=move || format!("{}px", total_px.get())>
                     <For each=move || shown.get() key=|place| *place let(at)>
                         <Row
@@ -345,7 +350,7 @@ pub fn source_name(name: &str) -> String {
 }
 
 /// The position a key moves the selection to; `None` for keys that are not ours, or typed into a control.
-fn moved(state: State, event: &KeyboardEvent, height_px: RwSignal<f64>) -> Option<usize> {
+fn moved(state: State, event: &KeyboardEvent, (height_px, last): (RwSignal<f64>, StoredValue<usize>)) -> Option<usize> {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return None;
     }
@@ -354,24 +359,30 @@ fn moved(state: State, event: &KeyboardEvent, height_px: RwSignal<f64>) -> Optio
         return None;
     }
     let in_table = target.dyn_ref::<web_sys::Element>().is_some_and(|e| e.closest("#table").ok().flatten().is_some());
-    let last = untrack(|| state.n_listed()).checked_sub(1)?;
+    let end = untrack(|| state.n_listed()).checked_sub(1)?;
     let at = untrack(|| state.position());
+    // In the place of a pair that went stands the next one.
+    let (before, after) = match (at, state.row.get_untracked()) {
+        (Some(at), _) => (at.saturating_sub(1), at + 1),
+        (None, Some(_)) => (last.get_value().saturating_sub(1), last.get_value()),
+        (None, None) => (0, 0),
+    };
     let page = (height_px.get_untracked() / ROW_PX) as usize;
     // Letters work anywhere in the page; keys that scroll elsewhere belong to the table only while it has the focus.
     match event.key().as_str() {
-        "j" => Some(at.map_or(0, |at| at + 1)),
-        "k" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        "j" => Some(after),
+        "k" => Some(before),
         _ if !in_table => None,
-        "ArrowDown" => Some(at.map_or(0, |at| at + 1)),
-        "ArrowUp" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        "ArrowDown" => Some(after),
+        "ArrowUp" => Some(before),
         "PageDown" => Some(at.map_or(0, |at| at + page)),
         "PageUp" => Some(at.map_or(0, |at| at.saturating_sub(page))),
         "Home" => Some(0),
-        "End" => Some(last),
+        "End" => Some(end),
         "Enter" if at.is_none() => Some(0),
         _ => None,
     }
-    .map(|place| place.min(last))
+    .map(|place| place.min(end))
 }
 
 fn observe_height(scroller: NodeRef<html::Div>, height_px: RwSignal<f64>) {

@@ -52,6 +52,17 @@ async fn keys_decide_and_the_browser_keeps_what_was_decided() {
     browser.evaluate(decided, vec![]).await;
     browser.wait_for_text("#n-shown", "1 of 5,000 pairs").await;
     assert_eq!(query(&browser, "decision").await, json!("drop"));
+    // Through the undecided: a pair that was decided about goes, and the next key leads to the one in its place.
+    browser.open(&site.address(&format!("{PAGE}&decision=none")), "ranked").await;
+    browser.wait_for_text("#n-shown", "4,997 of 5,000 pairs").await;
+    browser.press("jj").await;
+    browser.wait_for_text("#reading .standing", "#5").await;
+    browser.press("d").await;
+    browser.wait_for_text("#n-shown", "4,996 of 5,000 pairs").await;
+    browser.press("j").await;
+    browser.wait_for_text("#reading .standing", "#6").await;
+    browser.press(Key::Control + "z").await;
+    browser.wait_for_text("#n-shown", "4,997 of 5,000 pairs").await;
 
     browser.open(&site.address("?view=edit"), "ranked").await;
     browser.wait_for_text("#n-decided", "3 decisions").await;

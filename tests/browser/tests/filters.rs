@@ -63,7 +63,7 @@ async fn text_is_found_in_prompts_and_the_address_keeps_it() {
     browser.wait_for_text("#n-shown", "1,250 of 5,000 pairs").await;
     assert_eq!(ranks(&browser, 12).await, expected(&study, |row| row % 8 == 0 || row % 8 == 6)[..12]);
     type_text(&browser, "(").await;
-    browser.wait_for_text(".filters [role=alert]", "The pattern cannot be read").await;
+    browser.wait_for_text(".filter-bar [role=alert]", "The pattern cannot be read").await;
     browser.find("#clear-filters").await.click().await.unwrap();
     browser.wait_for_text("#n-shown", "5,000 pairs").await;
     assert_eq!(query(&browser, "q").await, Value::Null);
@@ -182,5 +182,5 @@ async fn a_study_without_a_file_of_columns_is_filtered_by_what_its_table_holds()
     let other = RowColumns { pairs_sha256: "other".into(), ..columns_of(&study) };
     study.write(columns::PATH, &other.to_bytes());
     browser.open(&site.address(&format!("{PAGE}&source=format-following")), "ranked").await;
-    browser.wait_for_text(".filters [role=alert]", "is of other pairs").await;
+    browser.wait_for_text(".filter-bar [role=alert]", "is of other pairs").await;
 }

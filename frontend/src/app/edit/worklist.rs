@@ -6,6 +6,7 @@ use whence_shared::edit::worklist::Decided;
 use crate::address::Page;
 use crate::app::navigation::is_plain_click;
 use crate::app::table::{decision_sign, source_name};
+use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::number::{count, counted, score};
 use crate::state::{State, StudyStatus};
@@ -96,6 +97,7 @@ fn Empty() -> impl IntoView {
 fn Line(row: u32) -> impl IntoView {
     let state = State::here();
     let decisions = Decisions::here();
+    let covers = Covers::here();
     let decided = Memo::new(move |_| decisions.of(row).unwrap_or_default());
     let columns = move || state.row_chunk(row);
     let ranked = move || {
@@ -110,7 +112,7 @@ fn Line(row: u32) -> impl IntoView {
         study.sources.get(chunk.source[i] as usize).map(|source| source_name(&source.name))
     };
     let id = move || columns().map_or_else(|| format!("row {row}"), |(chunk, i)| chunk.id[i].clone());
-    let snippet = move || columns().map(|(chunk, i)| chunk.snippet[i].clone());
+    let snippet = move || columns().filter(|_| !covers.is_on.get()).map(|(chunk, i)| chunk.snippet[i].clone());
     let sign = move || {
         let Decided { action, .. } = decided.get();
         let (letter, class) = decision_sign(action);

@@ -86,14 +86,18 @@ async fn photograph(browser: &Browser, address: &str, page: &str, state: &str, f
     for (place, screen) in [("desk", Screen::DESK), ("hand", Screen::HAND)] {
         for (scheme, is_dark) in [("light", false), ("dark", true)] {
             browser.resize(Screen { is_dark, ..screen }).await;
-            browser.open(address, state).await;
+            browser.page.goto(address).await.unwrap();
+            // A study without discoveries or retrained models has pages that say so.
+            let is_there = "return [arguments[0], 'empty'].includes(document.body.dataset.state)";
+            browser.wait_until(is_there, vec![json!(state)]).await;
             if page == "palette" {
                 browser.evaluate("document.getElementById('open-palette').click()", vec![]).await;
                 browser.find("#palette[open] li").await;
             }
             // Everything that the page waits for has arrived.
             browser.wait_until("return !/Reading |reading lengths/.test(document.body.innerText)", vec![]).await;
-            if page == "validate" {
+            let has_curves = browser.evaluate("return !!document.getElementById('curves')", vec![]).await;
+            if has_curves == json!(true) {
                 browser.wait_for_text("#curves", "steps in all").await;
             }
             let bottom = "return document.querySelector('.column')?.getBoundingClientRect().bottom ?? 0";
