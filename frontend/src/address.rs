@@ -4,13 +4,17 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use web_sys::{Url, UrlSearchParams};
 use whence_shared::discovery::cutting::SideName;
+use whence_shared::filter::{self, Filter, Sort};
 
 use crate::protocol::{End, IndexUse};
 
+/// Parameters that only a ranking has: older links state them and no page.
+const RANKING_KEYS: [&str; 4] = ["behavior", "layer", "k", "row"];
+
 /// What the query string says. `None` means "not stated": the app then chooses.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Address {
-    /// `view=validate`, `view=discover`: the page; the ranking unless stated.
+    /// `view`: the page. Unless it is stated, the ranking where something of it is, else the overview.
     pub page: Page,
     /// `behavior`: a behavior's name.
     pub behavior: Option<String>,
@@ -33,6 +37,12 @@ pub struct Address {
     pub cuts: Cuts,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
+    /// `q`, `source`, `score` and others: which pairs of the ranking are shown.
+    pub filter: Filter,
+    /// `sort`: in which order they are shown; by rank unless stated.
+    pub sort: Sort,
+    /// `chart=length`: the chart beside the ranking shows scores and lengths, instead of scores alone.
+    pub is_length_chart: bool,
 }
 
 /// Into how many groups the two sides of a discovery are cut; `None` = as `whence discover` cut them.
@@ -65,27 +75,52 @@ impl Cuts {
 /// The app's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Page {
-    /// Pairs by score.
+    /// What the study is and what it found.
     #[default]
+    Overview,
+    /// Pairs by score.
     Ranking,
     /// Prompts and pairs in groups.
     Discover,
+    /// Decisions about pairs.
+    Edit,
     /// What retraining on edited pairs did.
     Validate,
 }
 
 impl Page {
+    /// All pages, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Overview, Self::Ranking, Self::Discover, Self::Edit, Self::Validate];
+
     /// As the address and `<body>` name it.
     pub fn name(self) -> &'static str {
         match self {
+            Page::Overview => "overview",
             Page::Ranking => "ranking",
             Page::Discover => "discover",
+            Page::Edit => "edit",
             Page::Validate => "validate",
         }
     }
 
-    fn named(name: &str) -> Self {
-        [Page::Discover, Page::Validate].into_iter().find(|page| page.name() == name).unwrap_or_default()
+    /// As links to it say.
+    pub fn title(self) -> &'static str {
+        match self {
+            Page::Overview => "Overview",
+            Page::Ranking => "Ranking",
+            Page::Discover => "Discover",
+            Page::Edit => "Edit",
+            Page::Validate => "Validate",
+        }
+    }
+
+    /// Whether it shows pairs of a ranking: then there is one to be made.
+    pub fn ranks(self) -> bool {
+        matches!(self, Page::Ranking | Page::Edit)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|page| page.name() == name)
     }
 }
 
@@ -105,8 +140,11 @@ impl Address {
         let Ok(params) = UrlSearchParams::new_with_str(&search) else { return Self::default() };
         let number = |key: &str| params.get(key).and_then(|value| value.parse::<usize>().ok());
         let name = |key: &str| params.get(key).filter(|name| !name.is_empty());
+        let all = |key: &str| params.get_all(key).iter().filter_map(|value| value.as_string()).collect::<Vec<_>>();
+        let is_of_ranking = RANKING_KEYS.iter().any(|key| params.has(key));
+        let unstated = if is_of_ranking { Page::Ranking } else { Page::Overview };
         Self {
-            page: Page::named(&name("view").unwrap_or_default()),
+            page: name("view").and_then(|name| Page::named(&name)).unwrap_or(unstated),
             behavior: name("behavior"),
             layer: number("layer"),
             k: number("k").filter(|&k| k > 0),
@@ -117,6 +155,9 @@ impl Address {
             groups: name("groups"),
             cuts: Cuts { prompts: number("prompts").filter(|&k| k > 0), pairs: number("pairs").filter(|&k| k > 0) },
             row: number("row").and_then(|row| u32::try_from(row).ok()),
+            filter: Filter::from_query(all),
+            sort: Sort::parse(&name("sort").unwrap_or_default()),
+            is_length_chart: name("chart").as_deref() == Some("length"),
         }
     }
 
@@ -125,7 +166,7 @@ impl Address {
         let url = Url::new(&web_sys::window()?.location().href().ok()?).ok()?;
         let params = url.search_params();
         let values = [
-            ("view", (self.page != Page::Ranking).then(|| self.page.name().to_owned())),
+            ("view", (!self.says_page()).then(|| self.page.name().to_owned())),
             ("groups", self.groups.clone()),
             ("prompts", self.cuts.prompts.map(|n| n.to_string())),
             ("pairs", self.cuts.pairs.map(|n| n.to_string())),
@@ -137,6 +178,8 @@ impl Address {
             ("by", self.is_bank.then(|| "bank".to_owned())),
             ("without", self.without.clone()),
             ("row", self.row.map(|n| n.to_string())),
+            ("sort", (self.sort != Sort::default()).then(|| self.sort.to_string())),
+            ("chart", self.is_length_chart.then(|| "length".to_owned())),
         ];
         for (key, value) in values {
             match value {
@@ -144,7 +187,21 @@ impl Address {
                 None => params.delete(key),
             }
         }
+        filter::KEYS.iter().for_each(|key| params.delete(key));
+        for (key, value) in self.filter.to_query() {
+            params.append(key, &value);
+        }
         Some(url.href())
+    }
+
+    /// Whether its other parameters say which page it is.
+    fn says_page(&self) -> bool {
+        let is_of_ranking = self.behavior.is_some() || self.layer.is_some() || self.k.is_some() || self.row.is_some();
+        match self.page {
+            Page::Ranking => is_of_ranking,
+            Page::Overview => !is_of_ranking,
+            _ => false,
+        }
     }
 
     /// Writes the address bar.

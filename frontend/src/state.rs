@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wasm_bindgen::JsCast;
 use whence_shared::discovery::cutting::SideName;
+use whence_shared::filter::{Filter, Sort};
 use whence_shared::spans;
 use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
@@ -218,6 +219,19 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
         self.fetch(n).await
     }
 
+    /// The same, and it stays in memory.
+    ///
+    /// # Errors
+    ///
+    /// When it does not arrive.
+    pub async fn keep(self, n: usize) -> Result<Arc<T>, FetchError> {
+        let chunk = self.load(n).await?;
+        self.fetched.update_value(|fetched| {
+            fetched.entry(n).or_insert_with(|| ArcRwSignal::new(Some(Ok(chunk.clone()))));
+        });
+        Ok(chunk)
+    }
+
     async fn fetch(self, n: usize) -> Result<Arc<T>, FetchError> {
         let path = format!("{}/{n}.json", self.folder);
         File::new(&self.data.get_value(), &path).json().await.map(Arc::new)
@@ -251,6 +265,15 @@ pub struct State {
     pub wanted: Memo<Option<Wanted>>,
     /// What the browser keeps of downloaded files; `None` where it keeps nothing.
     pub kept: RwSignal<Option<CacheSize>>,
+    /// Which pairs of the ranking are shown.
+    pub filter: Memo<Filter>,
+    /// In which order.
+    pub sort: Memo<Sort>,
+    /// Whether the chart beside the ranking shows lengths.
+    pub is_length_chart: Memo<bool>,
+    /// The rows that are shown, in their order, where these are not all in the order of the ranking
+    /// ([`crate::listing`]).
+    pub listed: RwSignal<Option<Arc<Vec<u32>>>>,
     /// Something the reader should know about how the address was read.
     pub remark: RwSignal<Option<String>>,
     /// Columns of the table.
@@ -305,6 +328,10 @@ impl State {
             cuts: Memo::new(move |_| address.with(|address| address.cuts)),
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
+            filter: Memo::new(move |_| address.with(|address| address.filter.clone())),
+            sort: Memo::new(move |_| address.with(|address| address.sort)),
+            is_length_chart: Memo::new(move |_| address.with(|address| address.is_length_chart)),
+            listed: RwSignal::new(None),
             remark: RwSignal::new(None),
             rows: Chunks::new("rows", data),
             texts: Chunks::new("texts", data),
@@ -398,6 +425,18 @@ impl State {
         self.change(Step::Push, |address| (address.behavior, address.only) = (Some(name), None));
     }
 
+    /// Shows the ranking by a behavior, from wherever it is asked for.
+    pub fn rank_by_behavior(self, name: String) {
+        self.change(Step::Push, |address| {
+            (address.page, address.behavior, address.only) = (Page::Ranking, Some(name), None);
+        });
+    }
+
+    /// Shows the ranking at a layer, from wherever it is asked for.
+    pub fn rank_at_layer(self, layer: usize) {
+        self.change(Step::Push, |address| (address.page, address.layer) = (Page::Ranking, Some(layer)));
+    }
+
     /// Ranks at another layer.
     pub fn choose_layer(self, layer: usize) {
         self.change(Step::Push, |address| address.layer = Some(layer));
@@ -477,6 +516,55 @@ impl State {
         self.change(step, |address| address.row = row);
     }
 
+    /// Changes which pairs are shown.
+    pub fn choose_filter(self, step: Step, edit: impl FnOnce(&mut Filter)) {
+        self.change(step, |address| edit(&mut address.filter));
+    }
+
+    /// Changes the order in which pairs are shown.
+    pub fn choose_sort(self, sort: Sort) {
+        self.change(Step::Push, |address| address.sort = sort);
+    }
+
+    /// Shows scores and lengths beside the ranking, or scores alone.
+    pub fn choose_length_chart(self, is_chosen: bool) {
+        self.change(Step::Replace, |address| address.is_length_chart = is_chosen);
+    }
+
+    /// How many pairs are shown. Tracked.
+    pub fn n_listed(self) -> usize {
+        self.with_listed(<[u32]>::len)
+    }
+
+    /// The row of the pair that is shown at a position, from 0. Tracked.
+    pub fn row_at(self, position: usize) -> Option<u32> {
+        self.with_listed(|rows| rows.get(position).copied())
+    }
+
+    /// The selected pair's position among those shown, from 0. Tracked.
+    pub fn position(self) -> Option<usize> {
+        let row = self.row.get()?;
+        match self.listed.with(Option::is_none) {
+            true => self.place(),
+            false => self.with_listed(|rows| rows.iter().position(|listed| *listed == row)),
+        }
+    }
+
+    /// Selects the pair that is shown at a position, counted from 0; the last one when there are fewer.
+    pub fn select_position(self, position: usize, step: Step) {
+        let row = untrack(|| self.with_listed(|rows| rows.get(position.min(rows.len().saturating_sub(1))).copied()));
+        if row.is_some() {
+            self.select(row, step);
+        }
+    }
+
+    fn with_listed<T>(self, read: impl FnOnce(&[u32]) -> T) -> T {
+        self.listed.with(|listed| match listed {
+            Some(rows) => read(rows),
+            None => self.ranking.with(|ranking| read(ranking.as_ref().map_or(&[], |r| &r.order))),
+        })
+    }
+
     /// Selects the pair at a place of the ranking, counted from 0; the last one when there are fewer.
     pub fn select_place(self, place: usize, step: Step) {
         let row = self.ranking.with_untracked(|ranking| {
@@ -541,7 +629,7 @@ impl State {
     fn complete_address(self) {
         let (View::Ready { behavior, layer, study }, k) = (self.view.get(), self.k.get()) else { return };
         let stated = self.address.get();
-        if stated.page != Page::Ranking {
+        if !stated.page.ranks() {
             return;
         }
         let mut remarks = Vec::new();
@@ -554,17 +642,13 @@ impl State {
             remarks.push(format!("This study has no row {row}: it has {} pairs.", study.n_pairs));
         }
         let complete = Address {
-            page: stated.page,
             behavior: Some(behavior.name),
             layer: Some(layer.layer),
             k: Some(k),
-            end: stated.end,
-            is_bank: stated.is_bank,
             without: self.wanted.get().and_then(|wanted| wanted.query.without.first().cloned()),
             only: stated.only.clone().filter(|_| self.only.get().is_some()),
-            groups: stated.groups.clone(),
-            cuts: stated.cuts,
             row: stated.row.filter(|row| (*row as usize) < study.n_pairs),
+            ..stated.clone()
         };
         if complete != stated {
             if !remarks.is_empty() {
@@ -576,8 +660,8 @@ impl State {
     }
 
     fn rank(self) {
-        // Whoever reads the other page downloads no vectors.
-        if self.page.get() != Page::Ranking {
+        // Whoever reads another page downloads no vectors.
+        if !self.page.get().ranks() {
             return;
         }
         let wanted = self.wanted.get();

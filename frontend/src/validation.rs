@@ -86,7 +86,7 @@ impl Validation {
             n_fetched: StoredValue::default(),
         };
         Effect::new(move || {
-            if state.page.get() == Page::Validate {
+            if has_report(state.page.get()) {
                 validation.look();
             }
         });
@@ -102,13 +102,15 @@ impl Validation {
     pub fn look(self) {
         let watch = self.watch.with_value(|watch| watch + 1);
         self.watch.set_value(watch);
-        let is_on = move || self.watch.get_value() == watch && self.state.page.get_untracked() == Page::Validate;
+        let is_on = move || self.watch.get_value() == watch && has_report(self.state.page.get_untracked());
         spawn_local(async move {
             while is_on() {
                 if !document().hidden() {
                     self.fetch_runs().await;
                     self.fetch_report().await;
-                    self.fetch_curves(&is_on).await;
+                    if self.state.page.get_untracked() == Page::Validate {
+                        self.fetch_curves(&is_on).await;
+                    }
                 }
                 let is_under_way = self.runs.with_untracked(|runs| runs.as_ref().map(|runs| !runs.is_complete()));
                 match is_under_way {
@@ -213,4 +215,9 @@ impl Validation {
         }
         known
     }
+}
+
+/// Whether a page shows what retraining found.
+fn has_report(page: Page) -> bool {
+    matches!(page, Page::Validate | Page::Overview)
 }

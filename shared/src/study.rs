@@ -37,6 +37,9 @@ pub struct StudyView {
     pub format: String,
     /// Name of the study: its folder's name.
     pub name: String,
+    /// SHA-256 of pairs.parquet, in hex; empty where that was not written down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pairs_sha256: String,
     /// Number of pairs.
     pub n_pairs: usize,
     /// Names of the sources; a row names its source by index into this list.

@@ -22,6 +22,7 @@ use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_shared::cluster::stability;
 use whence_shared::clustering::{ClusteringView, Labels};
+use whence_shared::columns::RowColumns;
 use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
@@ -201,6 +202,22 @@ fn vector_files_come_whole_in_ranges_or_not_again() {
     assert_eq!((site.get(&missing).status, site.get("/data/vectors/layer-9/manifest.json").status), (404, 404));
     let behavior = site.get(&format!("/data/behaviors/{}/layer-1.safetensors", made_study::BEHAVIOR));
     assert_eq!(behavior.body, fs::read(site.study.behavior_vectors(made_study::BEHAVIOR, 1)).unwrap());
+}
+
+#[test]
+fn the_columns_that_filters_need_are_those_of_the_table_and_said_to_be_known() {
+    let site = Site::start();
+    let view: StudyView = from_slice(site.get("/data/study.json").json()).unwrap();
+    let served = site.get("/data/columns.safetensors");
+    let columns = RowColumns::parse(&served.body, N_PAIRS).unwrap();
+    assert_eq!((columns.pairs_sha256.as_str(), columns.n_rows()), (view.pairs_sha256.as_str(), N_PAIRS));
+    let chunk: RowChunk = from_slice(site.get("/data/rows/1.json").json()).unwrap();
+    let rows = chunk.first_row..chunk.first_row + chunk.id.len();
+    assert_eq!(columns.source[rows.clone()], chunk.source);
+    assert_eq!(columns.chosen_chars[rows.clone()], chunk.chosen_chars);
+    assert_eq!(columns.rejected_chars[rows], chunk.rejected_chars);
+    let again = site.get_with("/data/columns.safetensors", ("if-none-match", served.header("etag")));
+    assert_eq!((again.status, again.body.len()), (304, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! does and why. It calls cargo, trunk, the browser and `whence` itself; it knows nothing of what they compute.
 
 mod app;
+mod axe;
 mod bench;
 mod checks;
 mod demo;

@@ -66,6 +66,9 @@ pub fn run(place: &Place, tests: &Tests, options: &[&str]) -> Result<(), Failure
     command.arg("--cargo-metadata").arg(&tests.workspace);
     command.args(options);
     command.env("WHENCE_BIN", place.whence()).env("WHENCE_APP", place.app());
+    if place.axe().is_file() {
+        command.env("WHENCE_AXE", place.axe());
+    }
     step::announce("nextest", "runs every test, browser tests included");
     let status = command.status().map_err(|error| {
         Failure::new(format!("cannot start cargo: {error}"), "install Rust with rustup, then run `cargo xtask setup`")

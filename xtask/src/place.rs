@@ -57,6 +57,11 @@ impl Place {
         self.target.join("tools")
     }
 
+    /// axe-core, where `cargo xtask setup` could fetch it.
+    pub fn axe(&self) -> PathBuf {
+        self.tools().join("axe").join("axe.min.js")
+    }
+
     /// Where the tools are built; a folder of its own, so that the other builds are not locked out.
     pub fn tools_build(&self) -> PathBuf {
         self.target.join("tools-build")

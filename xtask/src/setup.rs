@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::axe;
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::step;
@@ -29,6 +30,7 @@ const DEBIAN_PACKAGES: [(&str, &str, &str); 4] = [
 pub fn setup(place: &Place) -> Result<(), Failure> {
     app_tools(place)?;
     nextest(place)?;
+    axe::fetch(place)?;
     browser_and_gpu(place)
 }
 

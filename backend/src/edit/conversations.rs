@@ -1,13 +1,5 @@
 //! Pairs in the forms that preference trainers read, as Parquet or JSONL. Used by [`mod@super::export`].
-//!
-//! ```text
-//! form            prompt                      chosen, rejected
-//! trl             messages both sides share   what follows on each side        TRL, conversational, explicit prompt
-//! trl-implicit    none                        the whole conversation           TRL, conversational, implicit prompt
-//! open-instruct   last user turn, as text     the whole conversation           open-instruct, as the OLMo and Tulu mixes
-//! ```
-//!
-//! All have `id`, `source` and `metadata` (JSON text) beside them, so that `whence import` makes the same pairs of them.
+//! What a row holds in each form is in [`whence_shared::edit::conversations`].
 
 use std::fmt;
 use std::io::{BufWriter, Write};
@@ -22,7 +14,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
-use whence_shared::pair::{Message, Pair, Side};
+pub use whence_shared::edit::conversations::TrainerForm;
+use whence_shared::edit::conversations::{Prompt, Row, row};
+use whence_shared::pair::{Message, Pair};
 
 use super::EditError;
 use super::set_file::write_error;
@@ -31,19 +25,6 @@ use crate::files::{AtomicFile, Context};
 const ROWS_PER_GROUP: usize = 1024;
 // Arrow counts the bytes of a text column in i32. A group is closed long before one column can reach that.
 const BYTES_PER_GROUP: usize = 1 << 28;
-
-/// A form of preference data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrainerForm {
-    /// TRL's conversational form with an explicit prompt.
-    #[default]
-    Trl,
-    /// TRL's conversational form with the prompt inside both conversations.
-    TrlImplicit,
-    /// open-instruct's.
-    OpenInstruct,
-}
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,27 +35,6 @@ pub enum FileFormat {
     Parquet,
     /// A JSON object per line.
     Jsonl,
-}
-
-impl fmt::Display for TrainerForm {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Trl => "trl",
-            Self::TrlImplicit => "trl-implicit",
-            Self::OpenInstruct => "open-instruct",
-        })
-    }
-}
-
-impl FromStr for TrainerForm {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Trl, Self::TrlImplicit, Self::OpenInstruct]
-            .into_iter()
-            .find(|form| form.to_string() == text)
-            .ok_or_else(|| format!("expected trl, trl-implicit or open-instruct, got {text:?}"))
-    }
 }
 
 impl fmt::Display for FileFormat {
@@ -96,42 +56,6 @@ impl FromStr for FileFormat {
             _ => Err(format!("expected parquet or jsonl, got {text:?}")),
         }
     }
-}
-
-/// One row of an export; its fields in this order.
-#[derive(Serialize)]
-struct Row<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt: Option<Prompt<'a>>,
-    chosen: Vec<&'a Message>,
-    rejected: Vec<&'a Message>,
-    source: &'a str,
-    metadata: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Prompt<'a> {
-    Messages(&'a [Message]),
-    Text(&'a str),
-}
-
-fn row(pair: &Pair, form: TrainerForm) -> Row<'_> {
-    let whole = |side| pair.prompt.iter().chain(pair.side(side)).collect();
-    let (prompt, chosen, rejected) = match form {
-        TrainerForm::Trl => {
-            let side = |side| pair.side(side).iter().collect();
-            (Some(Prompt::Messages(&pair.prompt)), side(Side::Chosen), side(Side::Rejected))
-        }
-        TrainerForm::TrlImplicit => (None, whole(Side::Chosen), whole(Side::Rejected)),
-        TrainerForm::OpenInstruct => {
-            // Only what both sides hold is their prompt; a pair without a shared user turn has none.
-            let turn = pair.prompt.iter().rev().find(|message| message.role == "user");
-            (turn.map(|turn| Prompt::Text(&turn.content)), whole(Side::Chosen), whole(Side::Rejected))
-        }
-    };
-    Row { id: &pair.id, prompt, chosen, rejected, source: &pair.source, metadata: &pair.metadata }
 }
 
 /// Writes pairs to a file, atomically. The same pairs give the same bytes.
@@ -179,11 +103,7 @@ impl ConversationWriter {
     pub fn push(&mut self, pair: &Pair) -> Result<(), EditError> {
         let row = row(pair, self.form);
         match &mut self.file {
-            Output::Jsonl(file) => {
-                let mut line = serde_json::to_vec(&row).expect("texts serialize");
-                line.push(b'\n');
-                Ok(file.write_all(&line).at("write", &self.path)?)
-            }
+            Output::Jsonl(file) => Ok(file.write_all(row.line().as_bytes()).at("write", &self.path)?),
             Output::Parquet(writer, columns) => {
                 columns.push(&row);
                 if columns.ids.len() == ROWS_PER_GROUP || columns.n_bytes >= BYTES_PER_GROUP {

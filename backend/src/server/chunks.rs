@@ -139,13 +139,18 @@ pub async fn blocking<T: Send + 'static>(
 pub fn json_response(request: &HeaderMap, etag: &str, json: Bytes) -> Response {
     // Weak, because compression changes the bytes and not what they say.
     let etag = format!("W/\"{etag}\"");
-    let known = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_known = known.split(',').any(|tag| matches!(tag.trim(), tag if tag == etag || tag == "*"));
+    let is_known = is_known(request, &etag);
     let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache".to_owned())];
     if is_known {
         return (StatusCode::NOT_MODIFIED, cached).into_response();
     }
     (cached, [(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()
+}
+
+/// Whether the reader has what this ETag names.
+pub fn is_known(request: &HeaderMap, etag: &str) -> bool {
+    let known = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    known.split(',').any(|tag| matches!(tag.trim(), tag if tag == etag || tag == "*"))
 }
 
 /// The chunks used last, by ETag.

@@ -4,6 +4,7 @@
 //! ```text
 //! /data/study.json                            StudyView (view)
 //! /data/rows/N.json, /data/texts/N.json       chunks of pairs (chunks)
+//! /data/columns.safetensors                   what filters need of every pair (columns)
 //! /data/vectors/…, /data/index/…,             files as they lie, with ranges and ETags (data_files)
 //! /data/behaviors/…, /data/diagnosis/…,
 //! /data/clusters/…, /data/maps/…
@@ -18,6 +19,7 @@
 
 pub mod app;
 pub mod chunks;
+pub mod columns;
 pub mod data_files;
 pub mod error;
 pub mod gather;
@@ -42,6 +44,7 @@ use crate::data::pairs::PairFileError;
 use crate::study::Study;
 use app::App;
 use chunks::ChunkCache;
+use columns::ColumnsFile;
 use pairs::Pairs;
 
 /// The port asked for unless told otherwise.
@@ -100,6 +103,7 @@ pub struct State {
     study: Arc<Study>,
     pairs: Arc<Pairs>,
     chunks: Arc<ChunkCache>,
+    columns: Arc<ColumnsFile>,
     app: Arc<App>,
 }
 
@@ -126,8 +130,13 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let state =
-            State { study: Arc::new(study), pairs: Arc::new(pairs), chunks: Arc::default(), app: Arc::new(app) };
+        let state = State {
+            study: Arc::new(study),
+            pairs: Arc::new(pairs),
+            chunks: Arc::default(),
+            columns: Arc::default(),
+            app: Arc::new(app),
+        };
         Ok(Self { listener, address, router: router(state, address.ip().is_loopback()) })
     }
 
@@ -190,6 +199,7 @@ fn router(state: State, is_loopback: bool) -> Router {
         .route("/data/study.json", get(view::study))
         .route("/data/rows/{chunk}", get(chunks::rows))
         .route("/data/texts/{chunk}", get(chunks::texts))
+        .route("/data/columns.safetensors", get(columns::columns))
         .route("/data/report.json", get(validation::report))
         .route("/data/runs.json", get(validation::runs))
         .route("/data/arms/{arm}/{run}/metrics.jsonl", get(validation::metrics))

@@ -69,6 +69,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
     Ok(StudyView {
         format: FORMAT.into(),
         name: study.name(),
+        pairs_sha256: pairs.sha256.clone(),
         n_pairs: pairs.file.len(),
         sources: config.sources,
         health: config.health,

@@ -3,7 +3,8 @@
 use leptos::prelude::*;
 use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
-use super::navigation::Navigation;
+use super::Surroundings;
+use super::navigation::{Navigation, SkipLink};
 use super::ranking_csv::DownloadRanking;
 use crate::address::Page;
 use crate::number::{count, counted};
@@ -21,27 +22,67 @@ pub fn Header() -> impl IntoView {
     Effect::new(move || {
         if let Some(study) = study() {
             let page = match state.page.get() {
-                Page::Ranking => "",
-                Page::Discover => "Discover · ",
-                Page::Validate => "Validate · ",
+                Page::Overview => String::new(),
+                page => format!("{} · ", page.title()),
             };
             document().set_title(&format!("{page}{} · Whence", study.name));
         }
     });
-    let has_pickers =
-        Memo::new(move |_| state.page.get() == Page::Ranking && matches!(state.view.get(), View::Ready { .. }));
+    let has_pickers = Memo::new(move |_| state.page.get().ranks() && matches!(state.view.get(), View::Ready { .. }));
     view! {
         <header class="header">
+            <SkipLink />
             <h1>
                 <span class="wordmark">"Whence"</span>
                 {move || study().map(|study| view! { <span class="study-name">{study.name.clone()}</span> })}
             </h1>
             <Navigation />
             {move || study().map(|study| facts(&study))}
+            <Tools />
             <Show when=move || has_pickers.get()>
                 <Pickers />
             </Show>
         </header>
+    }
+}
+
+/// What is at hand on every page: commands, keys, and the switch that covers texts.
+#[component]
+fn Tools() -> impl IntoView {
+    let Surroundings { covers, help, palette, .. } = Surroundings::here();
+    view! {
+        <div class="tools">
+            <button
+                type="button"
+                id="covers"
+                class="toggle"
+                aria-pressed=move || covers.is_on.get().to_string()
+                aria-keyshortcuts="C"
+                title="Cover what pairs say until asked for, in this browser (C)"
+                on:click=move |_| covers.toggle()
+            >
+                "Cover texts"
+            </button>
+            <button
+                type="button"
+                id="open-palette"
+                aria-keyshortcuts="Control+K Meta+K"
+                title="Commands: pages, behaviors, pairs by id or row (Ctrl K)"
+                on:click=move |_| palette.set(true)
+            >
+                "Go to…"
+            </button>
+            <button
+                type="button"
+                id="open-help"
+                aria-label="Keys"
+                aria-keyshortcuts="?"
+                title="Keys (?)"
+                on:click=move |_| help.set(true)
+            >
+                "?"
+            </button>
+        </div>
     }
 }
 

@@ -1,4 +1,5 @@
-//! The score histogram: how many pairs score how high, where the top k begins, where the selected pair lies.
+//! The score histogram: how many pairs score how high, where the top k begins, where the selected pair lies. Dragging over it
+//! shows the pairs of these scores alone.
 //!
 //! Drawn with plotters on a canvas in device pixels, so that it is crisp on every screen. Counts are on a logarithmic
 //! axis: the tail that attribution is about would not be seen beside the bulk otherwise.
@@ -8,10 +9,14 @@ use leptos::prelude::*;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use web_sys::{HtmlCanvasElement, PointerEvent};
+use whence_shared::filter::Span;
 use whence_shared::rank::Histogram;
 
+use super::brush::Brush;
 use super::canvas::{Drawn, FONT, Ink, Sheet, redraw_on_changes};
+use super::dropdown::TableBehind;
 use super::table::end_name;
+use crate::address::Step;
 use crate::number::{count, counted, score};
 use crate::protocol::{Bins, End};
 use crate::state::State;
@@ -46,6 +51,7 @@ pub fn ScoreHistogram() -> impl IntoView {
             bins,
             top,
             threshold: threshold.get(),
+            brushed: state.filter.with(|filter| filter.score),
             selected: state.row.get().and_then(|row| ranking.scores.get(row as usize).copied()),
             hovered: hovered.get(),
         };
@@ -53,15 +59,24 @@ pub fn ScoreHistogram() -> impl IntoView {
         // its numbers are in the caption too.
         set_timeout(move || drop(chart.draw(&canvas)), std::time::Duration::ZERO);
     });
+    let brush = Brush::new(canvas, MARGINS_PX);
     let on_move = move |event: PointerEvent| {
-        let (Some(canvas), Some((bins, _))) = (canvas.get_untracked(), bins.get_untracked()) else { return };
-        let width = f64::from(canvas.client_width()) - MARGINS_PX[0] - MARGINS_PX[3];
-        let at = (f64::from(event.offset_x()) - MARGINS_PX[0]) / width;
+        let (Some((at, _)), Some((bins, _))) = (brush.at(&event), bins.get_untracked()) else { return };
+        if let Some([(left, _), (right, _)]) = brush.drag(&event) {
+            let score = |share: f64| (bins.low + (bins.high - bins.low) * share as f32) * 1e4;
+            // Whole ten-thousandths, as scores are shown; outward, so that what is gone over is in.
+            let span = Span { low: Some(score(left).floor() / 1e4), high: Some(score(right).ceil() / 1e4) };
+            state.choose_filter(Step::Replace, |filter| filter.score = span);
+            return;
+        }
         let bin = (at * bins.counts.len() as f64).floor();
         hovered.set((bin >= 0.0 && bin < bins.counts.len() as f64).then_some(bin as usize));
     };
     // A click shows where in the ranking these scores are.
-    let on_click = move |_| {
+    let on_release = move |_| {
+        if brush.release() {
+            return;
+        }
         let (Some(bin), Some((bins, _))) = (hovered.get_untracked(), bins.get_untracked()) else { return };
         let (low, high) = bins.edges(bin);
         let place = state.ranking.with_untracked(|ranking| {
@@ -72,8 +87,16 @@ pub fn ScoreHistogram() -> impl IntoView {
             }))
         });
         if let Some(place) = place {
-            state.select_place(place, crate::address::Step::Push);
+            state.select_place(place, Step::Push);
         }
+    };
+    let numbers = move |()| {
+        let Some((bins, top)) = bins.get() else { return Vec::new() };
+        let line = |(bin, n): (usize, &u32)| {
+            let (low, high) = bins.edges(bin);
+            vec![score(low), score(high), count(*n as usize), count(top[bin] as usize)]
+        };
+        bins.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(line).collect()
     };
     let caption = move || {
         if let (Some(bin), Some((bins, _))) = (hovered.get(), bins.get()) {
@@ -105,17 +128,29 @@ pub fn ScoreHistogram() -> impl IntoView {
         })
     };
     view! {
-        <section class="histogram" aria-label="Score histogram">
-            <h2>"Pairs by score" <span class="legend">{caption}</span></h2>
+        <div class="chart histogram">
             <canvas
                 node_ref=canvas
                 role="img"
                 aria-label=description
+                on:pointerdown=move |event| brush.press(&event)
                 on:pointermove=on_move
+                on:pointerup=on_release
+                on:pointercancel=move |_| {
+                    brush.release();
+                }
                 on:pointerleave=move |_| hovered.set(None)
-                on:click=on_click
             ></canvas>
-        </section>
+            <p class="chart-line">
+                <span class="legend">{caption}</span>
+                <TableBehind
+                    id="histogram-table"
+                    caption="Pairs by score"
+                    heads=&["from", "to", "pairs", "of the wanted"]
+                    rows=numbers
+                />
+            </p>
+        </div>
     }
 }
 
@@ -123,6 +158,7 @@ struct Chart {
     bins: Histogram,
     top: Vec<u32>,
     threshold: Option<f32>,
+    brushed: Span<f32>,
     selected: Option<f32>,
     hovered: Option<usize>,
 }
@@ -155,6 +191,11 @@ impl Chart {
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
             let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
             root.draw(&Text::new(count(n as usize), (x0 - device(5.0) as i32, y), style))?;
+        }
+        if !self.brushed.is_open() {
+            let end = |end: Option<f32>, open: f32| end.unwrap_or(open).clamp(self.bins.low, self.bins.high);
+            let (low, high) = (end(self.brushed.low, self.bins.low), end(self.brushed.high, self.bins.high));
+            chart.draw_series([Rectangle::new([(low, 0.0), (high, top)], ink.accent.mix(0.16).filled())])?;
         }
         chart.draw_series(self.bars(&ink))?;
         for (value, color) in [(self.threshold, ink.accent), (self.selected, ink.text)] {
@@ -192,8 +233,8 @@ fn height_of(n: u32) -> f32 {
     if n == 0 { 0.0 } else { (n as f32).log10() + 0.5 }
 }
 
-/// Round scores with at least 56 pixels between them.
-fn ticks(low: f32, high: f32, width_px: f64) -> Vec<f32> {
+/// Round scores between two, with at least 56 pixels between them.
+pub fn ticks(low: f32, high: f32, width_px: f64) -> Vec<f32> {
     let max_ticks = (width_px / 56.0).max(2.0) as f32;
     let step =
         [0.05, 0.1, 0.2, 0.25, 0.5, 1.0].into_iter().find(|step| (high - low) / step <= max_ticks).unwrap_or(1.0);
@@ -201,7 +242,8 @@ fn ticks(low: f32, high: f32, width_px: f64) -> Vec<f32> {
     (first..=last).map(|i| i as f32 * step).collect()
 }
 
-fn tick_label(value: f32) -> String {
+/// A round score as axes show it.
+pub fn tick_label(value: f32) -> String {
     let label = format!("{:.2}", value.abs());
     let label = label.trim_end_matches('0').trim_end_matches('.');
     if value < -1e-6 { format!("−{label}") } else { label.to_owned() }

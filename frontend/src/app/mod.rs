@@ -2,15 +2,27 @@
 //!
 //! Components read `crate::state::State` from the context and never fetch or score by themselves.
 
+mod brush;
 mod canvas;
+mod charts;
+mod copy;
+mod decide;
 mod diagnosis;
 mod discover;
+mod dropdown;
+mod edit;
+mod filters;
 mod header;
+mod help;
 mod histogram;
+mod keys;
 mod navigation;
 mod notice;
+mod overview;
+mod palette;
 mod ranking_csv;
 mod reading;
+mod scatter;
 mod sources;
 mod status_line;
 mod sweep;
@@ -21,10 +33,35 @@ mod validate;
 use leptos::prelude::*;
 
 use crate::address::Page;
+use crate::covers::Covers;
+use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
 use crate::discovery::{Discovery, DiscoveryStatus};
+use crate::listing::Listing;
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::validation::{ReportStatus, Validation};
+
+/// What keys and commands act on; cheap to copy.
+#[derive(Clone, Copy)]
+pub struct Surroundings {
+    /// What is shown.
+    pub state: State,
+    /// What was decided.
+    pub decisions: Decisions,
+    /// What is covered.
+    pub covers: Covers,
+    /// Whether the keys are shown.
+    pub help: RwSignal<bool>,
+    /// Whether the command palette is open.
+    pub palette: RwSignal<bool>,
+}
+
+impl Surroundings {
+    /// Of this page.
+    pub fn here() -> Self {
+        expect_context()
+    }
+}
 
 /// The whole app.
 #[component]
@@ -36,6 +73,14 @@ pub fn App() -> impl IntoView {
     provide_context(Diagnosed::start(state));
     let discovery = Discovery::start(state);
     provide_context(discovery);
+    let decisions = Decisions::start(state);
+    provide_context(decisions);
+    provide_context(Listing::start(state, decisions));
+    let covers = Covers::start();
+    provide_context(covers);
+    let around = Surroundings { state, decisions, covers, help: RwSignal::new(false), palette: RwSignal::new(false) };
+    provide_context(around);
+    keys::listen(around);
     Effect::new(move || mark_body(state, validation, discovery));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
@@ -55,24 +100,33 @@ pub fn App() -> impl IntoView {
     });
     view! {
         <header::Header />
+        <decide::Said />
         <Show when=move || was_ranking.get()>
-            <div class="status-and-notices" hidden=move || !is_ranking.get()>
+            <section
+                class="status-and-notices"
+                aria-label="How far the ranking is"
+                hidden=move || !is_ranking.get()
+            >
                 <status_line::StatusLine />
                 <notice::Notices />
-            </div>
+            </section>
         </Show>
         <Show when=move || was_ranking.get() && is_ready.get()>
             <main
                 class="panes"
+                id="ranking"
+                tabindex="-1"
+                aria-label="Ranking"
                 class:outdated=move || is_outdated.get()
                 hidden=move || is_hidden.get() || !is_ranking.get()
             >
                 <section class="ranking" aria-label="Ranking">
                     <div class="overview">
-                        <histogram::ScoreHistogram />
+                        <charts::Charts />
                         <sources::Sources />
                     </div>
                     <diagnosis::DiagnosisCard />
+                    <filters::FilterBar />
                     <table::RankedTable />
                 </section>
                 <reading::ReadingPane />
@@ -80,9 +134,13 @@ pub fn App() -> impl IntoView {
         </Show>
         {move || match state.page.get() {
             Page::Ranking => ().into_any(),
+            Page::Overview => view! { <overview::OverviewPage /> }.into_any(),
+            Page::Edit => view! { <edit::EditPage /> }.into_any(),
             Page::Discover => view! { <discover::DiscoverPage /> }.into_any(),
             Page::Validate => view! { <validate::ValidatePage /> }.into_any(),
         }}
+        <palette::Palette is_open=around.palette />
+        <help::Help is_open=around.help />
     }
 }
 
@@ -115,8 +173,14 @@ fn mark_body(state: State, validation: Validation, discovery: Discovery) {
         ReportStatus::Ready(_) => "validated",
         ReportStatus::Failed(_) => "failed",
     };
+    let of_study = match state.study.get() {
+        StudyStatus::Loading => "loading",
+        StudyStatus::Failed(_) => "failed",
+        StudyStatus::Ready(_) => "ready",
+    };
     let stage = match page {
-        Page::Ranking => of_ranking,
+        Page::Overview => of_study,
+        Page::Ranking | Page::Edit => of_ranking,
         Page::Discover => of_discovery,
         Page::Validate => of_validation,
     };

@@ -2,6 +2,8 @@
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use crate::address::Page;
 use crate::state::State;
@@ -15,7 +17,7 @@ pub fn is_plain_click(event: &MouseEvent) -> bool {
 #[component]
 pub fn Navigation() -> impl IntoView {
     let state = State::here();
-    let link = move |page: Page, text: &'static str| {
+    let link = move |page: Page| {
         let on_click = move |event: MouseEvent| {
             if is_plain_click(&event) {
                 event.prevent_default();
@@ -29,14 +31,32 @@ pub fn Navigation() -> impl IntoView {
                 aria-current=move || (state.page.get() == page).then_some("page")
                 on:click=on_click
             >
-                {text}
+                {page.title()}
             </a>
         }
     };
     view! {
         <nav class="pages" aria-label="Pages">
-            {link(Page::Ranking, "Ranking")} {link(Page::Discover, "Discover")}
-            {link(Page::Validate, "Validate")}
+            {Page::ALL.map(link).collect_view()}
         </nav>
+    }
+}
+
+/// The first thing that the Tab key reaches: past the header, to what the page is about.
+#[component]
+pub fn SkipLink() -> impl IntoView {
+    let state = State::here();
+    let on_click = move |event: MouseEvent| {
+        event.prevent_default();
+        let main = document().query_selector("main:not([hidden])").ok().flatten();
+        if let Some(main) = main.and_then(|main| main.dyn_into::<HtmlElement>().ok()) {
+            // Every page's main can have the focus.
+            let _ = main.focus();
+        }
+    };
+    view! {
+        <a class="skip" href=move || format!("#{}", state.page.get().name()) on:click=on_click>
+            "Skip to the page"
+        </a>
     }
 }

@@ -4,15 +4,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use js_sys::{Array, Promise};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, Url};
+use whence_shared::edit::worklist::csv_field;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
 use crate::fetch::FetchError;
+use crate::saving::{Growing, pause};
 use crate::state::{Ranking, State};
 
 /// Rows written between two pauses, so that the page answers meanwhile.
@@ -28,7 +26,7 @@ pub fn DownloadRanking() -> impl IntoView {
         is_working.set(true);
         spawn_local(async move {
             match csv(state, &ranking).await {
-                Ok(blob) => save(&blob, &format!("{}-layer-{}.csv", ranking.behavior, ranking.wanted.layer)),
+                Ok(file) => file.save(&format!("{}-layer-{}.csv", ranking.behavior, ranking.wanted.layer)),
                 Err(error) => state.remark.set(Some(format!("No download: {error}."))),
             }
             is_working.set(false);
@@ -47,12 +45,13 @@ pub fn DownloadRanking() -> impl IntoView {
     }
 }
 
-async fn csv(state: State, ranking: &Arc<Ranking>) -> Result<Blob, FetchError> {
+async fn csv(state: State, ranking: &Arc<Ranking>) -> Result<Growing, FetchError> {
     let mut chunks = Vec::new();
     for n in 0..ranking.scores.len().div_ceil(ROWS_PER_ROW_CHUNK) {
         chunks.push(state.rows.load(n).await?);
     }
-    let parts = Array::of1(&"rank,row,id,score,radius\n".into());
+    let file = Growing::new("text/csv");
+    file.push("rank,row,id,score,radius\n");
     for (turn, rows) in ranking.order.chunks(ROWS_PER_TURN).enumerate() {
         let mut text = String::new();
         for (i, &row) in rows.iter().enumerate() {
@@ -60,42 +59,10 @@ async fn csv(state: State, ranking: &Arc<Ranking>) -> Result<Blob, FetchError> {
             let ids = &chunks[row / ROWS_PER_ROW_CHUNK].id;
             let id = ids.get(row % ROWS_PER_ROW_CHUNK).map_or("", String::as_str);
             // `{}` prints the shortest decimal that reads back as the same f32.
-            let _ = writeln!(text, "{rank},{row},{},{},{}", quoted(id), ranking.scores[row], ranking.radii[row]);
+            let _ = writeln!(text, "{rank},{row},{},{},{}", csv_field(id), ranking.scores[row], ranking.radii[row]);
         }
-        parts.push(&text.into());
+        file.push(&text);
         pause().await;
     }
-    let options = BlobPropertyBag::new();
-    options.set_type("text/csv");
-    Ok(Blob::new_with_str_sequence_and_options(&parts, &options).expect("strings make a blob"))
-}
-
-/// A CSV field, quoted where RFC 4180 asks for it.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
-}
-
-fn save(blob: &Blob, name: &str) {
-    let Ok(address) = Url::create_object_url_with_blob(blob) else { return };
-    if let Ok(link) = document().create_element("a") {
-        let link: HtmlAnchorElement = link.unchecked_into();
-        link.set_href(&address);
-        link.set_download(name);
-        link.click();
-    }
-    // The browser reads the blob after this turn of the event loop.
-    set_timeout(move || drop(Url::revoke_object_url(&address)), std::time::Duration::from_secs(60));
-}
-
-async fn pause() {
-    let promise = Promise::new(&mut |resolve, _| {
-        let resolve = move || drop(resolve.call0(&JsValue::NULL));
-        set_timeout(resolve, std::time::Duration::ZERO);
-    });
-    // A timeout cannot fail.
-    let _ = JsFuture::from(promise).await;
+    Ok(file)
 }

@@ -8,10 +8,13 @@ use web_sys::{ScrollBehavior, ScrollIntoViewOptions};
 use whence_shared::pair::{Pair, Side};
 use whence_shared::study::{BehaviorView, TextChunk};
 
+use super::copy::Copy;
+use super::decide::Decide;
 use super::sweep;
 use super::table::source_name;
 use super::turns::{both_marked, is_comparable, turn};
-use crate::address::Step;
+use crate::address::{Page, Step};
+use crate::covers::{Covers, is_flagged};
 use crate::number::{self, count, counted, score};
 use crate::state::{Chunk, State, View};
 
@@ -22,17 +25,18 @@ pub fn ReadingPane() -> impl IntoView {
     // One memo for the pair, so that a change of ranking leaves the text and its scroll position alone.
     let pair = Memo::new(move |_| state.row.get().map(|row| (row, found(state.text_chunk(row)))));
     view! {
-        <section class="reading" id="reading" aria-label="Selected pair" tabindex="-1">
+        <section class="reading" id="reading" aria-label="Selected pair" tabindex="0">
             {move || match pair.get() {
                 None => view! { <BehaviorSummary /> }.into_any(),
                 Some((row, found)) => {
                     let body = match found {
-                        Found::Pair(pair) => whole_pair(&pair).into_any(),
+                        Found::Pair(pair) => view! { <Covered pair row /> }.into_any(),
                         Found::Waiting => view! { <p class="quiet">"Reading the pair…"</p> }.into_any(),
                         Found::Missing(reason) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
                     };
                     view! {
                         <PairHeader row />
+                        <Decide row />
                         {body}
                     }
                         .into_any()
@@ -83,14 +87,13 @@ fn PairHeader(row: u32) -> impl IntoView {
         let radius = state.ranking.with(|ranking| ranking.as_ref().and_then(|r| r.radii.get(row as usize).copied()));
         radius.map(number::radius)
     };
+    let link = Signal::derive(move || state.link_to_pair(Page::Ranking, row).unwrap_or_default());
+    // Neighbors are those among the pairs that are shown.
+    let position = Memo::new(move |_| state.position());
     let step = move |by: isize| {
-        if let Some(at) = place.get_untracked() {
-            state.select_place(at.saturating_add_signed(by), Step::Replace);
-        }
+        state.select_position(position.get_untracked().map_or(0, |at| at.saturating_add_signed(by)), Step::Replace);
     };
-    let is_last = move || {
-        state.ranking.with(|ranking| ranking.as_ref().is_some_and(|r| place.get() == r.order.len().checked_sub(1)))
-    };
+    let is_last = move || position.get().is_some_and(|at| at + 1 == state.n_listed());
     view! {
         <header class="pair-header">
             <p class="standing">
@@ -98,12 +101,13 @@ fn PairHeader(row: u32) -> impl IntoView {
                 <span class="big score-value">{value}</span>
                 <span class="quiet">{radius}</span>
                 <span class="quiet">{format!("row {}", count(row as usize))}</span>
+                <Copy text=link what="a link to this pair" shows="copy link" />
             </p>
             <nav aria-label="Neighbors in the ranking">
                 <button
                     type="button"
                     title="Previous pair (k)"
-                    disabled=move || place.get() == Some(0)
+                    disabled=move || position.get() == Some(0)
                     on:click=move |_| step(-1)
                 >
                     "↑ Previous"
@@ -120,6 +124,52 @@ fn PairHeader(row: u32) -> impl IntoView {
                 </button>
             </nav>
         </header>
+    }
+}
+
+/// The pair, or a cover over it.
+#[component]
+fn Covered(pair: Arc<Pair>, row: u32) -> impl IntoView {
+    let covers = Covers::here();
+    let is_shown = RwSignal::new(false);
+    let is_covered = {
+        let pair = pair.clone();
+        Memo::new(move |_| !is_shown.get() && covers.covers(&pair))
+    };
+    let why = if is_flagged(&pair) { "The data flag this pair as harmful." } else { "Texts are covered." };
+    move || match is_covered.get() {
+        true => view! {
+            <div class="cover" id="cover">
+                <p>{why}</p>
+                <p>
+                    <button type="button" id="uncover" on:click=move |_| is_shown.set(true)>
+                        "Show this pair"
+                    </button>
+                </p>
+            </div>
+        }
+        .into_any(),
+        false => view! { {whole_pair(&pair)} <NearestCommand row /> }.into_any(),
+    }
+}
+
+/// How to find the pairs that teach the same as this one.
+#[component]
+fn NearestCommand(row: u32) -> impl IntoView {
+    let state = State::here();
+    let command = Signal::derive(move || {
+        let View::Ready { layer, .. } = state.view.get() else { return String::new() };
+        format!("whence query --study {} --layer {} row:{row}", state.study_name(), layer.layer)
+    });
+    view! {
+        <details class="nearest">
+            <summary>"Pairs that teach the same"</summary>
+            <p class="quiet">"This prints the pairs whose vectors are nearest to this one's:"</p>
+            <pre>
+                <code>{move || command.get()}</code>
+            </pre>
+            <Copy text=command what="the command" />
+        </details>
     }
 }
 
@@ -170,10 +220,13 @@ fn metadata(pair: &Pair) -> impl IntoView + use<> {
     }
     let entries: Vec<_> = entries
         .into_iter()
-        .map(|(key, value)| {
+        .enumerate()
+        .map(|(i, (key, value))| {
+            // The id comes first.
+            let copy = (i == 0).then(|| view! { <Copy text=value.clone() what="the id" /> });
             view! {
                 <dt>{key}</dt>
-                <dd dir="auto">{value}</dd>
+                <dd dir="auto">{value} {copy}</dd>
             }
         })
         .collect();
@@ -188,7 +241,8 @@ fn BehaviorSummary() -> impl IntoView {
         View::Ready { behavior, .. } => Some(behavior),
         _ => None,
     });
-    move || behavior.get().map(|behavior| summary(&behavior, state.only.get().as_deref()))
+    let covers = Covers::here();
+    move || behavior.get().map(|behavior| summary(&behavior, state.only.get().as_deref(), covers.is_on.get()))
 }
 
 /// Whether two halves of the prompts say the same, at the layer that ranks.
@@ -221,7 +275,7 @@ fn stability(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
 }
 
 /// The behavior, or those of its prompts, by row, that alone make the direction.
-fn summary(behavior: &BehaviorView, only: Option<&[u32]>) -> impl IntoView + use<> {
+fn summary(behavior: &BehaviorView, only: Option<&[u32]>, is_covered: bool) -> impl IntoView + use<> {
     let is_used = |row: u32| only.is_none_or(|only| only.contains(&row));
     let examples: Vec<_> = (0..)
         .zip(&behavior.examples)
@@ -238,18 +292,18 @@ fn summary(behavior: &BehaviorView, only: Option<&[u32]>) -> impl IntoView + use
                             {example.prompt.clone()}
                         </p>
                     </div> <div class="sides">
-                        <section class="side plain" aria-label="Response without the behavior">
+                        <div class="side plain" role="group" aria-label="Response without the behavior">
                             <h2>"without the behavior" <span class="quiet">"r0"</span></h2>
                             <p class="text" dir="auto">
                                 {left}
                             </p>
-                        </section>
-                        <section class="side shows" aria-label="Response with the behavior">
+                        </div>
+                        <div class="side shows" role="group" aria-label="Response with the behavior">
                             <h2>"with the behavior" <span class="quiet">"r1"</span></h2>
                             <p class="text" dir="auto">
                                 {right}
                             </p>
-                        </section>
+                        </div>
                     </div>
                 </article>
             }
@@ -283,6 +337,9 @@ fn summary(behavior: &BehaviorView, only: Option<&[u32]>) -> impl IntoView + use
         <p class="hint">
             "Select a pair to read it: click, or press " <kbd>"j"</kbd> " and " <kbd>"k"</kbd> "."
         </p>
-        {examples}
+        {match is_covered {
+            true => view! { <p class="quiet">"Test prompts and responses are covered (C shows them)."</p> }.into_any(),
+            false => examples.into_any(),
+        }}
     }
 }

@@ -1,76 +1,122 @@
-//! Which sources the top pairs come from: each source's share of the top k beside its share of all pairs.
+//! Which sources the top pairs come from: each source's share of the top k, with its interval, beside its share of all pairs.
+//! Pressing a source shows its pairs alone.
 
 use leptos::prelude::*;
+use whence_shared::statistics::wilson::{self, Share};
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
+use super::dropdown::TableBehind;
 use super::table::{end_name, source_name};
+use crate::address::Step;
 use crate::number::{count, percent};
 use crate::state::{State, StudyStatus};
 
-/// Sources shown; the rest is summed up in a last line.
+/// Sources shown; all are in the table behind.
 const N_SHOWN: usize = 5;
 
+/// Level of the intervals.
+const LEVEL: f64 = 0.95;
+
 struct Enrichment {
-    name: String,
+    /// As the study names it.
+    source: String,
     n_top: usize,
-    top_share: f64,
+    top: Share,
     overall_share: f64,
+}
+
+impl Enrichment {
+    fn interval(&self) -> String {
+        format!("{} to {}", percent(self.top.low), percent(self.top.high))
+    }
+
+    fn lift(&self) -> String {
+        let lift = self.top.value / self.overall_share;
+        if lift < 9.95 { format!("×{lift:.1}") } else { format!("×{lift:.0}") }
+    }
 }
 
 /// The panel.
 #[component]
 pub fn Sources() -> impl IntoView {
     let state = State::here();
-    let enrichments = move || enrichments(state);
+    let numbers = move |()| {
+        let line = |e: Enrichment| {
+            let name = source_name(&e.source);
+            vec![name, count(e.n_top), percent(e.top.value), e.interval(), percent(e.overall_share), e.lift()]
+        };
+        enrichments(state).unwrap_or_default().into_iter().map(line).collect()
+    };
     view! {
         <section class="sources" aria-label="Sources of the top pairs">
-            <h2>
-                {move || format!("Sources of the {} {}", end_name(state), count(state.k.get()))}
-                <span class="legend">{move || format!("bar: {} · mark: all", end_name(state))}</span>
-            </h2>
-            {move || match enrichments() {
+            <h2>{move || format!("Sources of the {} {}", end_name(state), count(state.k.get()))}</h2>
+            {move || match enrichments(state) {
                 None => view! { <p class="quiet">"Reading sources…"</p> }.into_any(),
-                Some((shown, n_more)) => {
-                    let max = shown.iter().map(|e| e.top_share.max(e.overall_share)).fold(1e-9, f64::max);
-                    let lines: Vec<_> = shown.iter().map(|enrichment| line(enrichment, max)).collect();
-                    let more = (n_more > 0).then(|| view! { <p class="quiet">{format!("and {n_more} more")}</p> });
-                    view! {
-                        <ul>{lines}</ul>
-                        {more}
-                    }
-                        .into_any()
+                Some(all) => {
+                    let shown = &all[..all.len().min(N_SHOWN)];
+                    let max = shown.iter().map(|e| e.top.high.max(e.overall_share)).fold(1e-9, f64::max);
+                    let lines: Vec<_> = shown.iter().map(|enrichment| line(state, enrichment, max)).collect();
+                    view! { <ul>{lines}</ul> }.into_any()
                 }
             }}
+            <p class="chart-line">
+                <span class="legend">
+                    {move || format!("bar: {} · line: 95 % interval · mark: all", end_name(state))}
+                </span>
+                <TableBehind
+                    id="sources-table"
+                    caption="Sources of the wanted pairs"
+                    heads=&["source", "of the wanted", "share", "95 % interval", "share of all", "ratio"]
+                    rows=numbers
+                />
+            </p>
         </section>
     }
 }
 
-fn line(enrichment: &Enrichment, max: f64) -> impl IntoView + use<> {
-    let lift = enrichment.top_share / enrichment.overall_share;
+fn line(state: State, enrichment: &Enrichment, max: f64) -> impl IntoView + use<> {
+    let name = source_name(&enrichment.source);
     let title = format!(
-        "{}: {} of the top pairs ({}), {} of all pairs",
-        enrichment.name,
+        "{name}: {} of the top pairs ({}, interval {}), {} of all pairs. Press to show its pairs alone",
         count(enrichment.n_top),
-        percent(enrichment.top_share),
+        percent(enrichment.top.value),
+        enrichment.interval(),
         percent(enrichment.overall_share)
     );
-    let label = title.clone();
-    let lift = if lift < 9.95 { format!("×{lift:.1}") } else { format!("×{lift:.0}") };
+    let at = |share: f64| format!("{:.2}%", share / max * 100.0);
+    let width = at(enrichment.top.high - enrichment.top.low);
+    let source = enrichment.source.clone();
+    let wanted = source.clone();
+    let is_chosen = Memo::new(move |_| state.filter.with(|filter| filter.sources == [wanted.as_str()]));
+    let on_click = move |_| {
+        let source = source.clone();
+        let is_chosen = is_chosen.get_untracked();
+        state.choose_filter(Step::Push, move |filter| filter.sources = if is_chosen { vec![] } else { vec![source] });
+    };
     view! {
-        <li title=title>
-            <span class="name">{enrichment.name.clone()}</span>
-            <span class="track" role="img" aria-label=label>
-                <span class="share" style:width=format!("{:.2}%", enrichment.top_share / max * 100.0)></span>
-                <span class="mark" style:left=format!("{:.2}%", enrichment.overall_share / max * 100.0)></span>
-            </span>
-            <span class="value">{percent(enrichment.top_share)}</span>
-            <span class="lift">{lift}</span>
+        <li>
+            <button
+                type="button"
+                title=title.clone()
+                aria-label=title
+                aria-pressed=move || is_chosen.get().to_string()
+                on:click=on_click
+            >
+                <span class="name">{name}</span>
+                <span class="track">
+                    <span class="share" style:width=at(enrichment.top.value)></span>
+                    <span class="interval" style:left=at(enrichment.top.low) style:width=width></span>
+                    <span class="mark" style:left=at(enrichment.overall_share)></span>
+                </span>
+                <span class="value">{percent(enrichment.top.value)}</span>
+                <span class="lift">{enrichment.lift()}</span>
+            </button>
         </li>
     }
 }
 
-/// Sources by their number of top pairs, and how many more there are; `None` until the rows' sources are known.
-fn enrichments(state: State) -> Option<(Vec<Enrichment>, usize)> {
+/// Sources by their number of top pairs; `None` until the rows' sources are known.
+fn enrichments(state: State) -> Option<Vec<Enrichment>> {
     let StudyStatus::Ready(study) = state.study.get() else { return None };
     let ranking = state.ranking.get()?;
     let k = state.k.get().min(ranking.order.len());
@@ -95,15 +141,15 @@ fn enrichments(state: State) -> Option<(Vec<Enrichment>, usize)> {
     let mut all: Vec<Enrichment> = n_top
         .into_iter()
         .zip(&study.sources)
-        .map(|(n_top, source)| Enrichment {
-            name: source_name(&source.name),
-            n_top,
-            top_share: n_top as f64 / k as f64,
-            overall_share: source.n_pairs as f64 / study.n_pairs.max(1) as f64,
+        .filter_map(|(n_top, source)| {
+            Some(Enrichment {
+                source: source.name.clone(),
+                n_top,
+                top: wilson::share(n_top as u64, k as u64, LEVEL)?,
+                overall_share: source.n_pairs as f64 / study.n_pairs.max(1) as f64,
+            })
         })
         .collect();
     all.sort_by(|a, b| b.n_top.cmp(&a.n_top).then(b.overall_share.total_cmp(&a.overall_share)));
-    let n_more = all.len().saturating_sub(N_SHOWN);
-    all.truncate(N_SHOWN);
-    Some((all, n_more))
+    Some(all)
 }

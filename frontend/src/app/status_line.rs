@@ -1,9 +1,8 @@
 //! The status line: how sure the ranking is, how far it is, what it took, and what the reader can do about it.
 
-use leptos::html;
 use leptos::prelude::*;
-use wasm_bindgen::JsCast;
 
+use super::dropdown::Dropdown;
 use super::table::end_name;
 use crate::number;
 use crate::protocol::{Certainty, Progress, RankCost, Reading, Report, Way};
@@ -156,20 +155,6 @@ fn Controls() -> impl IntoView {
 #[component]
 fn Details(report: Memo<Option<Report>>) -> impl IntoView {
     let state = State::here();
-    let sheet = NodeRef::<html::Details>::new();
-    // A click elsewhere or Escape closes it.
-    window_event_listener(leptos::ev::click, move |event| {
-        let Some(sheet) = sheet.get_untracked() else { return };
-        let target = event.target().and_then(|target| target.dyn_into::<web_sys::Node>().ok());
-        if !sheet.contains(target.as_ref()) {
-            sheet.set_open(false);
-        }
-    });
-    window_event_listener(leptos::ev::keydown, move |event| {
-        if let Some(sheet) = sheet.get_untracked().filter(|_| event.key() == "Escape") {
-            sheet.set_open(false);
-        }
-    });
     let facts = move || {
         let facts = report.get().map(|report| facts(&report)).unwrap_or_default();
         let line = |(name, value): (&'static str, String)| view! { <dt>{name}</dt> <dd>{value}</dd> };
@@ -195,21 +180,18 @@ fn Details(report: Memo<Option<Report>>) -> impl IntoView {
         })
     };
     view! {
-        <details class="details" id="details" node_ref=sheet>
-            <summary>"Details"</summary>
-            <div class="sheet">
-                <dl>
-                    {facts} <dt>"kept by this browser"</dt>
-                    <dd>
-                        <span id="kept">{kept}</span>
-                        <button type="button" id="forget" disabled=is_empty on:click=move |_| state.forget_files()>
-                            "Clear"
-                        </button>
-                    </dd>
-                </dl>
-                {remarks}
-            </div>
-        </details>
+        <Dropdown id="details" summary="Details">
+            <dl>
+                {facts} <dt>"kept by this browser"</dt>
+                <dd>
+                    <span id="kept">{kept}</span>
+                    <button type="button" id="forget" disabled=is_empty on:click=move |_| state.forget_files()>
+                        "Clear"
+                    </button>
+                </dd>
+            </dl>
+            {remarks}
+        </Dropdown>
     }
 }
 

@@ -1,4 +1,5 @@
-//! The ranked table: as many rows as fit the screen exist, whatever the number of pairs.
+//! The ranked table: as many rows as fit the screen exist, whatever the number of pairs. It shows the pairs that fit the
+//! filter, in the wanted order; a row's place on the screen is its *position*, its place in the ranking its *rank*.
 //!
 //! An ARIA grid with one tab stop: arrow keys or j and k move the selection, Home and End go to the ends.
 
@@ -8,9 +9,14 @@ use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
-use web_sys::{HtmlInputElement, HtmlSelectElement, KeyboardEvent, ResizeObserver};
+use web_sys::{KeyboardEvent, ResizeObserver};
+use whence_shared::edit::Decision;
+use whence_shared::filter::{Filter, Sort, SortBy};
 
 use crate::address::{Page, Step};
+use crate::covers::Covers;
+use crate::decisions::Decisions;
+use crate::listing::{ColumnsStatus, Listing};
 use crate::number::{self, count, score};
 use crate::protocol::End;
 use crate::state::{State, StudyStatus, Wanted};
@@ -33,7 +39,7 @@ pub fn RankedTable() -> impl IntoView {
     let scroller = NodeRef::<html::Div>::new();
     let scroll_px = RwSignal::new(0.0);
     let height_px = RwSignal::new(600.0);
-    let n_rows = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref().map_or(0, |r| r.order.len())));
+    let n_rows = Memo::new(move |_| state.n_listed());
     let total_px = Memo::new(move |_| (n_rows.get() as f64 * ROW_PX).min(MAX_SCROLL_PX));
     // Beyond the browser's limit the scroll bar moves faster than the rows.
     let pace = Memo::new(move |_| {
@@ -53,7 +59,7 @@ pub fn RankedTable() -> impl IntoView {
         let end = (first.get() + n_fit.min(room.get()) + N_SPARE_ROWS).min(n_rows.get());
         first.get().saturating_sub(N_SPARE_ROWS).min(end)..end
     });
-    let place = Memo::new(move |_| state.place());
+    let position = Memo::new(move |_| state.position());
     let max_score = Memo::new(move |_| {
         state.ranking.with(|ranking| {
             let ends = ranking.as_ref().map(|r| (r.score_at(0), r.score_at(r.order.len().saturating_sub(1))));
@@ -61,6 +67,8 @@ pub fn RankedTable() -> impl IntoView {
         })
     });
 
+    // Where the selected pair was when it was last among those shown: deciding about it may take it out of the filter.
+    let last = StoredValue::new(0usize);
     // Whether the selected row is to stay in view, and where the table was last scrolled to for that.
     let follows = StoredValue::new(true);
     let target_px = StoredValue::new(0.0);
@@ -83,7 +91,7 @@ pub fn RankedTable() -> impl IntoView {
     // that is refined moves rows by itself: the selected one is followed until the reader scrolls it out of view.
     let subject = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref().map(|r| r.wanted.clone())));
     Effect::new(move |before: Option<(Option<usize>, Option<u32>, Option<Wanted>)>| {
-        let (now, row, subject) = (place.get(), state.row.get(), subject.get());
+        let (now, row, subject) = (position.get(), state.row.get(), subject.get());
         let (at, row_before, subject_before) = before.unwrap_or_default();
         let is_refined = row == row_before
             && matches!((&subject, &subject_before), (Some(now), Some(before)) if now.is_like(before));
@@ -93,6 +101,9 @@ pub fn RankedTable() -> impl IntoView {
         if let Some(now) = now.filter(|_| follows.get_value()) {
             let is_near = at.is_some_and(|at| at.abs_diff(now) <= 1);
             request_animation_frame(move || scroll_to(now, !is_near));
+        }
+        if let Some(now) = now {
+            last.set_value(now);
         }
         (now, row, subject)
     });
@@ -104,8 +115,7 @@ pub fn RankedTable() -> impl IntoView {
             scroll_px.set(top_px);
             if (top_px - target_px.get_value()).abs() > 1.0 {
                 // The reader scrolled.
-                let selected_px =
-                    place.get_untracked().map(|place| place as f64 * ROW_PX / pace.get_untracked() - top_px);
+                let selected_px = position.get_untracked().map(|at| at as f64 * ROW_PX / pace.get_untracked() - top_px);
                 let is_in_view = |px: f64| px > -ROW_PX && px < height_px.get_untracked();
                 follows.set_value(selected_px.is_some_and(is_in_view));
             }
@@ -115,9 +125,9 @@ pub fn RankedTable() -> impl IntoView {
         if state.page.get_untracked() != Page::Ranking {
             return;
         }
-        if let Some(target) = moved(state, &event, height_px) {
+        if let Some(target) = moved(state, &event, (height_px, last)) {
             event.prevent_default();
-            state.select_place(target, Step::Replace);
+            state.select_position(target, Step::Replace);
         }
     });
     view! {
@@ -131,12 +141,13 @@ pub fn RankedTable() -> impl IntoView {
                 End::Bottom => "Pairs by score, lowest first",
             }
             aria-rowcount=move || n_rows.get() + 1
-            aria-colcount="7"
-            aria-activedescendant=move || place.get().map(|place| format!("place-{place}"))
+            aria-colcount="8"
+            aria-activedescendant=move || position.get().map(|at| format!("place-{at}"))
         >
             <div role="rowgroup" class="table-head">
                 <div role="row" aria-rowindex="1" class="row">
-                    <span role="columnheader" class="rank">"Rank"</span>
+                    {head(state, SortBy::Decision, "decision", "", "What was decided: keep, drop or switch")}
+                    {head(state, SortBy::Rank, "rank", "Rank", "Place in the ranking")}
                     <span role="columnheader" class="score">"Score"</span>
                     <span
                         role="columnheader"
@@ -145,17 +156,13 @@ pub fn RankedTable() -> impl IntoView {
                     >
                         "±"
                     </span>
-                    <span role="columnheader" class="source">"Source"</span>
-                    <span role="columnheader" class="chars" title="Length of the chosen response in characters">
-                        "Chosen"
-                    </span>
-                    <span role="columnheader" class="chars" title="Length of the rejected response in characters">
-                        "Rejected"
-                    </span>
+                    {head(state, SortBy::Source, "source", "Source", "Where the pair came from")}
+                    {head(state, SortBy::Chosen, "chars", "Chosen", "Length of the chosen response in characters")}
+                    {head(state, SortBy::Rejected, "chars", "Rejected", "Length of the rejected response in characters")}
                     <span role="columnheader" class="snippet">"Prompt"</span>
                 </div>
             </div>
-            <div role="rowgroup" class="table-body" id="rows" node_ref=scroller on:scroll=on_scroll>
+            <div role="rowgroup" class="table-body" id="rows" tabindex="0" node_ref=scroller on:scroll=on_scroll>
                 <div role="presentation" class="table-spacer" style:height=move || format!("{}px", total_px.get())>
                     <For each=move || shown.get() key=|place| *place let(at)>
                         <Row
@@ -169,17 +176,94 @@ pub fn RankedTable() -> impl IntoView {
                         />
                     </For>
                 </div>
+                <Show when=move || n_rows.get() == 0 && !state.filter.with(Filter::is_empty)>
+                    <NothingFits />
+                </Show>
             </div>
         </div>
+    }
+}
+
+/// What stands in the table when no pair fits.
+#[component]
+fn NothingFits() -> impl IntoView {
+    let state = State::here();
+    let listing = Listing::here();
+    let is_waiting = move || {
+        let reads = listing.columns.get() == ColumnsStatus::Loading;
+        let searches = listing.searcher.search.with(|search| search.as_ref().is_some_and(|s| !s.is_done()));
+        reads || searches || state.ranking.with(Option::is_none)
+    };
+    view! {
+        <p class="nothing quiet" role="presentation">
+            {move || {
+                if is_waiting() { "No pair so far…" } else { "No pair fits what is asked for. Take something back above." }
+            }}
+        </p>
+    }
+}
+
+/// The head of a column that pairs can be ordered by: pressed again it turns the order round, a third time back to ranks.
+fn head(state: State, by: SortBy, class: &'static str, text: &'static str, title: &'static str) -> impl IntoView {
+    let sort = state.sort;
+    // Long responses first are more often wanted than short ones; ranks begin with the first.
+    let first = !matches!(by, SortBy::Rank | SortBy::Source | SortBy::Decision);
+    let sorted = move || match sort.get() {
+        Sort { by: now, is_descending } if now == by => Some(if is_descending { "descending" } else { "ascending" }),
+        _ => None,
+    };
+    let on_click = move |_| {
+        let now = sort.get_untracked();
+        state.choose_sort(match now.by == by {
+            false => Sort { by, is_descending: first },
+            true if now.is_descending == first || by == SortBy::Rank => Sort { by, is_descending: !now.is_descending },
+            true => Sort::default(),
+        });
+    };
+    let label = if text.is_empty() { "Decision" } else { text };
+    view! {
+        <span role="columnheader" class=class aria-sort=sorted title=title>
+            <button type="button" aria-label=format!("{label}: order by it") on:click=on_click>
+                {text}
+                <span class="arrow" aria-hidden="true">
+                    {move || match sorted() {
+                        Some("descending") => "↓",
+                        Some(_) if sort.get() != Sort::default() => "↑",
+                        _ if text.is_empty() => "◇",
+                        _ => "",
+                    }}
+                </span>
+            </button>
+        </span>
+    }
+}
+
+/// A decision as a sign: its letter, its class and its name.
+pub fn decision_sign(decision: Decision) -> (&'static str, &'static str) {
+    match decision {
+        Decision::Keep => ("K", "sign keep"),
+        Decision::Drop => ("D", "sign drop"),
+        Decision::Switch => ("S", "sign switch"),
     }
 }
 
 #[component]
 fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
     let state = State::here();
-    let row = Memo::new(move |_| state.ranking.with(|ranking| ranking.as_ref()?.order.get(at).copied()));
-    let value = move || state.ranking.with(|ranking| ranking.as_ref()?.score_at(at)).unwrap_or_default();
-    let radius = move || state.ranking.with(|ranking| ranking.as_ref()?.radius_at(at)).unwrap_or_default();
+    let decisions = Decisions::here();
+    let covers = Covers::here();
+    let row = Memo::new(move |_| state.row_at(at));
+    let of_row = move |values: fn(&crate::state::Ranking) -> &[f32]| {
+        let row = row.get()? as usize;
+        state.ranking.with(|ranking| values(ranking.as_ref()?).get(row).copied())
+    };
+    let value = move || of_row(|ranking| &ranking.scores).unwrap_or_default();
+    let radius = move || of_row(|ranking| &ranking.radii).unwrap_or_default();
+    let place = Memo::new(move |_| {
+        let row = row.get()?;
+        state.ranking.with(|ranking| ranking.as_ref()?.place_of(row))
+    });
+    let decided = Memo::new(move |_| decisions.of(row.get()?));
     let is_selected = Memo::new(move |_| row.get().is_some() && row.get() == state.row.get());
     let columns = move || row.get().and_then(|row| state.row_chunk(row));
     let source = move || {
@@ -199,15 +283,34 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
             role="row"
             id=format!("place-{at}")
             class="row"
-            class:top=move || at < state.k.get()
-            class:boundary=move || at + 1 == state.k.get()
+            class:top=move || place.get().is_some_and(|place| place < state.k.get())
+            class:boundary=move || {
+                place.get().is_some_and(|place| place + 1 == state.k.get()) && state.listed.with(Option::is_none)
+            }
             class:selected=move || is_selected.get()
             aria-rowindex=at + 2
             aria-selected=move || is_selected.get().to_string()
             style:transform=move || format!("translateY({}px)", top_px.get())
             on:click=select
         >
-            <span role="gridcell" class="rank">{count(at + 1)}</span>
+            <span role="gridcell" class="decision">
+                {move || {
+                    decided
+                        .get()
+                        .map(|decided| {
+                            let (letter, class) = decision_sign(decided.action);
+                            let has_note = !decided.note.is_empty();
+                            let name = decided.action.name();
+                            let title = if has_note { format!("{name}: {}", decided.note) } else { name.to_owned() };
+                            view! {
+                                <span class=class class:noted=has_note title=title.clone() role="img" aria-label=title>
+                                    {letter}
+                                </span>
+                            }
+                        })
+                }}
+            </span>
+            <span role="gridcell" class="rank">{move || place.get().map(|place| count(place + 1))}</span>
             <span role="gridcell" class="score">
                 <span class="bar" aria-hidden="true">
                     <span
@@ -223,8 +326,11 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
             <span role="gridcell" class="chars">
                 {move || columns().map(|(chunk, i)| chars(chunk.rejected_chars[i]))}
             </span>
-            <span role="gridcell" class="snippet" dir="auto">
-                {move || columns().map(|(chunk, i)| chunk.snippet[i].clone())}
+            <span role="gridcell" class="snippet" class:covered=move || covers.is_on.get() dir="auto">
+                {move || match covers.is_on.get() {
+                    true => Some("covered".to_owned()),
+                    false => columns().map(|(chunk, i)| chunk.snippet[i].clone()),
+                }}
             </span>
         </div>
     }
@@ -243,35 +349,40 @@ pub fn source_name(name: &str) -> String {
     if name.is_empty() { "(not stated)".to_owned() } else { name.to_owned() }
 }
 
-/// The place a key moves the selection to; `None` for keys that are not ours, or typed into a control.
-fn moved(state: State, event: &KeyboardEvent, height_px: RwSignal<f64>) -> Option<usize> {
+/// The position a key moves the selection to; `None` for keys that are not ours, or typed into a control.
+fn moved(state: State, event: &KeyboardEvent, (height_px, last): (RwSignal<f64>, StoredValue<usize>)) -> Option<usize> {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return None;
     }
     let target = event.target()?;
-    if target.has_type::<HtmlInputElement>() || target.has_type::<HtmlSelectElement>() {
+    if super::keys::is_typed_into(&target) {
         return None;
     }
     let in_table = target.dyn_ref::<web_sys::Element>().is_some_and(|e| e.closest("#table").ok().flatten().is_some());
-    let n_rows = state.ranking.with_untracked(|ranking| ranking.as_ref().map(|r| r.order.len()))?;
-    let last = n_rows.checked_sub(1)?;
-    let at = untrack(|| state.place());
+    let end = untrack(|| state.n_listed()).checked_sub(1)?;
+    let at = untrack(|| state.position());
+    // In the place of a pair that went stands the next one.
+    let (before, after) = match (at, state.row.get_untracked()) {
+        (Some(at), _) => (at.saturating_sub(1), at + 1),
+        (None, Some(_)) => (last.get_value().saturating_sub(1), last.get_value()),
+        (None, None) => (0, 0),
+    };
     let page = (height_px.get_untracked() / ROW_PX) as usize;
     // Letters work anywhere in the page; keys that scroll elsewhere belong to the table only while it has the focus.
     match event.key().as_str() {
-        "j" => Some(at.map_or(0, |at| at + 1)),
-        "k" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        "j" => Some(after),
+        "k" => Some(before),
         _ if !in_table => None,
-        "ArrowDown" => Some(at.map_or(0, |at| at + 1)),
-        "ArrowUp" => Some(at.map_or(0, |at| at.saturating_sub(1))),
+        "ArrowDown" => Some(after),
+        "ArrowUp" => Some(before),
         "PageDown" => Some(at.map_or(0, |at| at + page)),
         "PageUp" => Some(at.map_or(0, |at| at.saturating_sub(page))),
         "Home" => Some(0),
-        "End" => Some(last),
+        "End" => Some(end),
         "Enter" if at.is_none() => Some(0),
         _ => None,
     }
-    .map(|place| place.min(last))
+    .map(|place| place.min(end))
 }
 
 fn observe_height(scroller: NodeRef<html::Div>, height_px: RwSignal<f64>) {

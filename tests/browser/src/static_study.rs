@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use whence_shared::columns;
 use whence_shared::direction::{DirectionMethod, direction};
 use whence_shared::index::query::Direction;
 use whence_shared::pair::{Message, Pair, Side};
@@ -229,6 +230,9 @@ impl StaticStudy {
             };
             self.write(&format!("rows/{n}.json"), &serde_json::to_vec(&chunk).unwrap());
         }
+        let mut columns = columns::Builder::default();
+        pairs.iter().for_each(|pair| columns.push(pair, source_index(&pair.source)));
+        self.write(columns::PATH, &columns.finish(self.view.pairs_sha256.clone()).to_bytes());
         for (n, pairs) in pairs.chunks(ROWS_PER_TEXT_CHUNK).enumerate() {
             let chunk = TextChunk { first_row: n * ROWS_PER_TEXT_CHUNK, pairs: pairs.to_vec() };
             self.write(&format!("texts/{n}.json"), &serde_json::to_vec(&chunk).unwrap());
@@ -291,6 +295,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
     StudyView {
         format: FORMAT.into(),
         name: "made-for-tests".into(),
+        pairs_sha256: sha256(b"pairs"),
         n_pairs: plan.n_pairs,
         sources: SOURCES.iter().enumerate().map(source).collect(),
         health: HealthView { n_rows_read: plan.n_pairs + 2, n_rejected_rows: 2, ..HealthView::default() },

@@ -200,19 +200,19 @@ async fn what_is_missing_says_what_to_do() {
     browser.wait_for_text(".notice", "whence serve --study").await;
 
     let (site, mut study) = Site::with_study(&Plan { behaviors: vec![], ..Plan::small() });
-    browser.open(&site.address(""), "empty").await;
+    browser.open(&site.address("?view=ranking"), "empty").await;
     browser.wait_for_text(".notice", "whence behavior --study made-for-tests").await;
     study.view.layers.clear();
     study.view.model = None;
     study.save_view();
-    browser.open(&site.address(""), "empty").await;
+    browser.open(&site.address("?view=ranking"), "empty").await;
     browser.wait_for_text(".notice", "whence extract --study made-for-tests").await;
     study.view.format = "whence.study/99".into();
     study.save_view();
-    browser.open(&site.address(""), "failed").await;
+    browser.open(&site.address("?view=ranking"), "failed").await;
     browser.wait_for_text(".notice", "whence.study/99").await;
     fs::write(study.path("study.json"), "{\"format\":").unwrap();
-    browser.open(&site.address(""), "failed").await;
+    browser.open(&site.address("?view=ranking"), "failed").await;
     browser.wait_for_text(".notice", "cannot be read").await;
 
     let (site, mut study) = Site::with_study(&Plan::small());
@@ -220,7 +220,7 @@ async fn what_is_missing_says_what_to_do() {
         behavior.layers = vec![7];
     }
     study.save_view();
-    browser.open(&site.address(""), "empty").await;
+    browser.open(&site.address("?view=ranking"), "empty").await;
     browser.wait_for_text(".notice", "no vectors at any layer").await;
 }
 

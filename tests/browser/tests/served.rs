@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::json;
+use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::site::app_folder;
 
@@ -139,7 +140,7 @@ async fn the_page_ranks_as_whence_rank_did_row_for_row() {
     let study = study(folder.path());
     let served = Served::start(&study);
     let browser = Browser::start(Screen::DESK).await;
-    browser.open(&served.address, "ranked").await;
+    browser.open(&format!("{}?view=ranking", served.address), "ranked").await;
     let layers = "return [...document.querySelectorAll('#layer option')].map((option) => Number(option.value))";
     let layers: Vec<usize> = serde_json::from_value(browser.evaluate(layers, vec![]).await).unwrap();
     assert!(layers.len() >= 2, "the fixture has several layers, got {layers:?}");
@@ -160,6 +161,49 @@ async fn the_page_ranks_as_whence_rank_did_row_for_row() {
     // Texts arrive too, and the page lives with the server's content security policy.
     browser.press("j").await;
     browser.wait_for_text(".side.chosen .response", "- one").await;
+    let errors = browser.errors().await;
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[tokio::test]
+async fn what_is_decided_in_the_page_is_edited_and_exported_by_whence_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&format!("{}?behavior={BEHAVIOR}&layer=1&k=20", served.address), "ranked").await;
+    // The first pair is dropped for a reason; of the first twenty the others are switched by a rule.
+    browser.press("jd").await;
+    browser.find("#decide-drop[aria-pressed='true']").await;
+    let note = browser.find("#note").await;
+    note.send_keys("wrong, \"really\"").await.unwrap();
+    note.send_keys(Key::Enter).await.unwrap();
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.find("#apply-ranking:enabled").await.click().await.unwrap();
+    browser.wait_for_text("#decided-counts", "1 dropped · 19 switched · 0 kept").await;
+    browser.find("#export-decisions").await.click().await.unwrap();
+    let csv = browser.downloaded("decisions.csv").await;
+    let stored = stored(&study, 1);
+    let (_, row, id, score) = &stored[0];
+    let first = format!("{row},{id},drop,\"wrong, \"\"really\"\"\",{},1\n", f32::from_bits(*score));
+    assert!(csv.contains(&first), "expected {first} in {csv}");
+    assert_eq!(csv.lines().count(), 21);
+
+    // Whence reads what the page wrote, row for row.
+    let decisions = folder.path().join("decisions.csv");
+    fs::write(&decisions, &csv).unwrap();
+    let study_path = study.to_str().unwrap();
+    run(&["edit", "--study", study_path, "--name", "read", "--decisions", decisions.to_str().unwrap()]);
+    for (form, button) in [("trl", "#export-trl"), ("open-instruct", "#export-open-instruct")] {
+        browser.find(&format!("{button}:enabled")).await.click().await.unwrap();
+        let from_page = browser.downloaded(&format!("study-edited-{form}.jsonl")).await;
+        let out = folder.path().join(format!("{form}.jsonl"));
+        let format = ["--form", form, "--format", "jsonl", "--out", out.to_str().unwrap()];
+        run(&[&["export", "--study", study_path, "--edit", "read"][..], &format].concat());
+        let from_whence = fs::read_to_string(&out).unwrap();
+        assert_eq!(from_whence.lines().count(), 299);
+        assert!(from_page == from_whence, "{form}: the page's file differs from whence export's");
+    }
     let errors = browser.errors().await;
     assert!(errors.is_empty(), "{errors:?}");
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
-use wasm_bindgen_futures::JsFuture;
 use whence_shared::spans;
 
+use super::super::copy::Copy;
 use super::super::navigation::is_plain_click;
 use crate::discovery::{Found, Origin};
 use crate::state::{State, StudyStatus, shared_layers};
@@ -51,25 +50,13 @@ pub fn RankBy(
             }
         }
     };
-    let command = move || {
+    let command = Signal::derive(move || {
         format!(
             "whence behavior --study {} --from-discovery {name} --prompts {} --name NEW",
             state.study_name(),
             spans::format(&prompts.get())
         )
-    };
-    let copied = RwSignal::new(false);
-    let copy = {
-        let command = command.clone();
-        move |_| {
-            let command = untrack(command.clone());
-            spawn_local(async move {
-                let clipboard = window().navigator().clipboard();
-                // Where a browser refuses, the text is there to be selected.
-                copied.set(JsFuture::from(clipboard.write_text(&command)).await.is_ok());
-            });
-        }
-    };
+    });
     view! {
         <div class="rank-by">
             <Show when=move || has_vectors.get()>
@@ -90,11 +77,9 @@ pub fn RankBy(
                         <details open=move || !has_vectors.get()>
                             <summary>"As a behavior of its own"</summary>
                             <pre>
-                                <code>{command.clone()}</code>
+                                <code>{move || command.get()}</code>
                             </pre>
-                            <button type="button" on:click=copy>
-                                {move || if copied.get() { "Copied" } else { "Copy" }}
-                            </button>
+                            <Copy text=command what="the command" />
                         </details>
                     }
                 })}

@@ -85,7 +85,7 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
                 })}
                 {has_single_seeds.then_some(" *: one seed, so training noise is not covered.")}
             </p>
-            <div class="scroll" tabindex="0" role="region" aria-labelledby="arms-title">
+            <div class="scroll" tabindex="0" role="group" aria-labelledby="arms-title">
                 <table>
                     <thead>
                         <tr>
@@ -95,7 +95,8 @@ pub fn arms(report: &ValidationReport) -> impl IntoView + use<> {
                             <th scope="col" class="end">"Seeds"</th>
                             <th scope="col" class="end">"Rate"</th>
                             <th scope="col">"Interval"</th>
-                            <th scope="col" class="strip" aria-label="Rate of each seed, 0 to 100 %">
+                            <th scope="col" class="strip">
+                                <span class="unseen">"Rate of each seed, 0 to 100 %"</span>
                                 <svg class="scale" aria-hidden="true">{scale}</svg>
                             </th>
                             {heads}

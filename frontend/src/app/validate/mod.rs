@@ -7,9 +7,9 @@ mod axis;
 mod curves;
 mod detectable;
 mod dose;
-mod forest;
+pub mod forest;
 mod standing;
-mod verdict;
+pub mod verdict;
 
 use leptos::prelude::*;
 use whence_shared::statistics::interval::Covers;

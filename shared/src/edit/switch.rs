@@ -1,10 +1,10 @@
 //! Switching a pair: chosen and rejected change places, and so does what the metadata says about either. Used by
-//! [`super::Decision::of`].
+//! [`super::edited`].
 
 use std::collections::BTreeMap;
 
+use crate::pair::Pair;
 use serde_json::value::RawValue;
-use whence_shared::pair::Pair;
 
 /// The pair with its sides swapped.
 pub(super) fn switched(pair: Pair) -> Pair {
@@ -59,7 +59,7 @@ fn word(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use whence_shared::pair::Message;
+    use crate::pair::Message;
 
     use super::*;
 
@@ -97,7 +97,7 @@ mod tests {
                 .into(),
         };
         let once = switched(pair.clone());
-        assert_eq!((once.response(whence_shared::pair::Side::Chosen), once.prompt == pair.prompt), ("b", true));
+        assert_eq!((once.response(crate::pair::Side::Chosen), once.prompt == pair.prompt), ("b", true));
         assert_eq!(
             once.metadata,
             r#"{"chosen_model":"m0","k":{"chosen":1},"rejected_model":"m1","rejected_rating":4.35,"x":1.0000000000000002}"#

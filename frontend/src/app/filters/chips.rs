@@ -1,0 +1,123 @@
+//! What the filter asks for, one chip each; pressing a chip takes it back.
+
+use leptos::prelude::*;
+use whence_shared::edit::Decision;
+use whence_shared::filter::{Filter, Span};
+
+use crate::address::Step;
+use crate::app::table::source_name;
+use crate::number::{count, score};
+use crate::state::State;
+
+/// One thing that the filter asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chip {
+    /// What it asks for, in words.
+    pub text: String,
+    part: Part,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    Source(String),
+    Field(String, String),
+    Chosen,
+    Rejected,
+    Score,
+    Decision(Option<Decision>),
+}
+
+/// The chips of the filter. Tracked.
+pub fn chips(state: State) -> Vec<Chip> {
+    let filter = state.filter.get();
+    let mut chips = Vec::new();
+    let mut add = |text: String, part: Part| chips.push(Chip { text, part });
+    for source in filter.sources {
+        add(format!("source {}", source_name(&source)), Part::Source(source));
+    }
+    for (name, value) in filter.fields {
+        add(format!("{name}: {value}"), Part::Field(name, value));
+    }
+    let chars = |n: u32| count(n as usize);
+    for (name, span, part) in
+        [("chosen", filter.chosen_chars, Part::Chosen), ("rejected", filter.rejected_chars, Part::Rejected)]
+    {
+        if !span.is_open() {
+            add(format!("{name} {} characters", range(span, chars)), part);
+        }
+    }
+    if !filter.score.is_open() {
+        add(format!("score {}", range(filter.score, score)), Part::Score);
+    }
+    for decision in filter.decisions {
+        add(decision_name(decision).to_owned(), Part::Decision(decision));
+    }
+    chips
+}
+
+/// What was decided, in a word.
+pub fn decision_name(decision: Option<Decision>) -> &'static str {
+    match decision {
+        None => "undecided",
+        Some(Decision::Keep) => "kept",
+        Some(Decision::Drop) => "dropped",
+        Some(Decision::Switch) => "switched",
+    }
+}
+
+fn range<T: Copy>(span: Span<T>, show: impl Fn(T) -> String) -> String {
+    match (span.low, span.high) {
+        (Some(low), Some(high)) => format!("{} to {}", show(low), show(high)),
+        (Some(low), None) => format!("from {}", show(low)),
+        (None, Some(high)) => format!("up to {}", show(high)),
+        (None, None) => "any".to_owned(),
+    }
+}
+
+fn take_back(filter: &mut Filter, part: &Part) {
+    match part {
+        Part::Source(name) => filter.sources.retain(|source| source != name),
+        Part::Field(name, value) => filter.fields.retain(|(n, v)| (n, v) != (name, value)),
+        Part::Chosen => filter.chosen_chars = Span::default(),
+        Part::Rejected => filter.rejected_chars = Span::default(),
+        Part::Score => filter.score = Span::default(),
+        Part::Decision(decision) => filter.decisions.retain(|d| d != decision),
+    }
+}
+
+/// The row of chips; nothing where there is none.
+#[component]
+pub fn Chips() -> impl IntoView {
+    let state = State::here();
+    let chips = Memo::new(move |_| chips(state));
+    let chip = move |chip: Chip| {
+        let Chip { text, part } = chip;
+        let label = format!("{text}: take back");
+        view! {
+            <li>
+                <button
+                    type="button"
+                    class="chip"
+                    aria-label=label
+                    on:click=move |_| {
+                        let part = part.clone();
+                        state.choose_filter(Step::Push, move |filter| take_back(filter, &part));
+                    }
+                >
+                    <span>{text}</span>
+                    <span aria-hidden="true">"×"</span>
+                </button>
+            </li>
+        }
+    };
+    move || {
+        let chips = chips.get();
+        (!chips.is_empty()).then(|| {
+            view! {
+                <ul class="chips" aria-label="What is asked for">
+                    {chips.into_iter().map(chip).collect::<Vec<_>>()}
+                </ul>
+            }
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! The keys, in a dialog: `?` opens it.
+
+use leptos::html;
+use leptos::prelude::*;
+
+/// What keys do, in groups.
+const KEYS: [(&str, &[(&str, &str)]); 4] = [
+    (
+        "Everywhere",
+        &[
+            ("?", "this list"),
+            ("Ctrl K or ⌘ K", "commands: pages, behaviors, pairs"),
+            ("/", "filter by text"),
+            ("C", "cover or show texts"),
+            ("Esc", "close what is open"),
+        ],
+    ),
+    ("Ranking", &[("j, k", "next, previous pair"), ("↓ ↑ PgDn PgUp Home End", "move, with the focus in the table")]),
+    (
+        "Decisions",
+        &[
+            ("⇧K", "keep the pair"),
+            ("D", "drop it"),
+            ("S", "switch chosen and rejected"),
+            ("N", "note about it"),
+            ("Ctrl Z, Ctrl ⇧ Z", "undo, redo"),
+        ],
+    ),
+    ("Charts", &[("drag", "show the pairs gone over alone"), ("click", "go to these scores in the table")]),
+];
+
+/// The dialog.
+#[component]
+pub fn Help(
+    /// Whether it is open.
+    is_open: RwSignal<bool>,
+) -> impl IntoView {
+    let dialog = NodeRef::<html::Dialog>::new();
+    Effect::new(move || {
+        let (Some(dialog), is_open) = (dialog.get(), is_open.get()) else { return };
+        match is_open {
+            true if !dialog.open() => drop(dialog.show_modal()),
+            false if dialog.open() => dialog.close(),
+            _ => {}
+        }
+    });
+    let group = |(name, keys): (&'static str, &'static [(&'static str, &'static str)])| {
+        let lines: Vec<_> = keys
+            .iter()
+            .map(|(key, what)| {
+                view! {
+                    <dt>
+                        <kbd>{*key}</kbd>
+                    </dt>
+                    <dd>{*what}</dd>
+                }
+            })
+            .collect();
+        view! {
+            <section>
+                <h3>{name}</h3>
+                <dl>{lines}</dl>
+            </section>
+        }
+    };
+    view! {
+        <dialog
+            class="help"
+            id="help"
+            aria-labelledby="help-title"
+            node_ref=dialog
+            on:close=move |_| is_open.set(false)
+            on:click=move |event| {
+                if event.target() == event.current_target() {
+                    is_open.set(false);
+                }
+            }
+        >
+            <header>
+                <h2 id="help-title">"Keys"</h2>
+                <button type="button" autofocus on:click=move |_| is_open.set(false)>
+                    "Close"
+                </button>
+            </header>
+            <div class="groups">{KEYS.map(group).collect_view()}</div>
+        </dialog>
+    }
+}

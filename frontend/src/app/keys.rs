@@ -1,0 +1,83 @@
+//! Keys that work anywhere on a page, beside those of the table: the palette and the list of keys, decisions about the selected
+//! pair, undo and redo.
+
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::{EventTarget, HtmlElement, HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement, KeyboardEvent};
+use whence_shared::edit::Decision;
+
+use super::Surroundings;
+use crate::address::Page;
+use crate::state::State;
+
+/// Id of the field for a note about the selected pair.
+pub const NOTE_ID: &str = "note";
+
+/// Whether what a key is pressed in takes letters itself.
+pub fn is_typed_into(target: &EventTarget) -> bool {
+    if let Some(input) = target.dyn_ref::<HtmlInputElement>() {
+        return !matches!(input.type_().as_str(), "checkbox" | "radio" | "button" | "range");
+    }
+    target.has_type::<HtmlSelectElement>() || target.has_type::<HtmlTextAreaElement>()
+}
+
+/// Listens for the keys. Called once, by the root component.
+pub fn listen(around: Surroundings) {
+    window_event_listener(leptos::ev::keydown, move |event| {
+        if on_key(around, &event) {
+            event.prevent_default();
+        }
+    });
+}
+
+/// Whether the key was one of ours.
+fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
+    let (key, is_command) = (event.key(), event.ctrl_key() || event.meta_key());
+    if is_command && matches!(key.as_str(), "k" | "K") && !event.alt_key() {
+        around.help.set(false);
+        around.palette.update(|is_open| *is_open = !*is_open);
+        return true;
+    }
+    let is_behind_dialog = around.help.get_untracked() || around.palette.get_untracked();
+    if is_behind_dialog || event.target().is_some_and(|target| is_typed_into(&target)) {
+        return false;
+    }
+    match (key.as_str(), is_command, event.shift_key()) {
+        ("z" | "Z", true, false) => around.decisions.undo(),
+        ("z" | "Z", true, true) | ("y", true, false) => around.decisions.redo(),
+        _ if is_command || event.alt_key() => return false,
+        ("?", ..) => around.help.set(true),
+        ("/", ..) if around.state.page.get_untracked() == Page::Ranking => focus(around.state, "text-filter"),
+        ("c" | "C", ..) => around.covers.toggle(),
+        _ => return on_decision(around, &key),
+    }
+    true
+}
+
+/// Keys that decide about the selected pair.
+fn on_decision(around: Surroundings, key: &str) -> bool {
+    let Surroundings { state, decisions, .. } = around;
+    // A pair that cannot be seen is not decided about.
+    let row = state.row.get_untracked().filter(|_| state.page.get_untracked() == Page::Ranking);
+    let Some(row) = row else { return false };
+    match key {
+        // Small k goes to the pair before.
+        "K" => decisions.toggle(row, Decision::Keep),
+        "d" | "D" => decisions.toggle(row, Decision::Drop),
+        "s" | "S" => decisions.toggle(row, Decision::Switch),
+        "n" | "N" => focus(state, NOTE_ID),
+        _ => return false,
+    }
+    true
+}
+
+/// Gives the focus to something on the ranking's page, once it is there.
+pub fn focus(state: State, id: &'static str) {
+    state.open_page(Page::Ranking);
+    request_animation_frame(move || {
+        if let Some(found) = document().get_element_by_id(id).and_then(|found| found.dyn_into::<HtmlElement>().ok()) {
+            // What cannot have the focus leaves it where it is.
+            let _ = found.focus();
+        }
+    });
+}

@@ -1,0 +1,145 @@
+//! The command palette (Ctrl K, ⌘ K): pages, behaviors, layers, pairs by id or row, and what can be done, found by typing. A
+//! combobox over a list, in a dialog of the browser's own.
+
+mod commands;
+
+use leptos::html;
+use leptos::prelude::*;
+use web_sys::KeyboardEvent;
+
+use self::commands::{Command, commands, fitting};
+use crate::app::Surroundings;
+
+/// Commands shown at a time.
+const N_SHOWN: usize = 9;
+
+/// The palette; nothing is in the page while it is closed.
+#[component]
+pub fn Palette(
+    /// Whether it is open.
+    is_open: RwSignal<bool>,
+) -> impl IntoView {
+    let dialog = NodeRef::<html::Dialog>::new();
+    let was_open = StoredValue::new(false);
+    Effect::new(move || {
+        let (Some(dialog), is_open) = (dialog.get(), is_open.get()) else { return };
+        match is_open {
+            // The browser holds the focus in the dialog, and gives it back when it closes.
+            true if !dialog.open() => drop(dialog.show_modal()),
+            false if dialog.open() => dialog.close(),
+            _ => {}
+        }
+        was_open.set_value(is_open);
+    });
+    view! {
+        <dialog
+            class="palette"
+            id="palette"
+            aria-label="Commands"
+            node_ref=dialog
+            on:close=move |_| is_open.set(false)
+            // A click on the backdrop is one on the dialog itself.
+            on:click=move |event| {
+                if event.target() == event.current_target() {
+                    is_open.set(false);
+                }
+            }
+        >
+            <Show when=move || is_open.get()>
+                <Search is_open />
+            </Show>
+        </dialog>
+    }
+}
+
+#[component]
+fn Search(is_open: RwSignal<bool>) -> impl IntoView {
+    let around = Surroundings::here();
+    let typed = RwSignal::new(String::new());
+    let chosen = RwSignal::new(0usize);
+    let all = StoredValue::new_local(untrack(|| commands(around)));
+    let found = Memo::new(move |_| {
+        let typed = typed.get();
+        all.with_value(|all| fitting(all, &typed)).into_iter().take(N_SHOWN).collect::<Vec<usize>>()
+    });
+    let pair = Memo::new(move |_| commands::pair_asked(around, &typed.get()));
+    let n_found = move || found.with(Vec::len) + usize::from(pair.with(Option::is_some));
+    let run = move |at: usize| {
+        is_open.set(false);
+        let of_pair = pair.get_untracked();
+        let at = match (&of_pair, at) {
+            (Some(asked), 0) => return commands::open_pair(around, asked.clone()),
+            (Some(_), at) => at - 1,
+            (None, at) => at,
+        };
+        if let Some(&index) = found.get_untracked().get(at) {
+            let run = all.with_value(|all| all[index].run.clone());
+            // After the dialog has closed and given the focus back.
+            set_timeout(move || run(), std::time::Duration::ZERO);
+        }
+    };
+    let on_key = move |event: KeyboardEvent| {
+        let n = untrack(n_found);
+        match event.key().as_str() {
+            "ArrowDown" if n > 0 => chosen.update(|at| *at = (*at + 1) % n),
+            "ArrowUp" if n > 0 => chosen.update(|at| *at = (*at + n - 1) % n),
+            "Enter" if n > 0 => run(chosen.get_untracked()),
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    let line = move |at: usize, title: String, kind: &'static str, keys: &'static str| {
+        view! {
+            <li
+                role="option"
+                id=format!("command-{at}")
+                aria-selected=move || (chosen.get() == at).to_string()
+                on:pointermove=move |_| chosen.set(at)
+                on:click=move |_| run(at)
+            >
+                <span class="title">{title}</span>
+                <span class="quiet">{kind}</span>
+                {(!keys.is_empty()).then(|| view! { <kbd>{keys}</kbd> })}
+            </li>
+        }
+    };
+    let lines = move || {
+        let of_pair = pair.get().map(|asked| line(0, asked.title(), "pair", ""));
+        let first = usize::from(of_pair.is_some());
+        let rest = found.get().into_iter().zip(first..).map(|(index, at)| {
+            let (title, kind, keys) = all.with_value(|all| {
+                let Command { title, kind, keys, .. } = &all[index];
+                (title.clone(), *kind, *keys)
+            });
+            line(at, title, kind, keys)
+        });
+        of_pair.into_iter().chain(rest).collect::<Vec<_>>()
+    };
+    view! {
+        <input
+            type="text"
+            role="combobox"
+            id="palette-input"
+            autofocus
+            aria-label="Command"
+            aria-expanded="true"
+            aria-controls="palette-list"
+            aria-autocomplete="list"
+            aria-activedescendant=move || format!("command-{}", chosen.get())
+            placeholder="Page, behavior, layer, pair by id or row, action…"
+            autocomplete="off"
+            spellcheck="false"
+            on:input=move |event| {
+                typed.set(event_target_value(&event));
+                chosen.set(0);
+            }
+            on:keydown=on_key
+        />
+        <ul role="listbox" id="palette-list" aria-label="Commands">
+            {lines}
+        </ul>
+        <p class="quiet nothing-found" hidden=move || n_found() != 0>
+            "Nothing of this name."
+        </p>
+    }
+}
