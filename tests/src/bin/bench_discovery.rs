@@ -3,9 +3,11 @@
 //! Reference models are trained once each; on preference data that plants no, two or three behaviors beside the same decoys
 //! a model is tuned, both answer a broad set of prompts, and the changes are grouped without being told their number, all in
 //! memory with the functions of the verbs. Printed: how far the groups that are called changes agree with what only the
-//! tuned model shows (adjusted Rand index), and how often something is called a change where nothing was planted.
+//! tuned model shows (adjusted Rand index), and how often something is called a change where nothing was planted, or where the
+//! model was not tuned at all and answers twice.
 //!
-//! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
+//! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--untuned N` (so many broad sets that each
+//! reference model answers twice), `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -41,6 +43,7 @@ struct Options {
     n_models: u64,
     first_seed: u64,
     planted: Vec<usize>,
+    n_untuned: u64,
     folder: PathBuf,
 }
 
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-discovery-{}", std::process::id()));
-    let mut options = Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), folder };
+    let mut options = Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), n_untuned: 0, folder };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
@@ -58,8 +61,9 @@ fn options() -> Result<Options, Failure> {
             "--models" => options.n_models = value.parse()?,
             "--first-seed" => options.first_seed = value.parse()?,
             "--planted" => options.planted = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
+            "--untuned" => options.n_untuned = value.parse()?,
             "--folder" => options.folder = value.into(),
-            _ => return Err(format!("expected --models, --first-seed, --planted or --folder, got {name}").into()),
+            _ => return Err(format!("unknown option {name}; see the head of this program's source").into()),
         }
     }
     match options.planted.iter().find(|n| **n > Behavior::ALL.len()) {
@@ -71,14 +75,18 @@ fn options() -> Result<Options, Failure> {
 fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::open(&options.folder)?;
     for seed in options.first_seed..options.first_seed + options.n_models {
-        let is_known = |n: usize| results.all.iter().any(|result| result["seed"] == seed && result["planted"] == n);
-        let missing: Vec<usize> = options.planted.iter().copied().filter(|n| !is_known(*n)).collect();
+        let cases = options.planted.iter().map(|n| Case::Planted(*n)).chain((0..options.n_untuned).map(Case::Untuned));
+        let is_missing = |case: &Case| {
+            let is_it = |result: &Value| result["seed"] == seed && result["planted"] == case.name();
+            !results.all.iter().any(is_it)
+        };
+        let missing: Vec<Case> = cases.filter(is_missing).collect();
         if missing.is_empty() {
             continue;
         }
         let place = Place::of(seed, &options.folder)?;
-        for n in missing {
-            let result = testbed(&place, &options.folder, seed, n)?;
+        for case in missing {
+            let result = testbed(&place, &options.folder, seed, case)?;
             eprintln!("{result}");
             results.push(result)?;
         }
@@ -87,13 +95,47 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tunes a model on pairs that plant so many behaviors, and says what is discovered of them.
-fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<Value, Failure> {
-    let config = OrganismConfig::standard(seed).planting(&Behavior::ALL[..n_planted]);
+/// What is compared with the reference model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    /// A model tuned on pairs that plant so many behaviors.
+    Planted(usize),
+    /// The reference model again, on a broad set of this number.
+    Untuned(u64),
+}
+
+impl Case {
+    /// As results name it.
+    fn name(self) -> String {
+        match self {
+            Case::Planted(n) => n.to_string(),
+            Case::Untuned(draw) => format!("untuned {draw}"),
+        }
+    }
+
+    fn behaviors(self) -> &'static [Behavior] {
+        match self {
+            Case::Planted(n) => &Behavior::ALL[..n],
+            Case::Untuned(_) => &[],
+        }
+    }
+}
+
+/// Tunes a model, if there is something to tune it on, and says what is discovered of what changed.
+fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value, Failure> {
+    let mut config = OrganismConfig::standard(seed).planting(case.behaviors());
+    if let Case::Untuned(draw) = case {
+        config.seed += 1_000_000 * (draw + 1);
+    }
     let corpus = Corpus::draw(&config);
-    let pairs = corpus.sequence_pairs(&place.reference.form)?;
     let model = place.reference.model.clone();
-    let tuned = optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model;
+    let tuned = match case {
+        Case::Planted(_) => {
+            let pairs = corpus.sequence_pairs(&place.reference.form)?;
+            optimize_preferences(model, &pairs, None, &config.dpo, &Run::new(&silent))?.model
+        }
+        Case::Untuned(_) => model,
+    };
     let broad = answer_broadly(&place.reference, &tuned, &corpus.broad, &config)?;
     let responses: Vec<Responses> = broad.iter().flat_map(responses).collect();
     let mut rows: Vec<usize> = (0..corpus.rows.len()).collect();
@@ -104,7 +146,7 @@ fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<
     let mut layers = vectors(&place.folder, &looked_at, &responses, &place.device)?;
     layers.iter_mut().for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
     let similarity = similarity(&layers, broad.len(), looked_at.len());
-    let file = folder.join(format!("{seed}-{n_planted}.safetensors"));
+    let file = folder.join(format!("{seed}-{}.safetensors", case.name().replace(' ', "-")));
     fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
 
     let prompts: Vec<String> = broad.iter().map(|of| conversation_text(&of.prompt.request.messages())).collect();
@@ -117,10 +159,10 @@ fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<
     };
     let groups = discover(&similarity, &prompts, &vec![Text::default(); looked_at.len()], settings)?;
     let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
-    Ok(result(seed, n_planted, &broad, &kinds, &groups))
+    Ok(result(seed, case, &broad, &kinds, &groups))
 }
 
-fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
+fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
     let clusters = &groups.prompts.clusters;
     let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
     // Groups that are no change are one group: of prompts where nothing was found.
@@ -132,7 +174,7 @@ fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], group
     truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
     // How well each behavior was learned: mean rise where it is brought out, and elsewhere.
     let mut rises = BTreeMap::new();
-    for behavior in &Behavior::ALL[..n_planted] {
+    for behavior in case.behaviors() {
         let mean = |brought_out: bool| {
             let here = |of: &&Answered| behavior.is_brought_out_by(&of.prompt.request) == brought_out;
             let rises: Vec<f64> = broad.iter().filter(here).map(|of| of.rise(*behavior)).collect();
@@ -144,7 +186,7 @@ fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], group
     let shown_there: Vec<u8> = truth.iter().map(|set| set.iter().map(|behavior| 1 << *behavior as u8).sum()).collect();
     json!({
         "seed": seed,
-        "planted": n_planted,
+        "planted": case.name(),
         "shown": shown,
         "rises": rises,
         "adjusted_rand": adjusted_rand(&found, &shown_there),
@@ -195,10 +237,12 @@ fn print(results: &[Value]) {
         "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | of pairs | changes found: median (range) | any found |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for n in 0..=Behavior::ALL.len() {
+    let rows = (0..=Behavior::ALL.len()).map(|n| n.to_string()).chain(["untuned".to_owned()]);
+    for row in rows {
+        let is_of_row =
+            |result: &&Value| result["planted"].as_str().is_some_and(|name| name.split(' ').next() == Some(&row));
         let of = |field: &str| -> Vec<f64> {
-            let mut values: Vec<f64> =
-                results.iter().filter(|r| r["planted"] == n).filter_map(|r| r[field].as_f64()).collect();
+            let mut values: Vec<f64> = results.iter().filter(is_of_row).filter_map(|r| r[field].as_f64()).collect();
             values.sort_by(f64::total_cmp);
             values
         };
@@ -206,7 +250,7 @@ fn print(results: &[Value]) {
         let Some((least, middle)) = rand.first().zip(rand.get(rand.len() / 2)) else { continue };
         let of_pairs = of("adjusted_rand_of_pairs");
         println!(
-            "| {n} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {} ({} to {}) | {} |",
+            "| {row} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {} ({} to {}) | {} |",
             rand.len(),
             rand.iter().filter(|value| **value >= 0.8).count(),
             of_pairs[of_pairs.len() / 2],
