@@ -258,9 +258,9 @@ fn head(state: State, by: SortBy, class: &'static str, text: &'static str, title
 /// A decision as a sign: its letter, its class and its name.
 pub fn decision_sign(decision: Decision) -> (&'static str, &'static str) {
     match decision {
-        Decision::Keep => ("K", "sign keep"),
-        Decision::Drop => ("D", "sign drop"),
-        Decision::Switch => ("S", "sign switch"),
+        Decision::Keep => ("K", "decision-sign keep"),
+        Decision::Drop => ("D", "decision-sign drop"),
+        Decision::Switch => ("S", "decision-sign switch"),
     }
 }
 
