@@ -155,3 +155,16 @@ pub fn ranking(place: &Place, options: &[&str]) -> Result<(), Failure> {
     )
     .map(drop)
 }
+
+/// The app's ranking page: how fast filters, orders, searches and the table answer.
+///
+/// # Errors
+///
+/// Fails when the browser is missing or the benchmark fails.
+pub fn app(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    build_for_browser(place)?;
+    let mut bench = place.command(&place.release("bench_app").to_string_lossy());
+    bench.args(options).env("WHENCE_APP", place.app());
+    let why = "filters, orders, searches and scrolling over 378,341 pairs in Chromium";
+    step::run("app", why, &mut bench, "read the error above").map(drop)
+}

@@ -94,7 +94,7 @@ fn TextFilter(input: NodeRef<html::Input>) -> impl IntoView {
         <button
             type="button"
             id="regex"
-            class="toggle"
+            class="pressable"
             aria-pressed=move || is_regex.get().to_string()
             title="Read the text as a regular expression"
             aria-label="Regular expression"

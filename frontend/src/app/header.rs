@@ -55,7 +55,7 @@ fn Tools() -> impl IntoView {
             <button
                 type="button"
                 id="covers"
-                class="toggle"
+                class="pressable"
                 aria-pressed=move || covers.is_on.get().to_string()
                 aria-keyshortcuts="C"
                 title="Cover what pairs say until asked for, in this browser (C)"

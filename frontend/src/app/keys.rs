@@ -3,7 +3,9 @@
 
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
-use web_sys::{EventTarget, HtmlElement, HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement, KeyboardEvent};
+use web_sys::{
+    Element, EventTarget, HtmlElement, HtmlInputElement, HtmlSelectElement, HtmlTextAreaElement, KeyboardEvent,
+};
 use whence_shared::edit::Decision;
 
 use super::Surroundings;
@@ -14,11 +16,17 @@ use crate::state::State;
 pub const NOTE_ID: &str = "note";
 
 /// Whether what a key is pressed in takes letters itself.
-pub fn is_typed_into(target: &EventTarget) -> bool {
+fn is_typed_into(target: &EventTarget) -> bool {
     if let Some(input) = target.dyn_ref::<HtmlInputElement>() {
         return !matches!(input.type_().as_str(), "checkbox" | "radio" | "button" | "range");
     }
     target.has_type::<HtmlSelectElement>() || target.has_type::<HtmlTextAreaElement>()
+}
+
+/// Whether keys pressed there mean something else: what is typed into, and all of an open dialog.
+pub fn is_taken(target: &EventTarget) -> bool {
+    let in_dialog = |element: &Element| element.closest("dialog").ok().flatten().is_some();
+    is_typed_into(target) || target.dyn_ref::<Element>().is_some_and(in_dialog)
 }
 
 /// Listens for the keys. Called once, by the root component.
@@ -38,8 +46,7 @@ fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
         around.palette.update(|is_open| *is_open = !*is_open);
         return true;
     }
-    let is_behind_dialog = around.help.get_untracked() || around.palette.get_untracked();
-    if is_behind_dialog || event.target().is_some_and(|target| is_typed_into(&target)) {
+    if event.target().is_some_and(|target| is_taken(&target)) {
         return false;
     }
     match (key.as_str(), is_command, event.shift_key()) {

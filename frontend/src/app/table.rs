@@ -107,6 +107,23 @@ pub fn RankedTable() -> impl IntoView {
         }
         (now, row, subject)
     });
+    // What is shown begins anew when something else is asked for, unless the selected pair is still in it. A pair that goes
+    // because it was decided about leaves the table where it is.
+    let asked = Memo::new(move |_| (state.filter.get(), state.sort.get()));
+    Effect::new(move |before: Option<(Option<usize>, (Filter, Sort))>| {
+        let (now, asked) = (position.get(), asked.get());
+        let (at, asked_before) = before.map_or((None, None), |(at, asked)| (at, Some(asked)));
+        let is_lost = at.is_some() && state.row.get_untracked().is_some() && asked.0.decisions.is_empty();
+        let is_other = asked_before.is_some_and(|before| before != asked);
+        if now.is_none() && (is_lost || is_other) {
+            request_animation_frame(move || {
+                if let Some(scroller) = scroller.get_untracked() {
+                    scroller.set_scroll_top(0);
+                }
+            });
+        }
+        (now, asked)
+    });
     observe_height(scroller, height_px);
     let on_scroll = move |_| {
         if let Some(scroller) = scroller.get_untracked() {
@@ -241,9 +258,9 @@ fn head(state: State, by: SortBy, class: &'static str, text: &'static str, title
 /// A decision as a sign: its letter, its class and its name.
 pub fn decision_sign(decision: Decision) -> (&'static str, &'static str) {
     match decision {
-        Decision::Keep => ("K", "sign keep"),
-        Decision::Drop => ("D", "sign drop"),
-        Decision::Switch => ("S", "sign switch"),
+        Decision::Keep => ("K", "decision-sign keep"),
+        Decision::Drop => ("D", "decision-sign drop"),
+        Decision::Switch => ("S", "decision-sign switch"),
     }
 }
 
@@ -355,7 +372,7 @@ fn moved(state: State, event: &KeyboardEvent, (height_px, last): (RwSignal<f64>,
         return None;
     }
     let target = event.target()?;
-    if super::keys::is_typed_into(&target) {
+    if super::keys::is_taken(&target) {
         return None;
     }
     let in_table = target.dyn_ref::<web_sys::Element>().is_some_and(|e| e.closest("#table").ok().flatten().is_some());

@@ -21,31 +21,33 @@ async fn keys_decide_and_the_browser_keeps_what_was_decided() {
     browser.find("#rows [aria-rowindex='2'][aria-selected='true']").await;
     browser.press("d").await;
     browser.find("#decide-drop[aria-pressed='true']").await;
-    browser.find("#rows [aria-rowindex='2'] .sign.drop").await;
+    browser.find("#rows [aria-rowindex='2'] .decision-sign.drop").await;
     browser.press("js").await;
-    browser.find("#rows [aria-rowindex='3'] .sign.switch").await;
+    browser.find("#rows [aria-rowindex='3'] .decision-sign.switch").await;
     browser.press("j").await;
     browser.press("K").await;
-    browser.find("#rows [aria-rowindex='4'] .sign.keep").await;
+    browser.find("#rows [aria-rowindex='4'] .decision-sign.keep").await;
     // A note is typed: its letters are no commands.
     browser.press("n").await;
     browser.wait_until("return document.activeElement.id === 'note'", vec![]).await;
     browser.press("sad but dkn").await;
     browser.press(Key::Enter).await;
-    browser.find("#rows [aria-rowindex='4'] .sign.keep.noted").await;
+    browser.find("#rows [aria-rowindex='4'] .decision-sign.keep.noted").await;
     // The same key again takes a decision back, and undo brings it again.
     browser.press("ks").await;
-    browser.wait_until("return !document.querySelector(\"#rows [aria-rowindex='3'] .sign\")", vec![]).await;
+    browser.wait_until("return !document.querySelector(\"#rows [aria-rowindex='3'] .decision-sign\")", vec![]).await;
     browser.press(Key::Control + "z").await;
-    browser.find("#rows [aria-rowindex='3'] .sign.switch").await;
+    browser.find("#rows [aria-rowindex='3'] .decision-sign.switch").await;
     browser.press(Key::Control + "z").await;
-    browser.wait_until("return !document.querySelector(\"#rows [aria-rowindex='4'] .sign.noted\")", vec![]).await;
+    browser
+        .wait_until("return !document.querySelector(\"#rows [aria-rowindex='4'] .decision-sign.noted\")", vec![])
+        .await;
     browser.press(Key::Control + Key::Shift + "z").await;
-    browser.find("#rows [aria-rowindex='4'] .sign.keep.noted").await;
+    browser.find("#rows [aria-rowindex='4'] .decision-sign.keep.noted").await;
 
     browser.page.refresh().await.unwrap();
     browser.wait_for_state("ranked").await;
-    browser.find("#rows [aria-rowindex='2'] .sign.drop").await;
+    browser.find("#rows [aria-rowindex='2'] .decision-sign.drop").await;
     browser.find("#filter-sheet > summary").await.click().await.unwrap();
     let decided = "[...document.querySelectorAll('#filter-sheet .choices.row label')]
         .find((label) => label.textContent.includes('dropped')).click()";
@@ -125,6 +127,6 @@ async fn where_nothing_can_be_kept_the_page_says_so_and_goes_on() {
     browser.find("#decide-drop[aria-pressed='true']").await;
     browser.wait_for_text("#not-kept", "storage for this page is full").await;
     browser.press("js").await;
-    browser.find("#rows [aria-rowindex='3'] .sign.switch").await;
+    browser.find("#rows [aria-rowindex='3'] .decision-sign.switch").await;
     assert_no_errors(&browser).await;
 }

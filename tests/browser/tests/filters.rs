@@ -114,7 +114,7 @@ async fn sources_metadata_lengths_and_scores_narrow_the_table_and_columns_order_
     browser.wait_until("return !document.querySelector('.chars[aria-sort]')", vec![]).await;
     assert_eq!(ranks(&browser, 12).await, both[..12]);
     for _ in 0..2 {
-        browser.find(".chip").await.click().await.unwrap();
+        browser.find(".filter-chip").await.click().await.unwrap();
     }
     browser.wait_until("return document.getElementById('n-shown').textContent === '5,000 pairs'", vec![]).await;
     // Lengths and scores, as a shared address states them.
@@ -147,7 +147,7 @@ async fn dragging_over_a_chart_shows_the_pairs_gone_over() {
         for (let i = 1; i <= 10; i++) at(0.6 + 0.039 * i, 0.1 + 0.06 * i, 'pointermove');
         at(0.99, 0.7, 'pointerup');";
     browser.evaluate(drag, vec![]).await;
-    browser.find(".chip").await;
+    browser.find(".filter-chip").await;
     browser.wait_until("return new URLSearchParams(location.search).has('score')", vec![]).await;
     let span = query(&browser, "score").await;
     let (low, high) = span.as_str().unwrap().split_once("..").unwrap();
@@ -161,7 +161,7 @@ async fn dragging_over_a_chart_shows_the_pairs_gone_over() {
     browser.find("#chart-length").await.click().await.unwrap();
     browser.wait_for_text(".scatter .legend", "length of the chosen response").await;
     browser.evaluate(drag, vec![]).await;
-    browser.wait_until("return document.querySelectorAll('.chip').length === 2", vec![]).await;
+    browser.wait_until("return document.querySelectorAll('.filter-chip').length === 2", vec![]).await;
     // The numbers behind the chart are those of all pairs.
     browser.find("#scatter-table > summary").await.click().await.unwrap();
     let sum = "return [...document.querySelectorAll('#scatter-table tbody td:nth-child(2)')]

@@ -97,7 +97,7 @@ pub fn Chips() -> impl IntoView {
             <li>
                 <button
                     type="button"
-                    class="chip"
+                    class="filter-chip"
                     aria-label=label
                     on:click=move |_| {
                         let part = part.clone();
