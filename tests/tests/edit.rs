@@ -18,7 +18,7 @@ use whence_backend::edit::conversations::{FileFormat, TrainerForm};
 use whence_backend::edit::make::RankingName;
 use whence_backend::edit::overlap::overlap;
 use whence_backend::edit::{
-    self, Decision, EditError, ExportOptions, Exported, Made, MakeOptions, Way, export, make, pair_sha256,
+    self, Decision, EditError, ExportOptions, Exported, Made, MakeOptions, Way, edited, export, make, pair_sha256,
 };
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
@@ -202,8 +202,8 @@ fn an_export_imports_again_to_the_same_pairs() {
     let after: Vec<Pair> = before
         .iter()
         .filter_map(|pair| match pair.id.as_str() {
-            "a" | "b" => Decision::Switch.of(pair.clone()),
-            "d" => Decision::Drop.of(pair.clone()),
+            "a" | "b" => edited(Decision::Switch, pair.clone()),
+            "d" => edited(Decision::Drop, pair.clone()),
             _ => Some(pair.clone()),
         })
         .collect();

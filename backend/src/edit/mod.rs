@@ -17,9 +17,9 @@ mod switch;
 pub use export::{ExportOptions, Exported, export};
 pub use make::{Made, MakeOptions, Way, make};
 pub use set_file::{load, names};
+pub use whence_shared::api::Action as Decision;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -183,48 +183,13 @@ fn known_rankings(names: &[String]) -> String {
     }
 }
 
-/// What to do with one pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decision {
-    /// Train on it as it is.
-    #[default]
-    Keep,
-    /// Leave it out.
-    Drop,
-    /// Swap chosen and rejected.
-    Switch,
-}
-
-impl Decision {
-    /// `keep`, `drop` or `switch`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Drop => "drop",
-            Self::Switch => "switch",
-        }
-    }
-
-    /// The pair to train on; `None` when it is dropped. Switching swaps everything that tells the two sides apart, what
-    /// the metadata says about them too (`chosen_model` and `rejected_model`, `score_chosen`…).
-    pub fn of(self, pair: Pair) -> Option<Pair> {
-        match self {
-            Self::Keep => Some(pair),
-            Self::Drop => None,
-            Self::Switch => Some(switch::switched(pair)),
-        }
-    }
-}
-
-impl FromStr for Decision {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Keep, Self::Drop, Self::Switch]
-            .into_iter()
-            .find(|decision| decision.name() == text.trim().to_ascii_lowercase())
-            .ok_or_else(|| format!("expected keep, drop or switch, got {text:?}"))
+/// The pair to train on; `None` when it is dropped. Switching swaps everything that tells the two sides apart, what the
+/// metadata says about them too (`chosen_model` and `rejected_model`, `score_chosen`…).
+pub fn edited(action: Decision, pair: Pair) -> Option<Pair> {
+    match action {
+        Decision::Keep => Some(pair),
+        Decision::Drop => None,
+        Decision::Switch => Some(switch::switched(pair)),
     }
 }
 
@@ -308,7 +273,7 @@ impl EditSet {
             let remedy = "make the edit set again with `whence edit --replace`";
             return Err(EditError::OtherPair { row, id: pair.id, name: self.name.clone(), remedy });
         }
-        Ok(edit.action.of(pair))
+        Ok(edited(edit.action, pair))
     }
 
     /// Pairs with this decision.

@@ -9,6 +9,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{HtmlInputElement, HtmlSelectElement, KeyboardEvent, ResizeObserver};
+use whence_shared::study::RowChunk;
 
 use crate::address::{Page, Step};
 use crate::number::{self, count, score};
@@ -224,10 +225,16 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
                 {move || columns().map(|(chunk, i)| chars(chunk.rejected_chars[i]))}
             </span>
             <span role="gridcell" class="snippet" dir="auto">
-                {move || columns().map(|(chunk, i)| chunk.snippet[i].clone())}
+                {move || columns().map(|(chunk, i)| shown_text(&chunk, i))}
             </span>
         </div>
     }
+}
+
+/// What stands for a pair in its line: the snippet, or its id where texts are withheld.
+fn shown_text(chunk: &RowChunk, i: usize) -> String {
+    let text = if chunk.snippet[i].is_empty() { &chunk.id[i] } else { &chunk.snippet[i] };
+    text.clone()
 }
 
 /// `top` or `bottom`, whichever end is wanted. Tracked.
