@@ -221,7 +221,9 @@ impl Store {
             transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(self.sql())?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(self.sql())?;
         }
-        transaction.commit().map_err(self.sql())
+        transaction.commit().map_err(self.sql())?;
+        // The file itself then says what it is, also to whoever has only that one.
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(self.sql())
     }
 }
 
