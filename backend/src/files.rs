@@ -4,7 +4,7 @@
 //! exists is whole, whenever the process was killed.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -112,6 +112,12 @@ impl Write for AtomicFile {
     }
 }
 
+impl Seek for AtomicFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.as_mut().expect("open until committed").seek(to)
+    }
+}
+
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if !self.temporary.as_os_str().is_empty() {
@@ -206,7 +212,8 @@ pub fn sha256_of_file(path: &Path) -> Result<String, FileError> {
     }
 }
 
-fn hex(digest: &[u8]) -> String {
+/// Bytes in lower-case hex.
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -31,7 +31,9 @@
 //! names.cache/                                 what models answered that were asked for names of groups
 //! maps/NAME.safetensors                        where every pair lies on a plane
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
+//! edits/NAME.decisions.jsonl                   the decisions that an edit set was made of in the app
 //! arms/                                        retrained models, see [`crate::validate`]
+//! whence.db                                    what people decide in the app, see [`crate::store`]
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -303,6 +305,16 @@ impl Study {
     /// `edits/NAME.parquet`, a [`crate::edit::EditSet`].
     pub fn edit(&self, name: &str) -> PathBuf {
         self.edits().join(format!("{name}.parquet"))
+    }
+
+    /// `edits/NAME.decisions.jsonl`, see [`crate::edit::decisions`].
+    pub fn edit_decisions(&self, name: &str) -> PathBuf {
+        self.edits().join(format!("{name}.decisions.jsonl"))
+    }
+
+    /// `whence.db`, a [`crate::store::Store`].
+    pub fn database(&self) -> PathBuf {
+        self.root.join("whence.db")
     }
 
     /// Names of the edit sets, in alphabetical order.

@@ -219,6 +219,20 @@ impl Address {
     }
 }
 
+/// Absolute address of the folder that the study is read from, with a final slash: `data/` beside the app, or in the bundle
+/// that `?bundle=` names, a folder of any host that lets this page read it (CORS). Empty when that is no address.
+pub fn data_folder() -> String {
+    let window = web_sys::window();
+    let search = window.as_ref().and_then(|window| window.location().search().ok()).unwrap_or_default();
+    let bundle = UrlSearchParams::new_with_str(&search).ok().and_then(|params| params.get("bundle"));
+    let base = window.and_then(|window| window.document()?.base_uri().ok().flatten()).unwrap_or_default();
+    let folder = match bundle.filter(|bundle| !bundle.is_empty()) {
+        None => "data/".to_owned(),
+        Some(bundle) => format!("{}/data/", bundle.trim_end_matches("index.html").trim_end_matches('/')),
+    };
+    Url::new_with_base(&folder, &base).map(|url| url.href()).unwrap_or_default()
+}
+
 /// What tests and measurements ask for through the address; the app never writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {

@@ -275,9 +275,13 @@ impl Discovery {
     /// What can be grouped here when nothing is stored: a behavior with vectors at a layer that the pairs have. Tracked.
     pub fn can_make(self) -> Option<Asked> {
         let StudyStatus::Ready(study) = self.state.study.get() else { return None };
+        if study.texts_withheld {
+            return None;
+        }
         let chosen = self.state.wanted.get().map(|wanted| wanted.layer);
         let behavior = study.behaviors.iter().max_by_key(|behavior| behavior.n_pairs)?;
-        let layers = shared_layers(&study, behavior);
+        let mut layers = shared_layers(&study, behavior);
+        layers.retain(|layer| !layer.vectors_withheld);
         let layer = layers.iter().find(|layer| Some(layer.layer) == chosen).or(layers.last())?;
         Some(Asked {
             data: self.state.data_folder(),

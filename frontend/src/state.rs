@@ -22,7 +22,7 @@ use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
 };
 
-use crate::address::{Address, Cuts, Page, Step, Trial};
+use crate::address::{self, Address, Cuts, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
@@ -291,9 +291,7 @@ pub struct State {
 impl State {
     /// Reads the address and starts fetching the study. Called once, by the root component.
     pub fn start() -> Self {
-        let base = document().base_uri().ok().flatten().unwrap_or_default();
-        let folder = web_sys::Url::new_with_base("data/", &base).map(|url| url.href()).unwrap_or_default();
-        let data = StoredValue::new(folder);
+        let data = StoredValue::new(address::data_folder());
         let study = RwSignal::new(StudyStatus::Loading);
         let address = RwSignal::new(Address::read());
         let view = Memo::new(move |_| resolve(&study.get(), &address.get()));
@@ -366,6 +364,11 @@ impl State {
             StudyStatus::Ready(study) => study.name.clone(),
             _ => "STUDY_FOLDER".to_owned(),
         })
+    }
+
+    /// Whether the study is shown without the texts of its pairs. Tracked.
+    pub fn are_texts_withheld(self) -> bool {
+        self.study.with(|study| matches!(study, StudyStatus::Ready(study) if study.texts_withheld))
     }
 
     /// Absolute address of the folder that holds the study, with a final slash.

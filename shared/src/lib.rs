@@ -29,8 +29,10 @@
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
-//! - [`study`]: what a study looks like from outside, as JSON.
+//! - [`study`]: what a study looks like from outside, as JSON;
+//! - [`api`]: what the app and a server say to each other beyond that: decisions, edit sets, errors.
 
+pub mod api;
 pub mod changes;
 pub mod cluster;
 pub mod clustering;

@@ -64,6 +64,12 @@ pub struct StudyView {
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,
+    /// Whether a backend serves the study and answers `../api/v1/…` ([`crate::api`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub api: bool,
+    /// Whether the texts of pairs are left out: then there is no `texts/`, and snippets are empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub texts_withheld: bool,
 }
 
 /// One source of pairs.
@@ -125,6 +131,9 @@ pub struct LayerView {
     /// The layer's index, where there is one that fits these files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexView>,
+    /// Whether the files are left out: then only the index ranks, with bounds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vectors_withheld: bool,
 }
 
 /// The index of one layer (`crate::index`).

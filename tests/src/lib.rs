@@ -10,5 +10,6 @@ pub mod made_source;
 pub mod made_study;
 pub mod random_model;
 pub mod retraining;
+pub mod served;
 pub mod testbeds;
 pub mod vectors;

@@ -1,15 +1,9 @@
 //! The server, over a real socket: what it answers, what it refuses, and that it goes on.
 
-use std::collections::HashMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::from_slice;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 use whence_backend::cluster::{self, ClusterOptions};
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
@@ -17,9 +11,10 @@ use whence_backend::files;
 use whence_backend::index::{IndexOptions, index};
 use whence_backend::map::{self, MapOptions};
 use whence_backend::progress::silent;
-use whence_backend::server::{ServeError, ServeOptions, Server};
+use whence_backend::server::{ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
+use whence_backend::view::app::App;
 use whence_shared::cluster::stability;
 use whence_shared::clustering::{ClusteringView, Labels};
 use whence_shared::columns::RowColumns;
@@ -30,119 +25,7 @@ use whence_shared::map::PairMap;
 use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
 use whence_tests::made_study;
-
-const N_PAIRS: usize = 4200;
-const INDEX: &str = "<!doctype html><script type=\"module\">start()</script><p>app</p>";
-
-struct Site {
-    folder: TempDir,
-    study: Study,
-    address: SocketAddr,
-}
-
-struct Answer {
-    status: u16,
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
-    /// The body, which must be JSON.
-    fn json(&self) -> &[u8] {
-        let body = String::from_utf8_lossy(&self.body);
-        assert_eq!(self.header("content-type"), "application/json", "{body}");
-        &self.body
-    }
-
-    fn error(&self) -> String {
-        let error: HashMap<String, String> = from_slice(self.json()).unwrap();
-        error["error"].clone()
-    }
-}
-
-fn options(app: &Path) -> ServeOptions {
-    ServeOptions { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 0, app: app.to_owned() }
-}
-
-fn app(folder: &Path) -> std::path::PathBuf {
-    let app = folder.join("app");
-    fs::create_dir_all(&app).unwrap();
-    fs::write(app.join("index.html"), INDEX).unwrap();
-    fs::write(app.join("app-1f0c29a4e8b53d67_bg.wasm"), vec![7; 5000]).unwrap();
-    fs::write(app.join("worker.js"), "self.onmessage = null;".repeat(100)).unwrap();
-    app
-}
-
-impl Site {
-    fn start() -> Self {
-        let folder = tempdir().unwrap();
-        let study = made_study::make(folder.path(), N_PAIRS);
-        let server = Server::bind(study.clone(), &options(&app(folder.path()))).unwrap();
-        let address = server.address();
-        // The thread ends with the test process.
-        thread::spawn(|| server.run(std::future::pending()));
-        Self { folder, study, address }
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.request("GET", path, &[("host", "localhost")])
-    }
-
-    fn get_with(&self, path: &str, header: (&str, &str)) -> Answer {
-        self.request("GET", path, &[("host", "localhost"), header])
-    }
-
-    /// One request on a connection of its own, its path sent to the letter.
-    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.send(method, path, headers, "")
-    }
-
-    fn post(&self, path: &str, body: &str) -> Answer {
-        let length = body.len().to_string();
-        let headers =
-            [("host", "localhost"), ("content-type", "application/json"), ("content-length", length.as_str())];
-        self.send("POST", path, &headers, body)
-    }
-
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(stream, "{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n{body}").unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: HashMap<String, String> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut body = bytes[end + 4..].to_vec();
-        if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
-            body = unchunk(&body);
-        }
-        Answer { status, headers, body }
-    }
-}
-
-fn unchunk(mut rest: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n").unwrap();
-        let n_bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
-        if n_bytes == 0 {
-            return body;
-        }
-        body.extend_from_slice(&rest[end + 2..end + 2 + n_bytes]);
-        rest = &rest[end + 4 + n_bytes..];
-    }
-}
+use whence_tests::served::{INDEX, N_PAIRS, Site, app, options};
 
 #[test]
 fn the_study_and_its_chunks_are_what_the_folder_holds() {
@@ -284,10 +167,10 @@ fn rows_are_gathered_in_the_order_asked_for() {
         (path, format!("{{\"rows\": [0,{}0]}}", "0,".repeat(65_535)).as_str(), 413, "at most 65536"),
         (path, "{\"rows\": [1, 4200]}", 400, "row 4200: expected a number below 4200"),
         (path, "{\"rows\": [18446744073709551615]}", 400, "row 18446744073709551615"),
-        (path, "{\"rows\": [-1]}", 400, "expected {\"rows\""),
-        (path, "{\"rows\": [1.5]}", 400, "expected {\"rows\""),
+        (path, "{\"rows\": [-1]}", 400, "the body is not what is expected here"),
+        (path, "{\"rows\": [1.5]}", 400, "1.5"),
         (path, "{}", 400, "rows"),
-        (path, "nonsense", 400, "rows"),
+        (path, "nonsense", 400, "line 1 column 2"),
         (path, "{\"rows\": [1], \"vectors_sha256\": \"of others\"}", 409, "load the study again"),
         ("/data/gather/layer-9", "{\"rows\": [1]}", 404, "expected layer-L with L one of 1, 2"),
         ("/data/gather/layer-x", "{\"rows\": [1]}", 404, "layer-x"),
@@ -531,8 +414,8 @@ fn what_cannot_be_served_is_said_at_once() {
     let error = Server::bind(Study::at(folder.path().join("none")), &options(&app)).unwrap_err();
     assert!(error.to_string().contains("whence import"), "{error}");
     let study = made_study::make(folder.path(), 5);
-    let error = Server::bind(study.clone(), &options(&folder.path().join("bare"))).unwrap_err();
-    assert!(matches!(error, ServeError::NoApp { .. }) && error.to_string().contains("trunk build"), "{error}");
+    let error = App::at(folder.path().join("bare")).unwrap_err();
+    assert!(error.to_string().contains("cargo xtask build"), "{error}");
     let first = Server::bind(study.clone(), &options(&app)).unwrap();
     let taken = ServeOptions { port: first.address().port(), ..options(&app) };
     let error = Server::bind(study, &taken).unwrap_err();

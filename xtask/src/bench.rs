@@ -5,7 +5,7 @@ use std::env;
 use crate::checks::BROWSER_TESTS;
 use crate::failure::Failure;
 use crate::place::Place;
-use crate::{app, demo, setup, step};
+use crate::{app, build, setup, step};
 
 /// A Python that the benchmarks compare with.
 struct Peer {
@@ -24,7 +24,7 @@ fn beside(place: &Place, peer: &Peer, program: &str, options: &[&str], what: [&s
     ask.args(["-c", &format!("import {}", peer.modules)]);
     let remedy = format!("pip install {}, then set WHENCE_PYTHON to that Python", peer.packages);
     step::run("peer", &format!("the benchmark compares with {}", peer.name), &mut ask, &remedy)?;
-    demo::build_whence(place)?;
+    build::whence(place)?;
     let mut bench = place.command(&place.release(program).to_string_lossy());
     bench.args(options).env("WHENCE_BIN", place.whence()).env("WHENCE_PYTHON", python);
     // Which only one of them asks for.
@@ -83,7 +83,7 @@ pub fn cluster(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when a phase fails, needs more than 1 GB of memory, or parts and whole differ.
 pub fn scale(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    demo::build_whence(place)?;
+    build::whence(place)?;
     let mut bench = place.command(&place.release("bench_scale").to_string_lossy());
     bench.args(options);
     let remedy = "read the error above; --folder DIR chooses another disk";
@@ -96,7 +96,7 @@ pub fn scale(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when the index cannot be made or read.
 pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    demo::build_whence(place)?;
+    build::whence(place)?;
     let mut bench = place.command(&place.release("bench_index").to_string_lossy());
     bench.args(options).env("WHENCE_BIN", place.whence());
     let remedy = "read the error above; --folder DIR chooses another disk";
@@ -109,7 +109,7 @@ pub fn index(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when a testbed cannot be made.
 pub fn diagnosis(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    demo::build_whence(place)?;
+    build::whence(place)?;
     let mut bench = place.command(&place.release("calibrate_diagnosis").to_string_lossy());
     bench.args(options);
     let remedy = "read the error above; --folder DIR keeps what is done and goes on from there";
@@ -122,7 +122,7 @@ pub fn diagnosis(place: &Place, options: &[&str]) -> Result<(), Failure> {
 ///
 /// Fails when a testbed cannot be made.
 pub fn discovery(place: &Place, options: &[&str]) -> Result<(), Failure> {
-    demo::build_whence(place)?;
+    build::whence(place)?;
     let mut bench = place.command(&place.release("bench_discovery").to_string_lossy());
     bench.args(options);
     let remedy = "read the error above; --folder DIR keeps what is done and goes on from there";

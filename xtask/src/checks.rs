@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::step::{self, Cost};
-use crate::{app, demo, licenses, nextest, setup};
+use crate::{build, licenses, nextest, setup};
 
 /// Rust targets and profiles of what the browser runs.
 const WASM: [&str; 4] = ["--profile", "wasm", "--target", "wasm32-unknown-unknown"];
@@ -23,8 +23,7 @@ pub fn test(place: &Place, options: &[&str]) -> Result<(), Failure> {
     for check in [format, lint, lint_browser_tests, lint_wasm, document, document_wasm, licenses::check] {
         costs.push(check(place)?);
     }
-    costs.push(demo::build_whence(place)?);
-    costs.push(app::build(place)?);
+    costs.extend(build::build(place)?);
     let tests = nextest::build(place)?;
     costs.extend(tests.costs.iter().cloned());
     println!("checks and builds took");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::step::{self, Cost};
-use crate::{app, setup};
+use crate::{build, setup};
 
 /// What the path to the ranking may take on two cores, once built.
 const BUDGET: Duration = Duration::from_secs(180);
@@ -71,7 +71,7 @@ impl Options {
 /// Fails with the first step that fails.
 pub fn demo(place: &Place, options: Options) -> Result<(), Failure> {
     setup::app_tools(place)?;
-    let built = [build_whence(place)?, app::build(place)?];
+    let built = build::build(place)?;
     let demo = options.folder();
     let folder = place.root.join(demo);
     if options.fresh {
@@ -214,22 +214,6 @@ fn path(options: Options) -> [(&'static str, &'static str, String); 7] {
     ]
 }
 
-/// Builds the binary. From the root without `-p`: with one set of features nothing is compiled twice.
-///
-/// # Errors
-///
-/// Fails when cargo does.
-pub fn build_whence(place: &Place) -> Result<Cost, Failure> {
-    let mut command = place.command("cargo");
-    command.args(["build", "--release"]);
-    step::run(
-        "whence",
-        "compiles the binary (the first time: a quarter of an hour)",
-        &mut command,
-        "mend what rustc names",
-    )
-}
-
 /// `whence` with arguments that hold no spaces. There is no shell: a glob reaches `whence`, which expands it.
 fn whence(place: &Place, line: &str) -> Command {
     let mut command = place.command(&place.whence().to_string_lossy());
@@ -266,7 +250,7 @@ fn remove(folder: &Path) -> Result<(), Failure> {
 
 /// Starts the server; it ends with this program, which Ctrl-C reaches at the same time.
 fn serve(place: &Place, demo: &str) -> Result<Server, Failure> {
-    let line = format!("serve --study {demo}/study --app frontend/dist");
+    let line = format!("serve --study {demo}/study");
     println!("\n$ whence {line} &");
     step::announce("serve", "the app; open its address in a browser while the rest goes on");
     let mut command = whence(place, &line);

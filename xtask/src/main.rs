@@ -4,6 +4,7 @@
 mod app;
 mod axe;
 mod bench;
+mod build;
 mod checks;
 mod demo;
 mod failure;
@@ -22,6 +23,7 @@ use place::Place;
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
+  build                          the app, then whence with the app in it, so that it serves without any other file
   demo [--fresh] [--no-serve] [--diffuse]
                                  make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
                                  --fresh starts again, --no-serve serves nothing and fails over budget (3 min to the
@@ -42,6 +44,7 @@ const USAGE: &str = "usage: cargo xtask TASK
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
         ["setup"] => setup::setup(&Place::find()?),
+        ["build"] => build::build(&Place::find()?).map(|costs| step::print_costs(&costs)),
         ["demo", options @ ..] => demo::demo(&Place::find()?, demo::Options::parse(options)?),
         ["test"] => checks::test(&Place::find()?, &[]),
         ["test", "--", nextest @ ..] => checks::test(&Place::find()?, nextest),

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, each with its arguments and how its result is printed.
 
+mod app;
 mod bar;
 mod behavior;
 mod cluster;
@@ -26,6 +27,7 @@ mod prompts;
 mod query;
 mod rank;
 mod reading;
+mod report;
 mod retrain;
 mod rollouts;
 mod serve;
@@ -90,6 +92,8 @@ enum Verb {
     Convert(convert::Args),
     /// Serve a study and the app on this machine
     Serve(serve::Args),
+    /// Write a study as a bundle that any web server serves, texts withheld if asked
+    Report(report::Args),
     /// Say what a model folder, a study or a vector file is, and what is missing in it
     Inspect(inspect::Args),
     /// Make the planted testbed: a small model with a known culprit in its preference data
@@ -127,6 +131,7 @@ impl Cli {
             Verb::Export(args) => args.run(),
             Verb::Convert(args) => args.run(),
             Verb::Serve(args) => args.run(),
+            Verb::Report(args) => args.run(),
             Verb::Inspect(args) => args.run(),
             Verb::Organism(args) => args.run(),
         }

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use whence_backend::server::{self, DEFAULT_PORT, ServeOptions, Server};
+use whence_backend::server::{DEFAULT_PORT, ServeOptions, Server};
 use whence_backend::study::Study;
+use whence_backend::view::app::App;
+
+use super::app;
 
 /// Arguments of `whence serve`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +21,10 @@ pub struct Args {
     /// Port; 0 = any free one
     #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
-    /// Folder of the built app [default: $WHENCE_APP, `app` beside the executable, or frontend/dist]
+    /// Let whoever reaches the server decide about pairs and make edit sets, also when it is open to the network
+    #[arg(long)]
+    allow_edits: bool,
+    /// Folder of the built app [default: $WHENCE_APP, or the app in this program]
     #[arg(long)]
     app: Option<PathBuf>,
 }
@@ -26,10 +32,11 @@ pub struct Args {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
-        let app = self.app.map_or_else(server::app::find, Ok)?;
+        let app = App::find(self.app, app::embedded())?;
         let study = Study::at(self.study);
         let name = study.name();
-        let server = Server::bind(study, &ServeOptions { host: self.host, port: self.port, app })?;
+        let can_edit = self.host.is_loopback() || self.allow_edits;
+        let server = Server::bind(study, &ServeOptions { host: self.host, port: self.port, app, can_edit })?;
         println!("{name}: http://{}/ (Ctrl-C to stop)", server.address());
         if !self.host.is_loopback() {
             println!("open to everyone who can reach this address: no password, texts included");

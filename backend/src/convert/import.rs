@@ -305,7 +305,15 @@ fn store_layer(
     let ranges: Vec<Range<usize>> =
         (0..n_pairs).step_by(ROWS_PER_FILE).map(|first| first..(first + ROWS_PER_FILE).min(n_pairs)).collect();
     let shards = ranges.into_par_iter().map(one).collect::<Result<Vec<_>, _>>()?;
-    let view = LayerView { layer, d_model, dtype: manifest.store, n_rows: n_pairs, shards, index: None };
+    let view = LayerView {
+        layer,
+        d_model,
+        dtype: manifest.store,
+        n_rows: n_pairs,
+        shards,
+        index: None,
+        vectors_withheld: false,
+    };
     Ok(files::write_json(&study.layer_manifest(layer), &view)?)
 }
 

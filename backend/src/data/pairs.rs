@@ -225,21 +225,20 @@ impl PairFile {
         PairIter { file: self, next_group: 0, pairs: VecDeque::new() }
     }
 
-    /// Calls `visit` with the pairs of some rows, given in ascending order. Reads up to the last of them, one row group in
+    /// Calls `visit` with the pairs of some rows, given in ascending order. Reads the row groups that they lie in, one in
     /// memory at a time.
     ///
     /// # Errors
     ///
-    /// When the file is damaged.
+    /// When a row is not within the file or the file is damaged.
     pub fn visit_rows(&self, rows: &[u32], mut visit: impl FnMut(u32, Pair)) -> Result<(), PairFileError> {
-        let mut wanted = rows.iter().copied().peekable();
-        for (row, pair) in (0..).zip(self.iter()) {
-            if wanted.peek().is_none() {
-                break;
-            }
-            let pair = pair?;
-            if wanted.next_if_eq(&row).is_some() {
-                visit(row, pair);
+        let group_of = |row: u32| self.group_starts.partition_point(|&start| start <= row as usize);
+        for rows in rows.chunk_by(|a, b| group_of(*a) == group_of(*b)) {
+            let (first, last) = (rows[0], rows[rows.len() - 1]);
+            for (row, pair) in (first..).zip(self.read(first as usize..last as usize + 1)?) {
+                if rows.binary_search(&row).is_ok() {
+                    visit(row, pair);
+                }
             }
         }
         Ok(())

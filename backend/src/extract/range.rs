@@ -325,6 +325,7 @@ pub(super) fn write_manifest(
                 n_rows,
                 shards,
                 index: None,
+                vectors_withheld: false,
             };
             serde_json::to_vec_pretty(&view)
         }

@@ -1,88 +1,65 @@
-//! The app's folder, as Trunk builds it: `index.html` and files whose names carry their hash.
+//! `/` and everything else that is not the study's: the app's files ([`App`](crate::view::app::App)).
 
-use std::path::PathBuf;
+use std::borrow::Cow;
 
-use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
-use tower_http::services::ServeDir;
 
-use super::chunks::blocking;
+use super::State;
+use super::chunks::{answer_with_etag, blocking};
 use super::error::RequestError;
 use super::guard::content_security_policy;
-use super::{ServeError, State};
 use crate::files;
-
-/// The folder of the built app.
-#[derive(Debug)]
-pub struct App {
-    root: PathBuf,
-}
-
-impl App {
-    /// The app in a folder.
-    ///
-    /// # Errors
-    ///
-    /// When the folder has no index.html.
-    pub fn at(root: PathBuf) -> Result<Self, ServeError> {
-        if root.join("index.html").is_file() { Ok(Self { root }) } else { Err(ServeError::NoApp { tried: vec![root] }) }
-    }
-}
-
-/// The first of the usual places that holds a built app: `$WHENCE_APP`, `app` beside the executable, `frontend/dist`
-/// below the current folder.
-///
-/// # Errors
-///
-/// When none does; the error lists them.
-pub fn find() -> Result<PathBuf, ServeError> {
-    if let Some(folder) = std::env::var_os("WHENCE_APP").filter(|folder| !folder.is_empty()) {
-        return Ok(folder.into());
-    }
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("app")));
-    let tried: Vec<PathBuf> = beside.into_iter().chain([PathBuf::from("frontend/dist")]).collect();
-    match tried.iter().find(|folder| folder.join("index.html").is_file()) {
-        Some(folder) => Ok(folder.clone()),
-        None => Err(ServeError::NoApp { tried }),
-    }
-}
+use crate::view::app::INDEX;
 
 /// Answers `/`: index.html, allowed to run the scripts that stand in it.
 pub async fn index(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
-    let html = blocking(move || Ok(files::read(&state.app.root.join("index.html"))?)).await?;
-    let etag = format!("W/\"{}\"", files::sha256(&html));
+    let html = blocking(move || Ok(state.app.read(INDEX)?)).await?.ok_or_else(|| RequestError::not_found(INDEX))?;
     let policy = content_security_policy(&script_hashes(&String::from_utf8_lossy(&html)));
-    let always = [
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::ETAG, etag.clone()),
-    ];
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, always).into_response());
-    }
-    Ok((always, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
+    let mut response = answer(&headers, INDEX, html);
+    let policy = HeaderValue::from_str(&policy).map_err(RequestError::study)?;
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
 }
 
-/// Answers every other address from the app's folder.
+/// Answers every other address from the app's files.
 pub async fn file(Extract(state): Extract<State>, request: Request) -> Result<Response, RequestError> {
-    let path = request.uri().path().to_owned();
-    let mut served: Response = ServeDir::new(&state.app.root)
-        .append_index_html_on_directories(false)
-        .try_call(request)
-        .await
-        .map_err(|error| RequestError::of_file(error, &path))?
-        .map(Body::new);
-    if served.status() == StatusCode::NOT_FOUND {
-        return Err(RequestError::not_found(path));
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    if !matches!(request.method().as_str(), "GET" | "HEAD") {
+        return Err(RequestError::Method);
     }
-    let cache = if is_hashed(&path) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    served.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    Ok(served)
+    let name = path.clone();
+    let read = blocking(move || Ok(state.app.read(&name)?)).await?;
+    let bytes = read.ok_or_else(|| RequestError::not_found(format!("/{path}")))?;
+    Ok(answer(request.headers(), &path, bytes))
+}
+
+fn answer(request: &HeaderMap, path: &str, bytes: Cow<'static, [u8]>) -> Response {
+    let etag = files::sha256(&bytes);
+    let body = match bytes {
+        Cow::Borrowed(bytes) => bytes::Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let cache = if is_hashed(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    answer_with_etag(request, &etag, cache, content_type(path), body)
+}
+
+/// What a browser is told that a file of the app is, by the ending of its name.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript",
+        "css" => "text/css",
+        "json" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "wasm" => "application/wasm",
+        _ => "application/octet-stream",
+    }
 }
 
 /// Whether a file's name carries the hash of its contents, as in `app-1f0c29a4e8b53d67_bg.wasm`.

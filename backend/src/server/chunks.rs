@@ -1,8 +1,7 @@
-//! `/data/rows/N.json` and `/data/texts/N.json`: pairs in chunks of fixed size, straight from `pairs.parquet`. The last
-//! few chunks are kept in memory.
+//! `/data/rows/N.json` and `/data/texts/N.json`: pairs in chunks of fixed size. The last few chunks are kept in memory.
+//! Also how any JSON is answered, with an ETag.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Mutex;
 
 use axum::body::Body;
@@ -10,14 +9,11 @@ use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use whence_shared::pair::{Pair, Side};
-use whence_shared::study::{ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, TextChunk};
 
 use super::State;
 use super::error::RequestError;
-use super::pairs::{OpenPairs, config_of, source_numbers};
-use crate::data::config::StudyConfig;
-use crate::data::pairs::SNIPPET_CHARS;
+use crate::view::chunks::{Kind, chunk};
+use crate::view::pairs::config_of;
 
 /// Bytes of chunks kept at most.
 const MAX_CACHED_BYTES: usize = 64 << 20;
@@ -40,88 +36,23 @@ pub async fn texts(
     answer(state, Kind::Texts, name, headers).await
 }
 
-/// What a chunk holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Rows,
-    Texts,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Rows => "rows",
-            Kind::Texts => "texts",
-        }
-    }
-
-    fn n_rows(self) -> usize {
-        match self {
-            Kind::Rows => ROWS_PER_ROW_CHUNK,
-            Kind::Texts => ROWS_PER_TEXT_CHUNK,
-        }
-    }
-}
-
 async fn answer(state: State, kind: Kind, name: String, headers: HeaderMap) -> Result<Response, RequestError> {
     let (etag, json) = blocking(move || {
         let pairs = state.pairs.current()?;
-        let (number, rows) = range(kind, &name, pairs.file.len())?;
+        let number = kind.number(&name, pairs.file.len()).ok_or_else(|| RequestError::NotFound {
+            what: format!("{}/{name}", kind.name()),
+            hint: format!("expected N.json with N below {}", kind.n_chunks(pairs.file.len())),
+        })?;
         let etag = format!("{}-{}-{number}", pairs.sha256.get(..16).unwrap_or_default(), kind.name());
         if let Some(json) = state.chunks.get(&etag) {
             return Ok((etag, json));
         }
-        let json = match kind {
-            Kind::Texts => {
-                let chunk = TextChunk { first_row: rows.start, pairs: pairs.file.read(rows)? };
-                serde_json::to_vec(&chunk)
-            }
-            Kind::Rows => serde_json::to_vec(&row_chunk(&pairs, &config_of(&state.study, &pairs)?, rows)?),
-        };
-        let json = Bytes::from(json.map_err(RequestError::study)?);
+        let json = Bytes::from(chunk(kind, number, &pairs, &config_of(&state.study, &pairs)?, true)?);
         state.chunks.put(&etag, &json);
         Ok((etag, json))
     })
     .await?;
     Ok(json_response(&headers, &etag, json))
-}
-
-/// Number and rows of the chunk that `N.json` names.
-fn range(kind: Kind, name: &str, n_pairs: usize) -> Result<(usize, Range<usize>), RequestError> {
-    let n_chunks = n_pairs.div_ceil(kind.n_rows());
-    // Only the plain decimal form: one address per chunk.
-    let number =
-        name.strip_suffix(".json").and_then(|number| number.parse().ok().filter(|n: &usize| n.to_string() == number));
-    match number {
-        Some(number) if number < n_chunks => {
-            let first = number * kind.n_rows();
-            Ok((number, first..(first + kind.n_rows()).min(n_pairs)))
-        }
-        _ => Err(RequestError::NotFound {
-            what: format!("{}/{name}", kind.name()),
-            hint: format!(": expected N.json with N below {n_chunks}"),
-        }),
-    }
-}
-
-fn row_chunk(pairs: &OpenPairs, config: &StudyConfig, rows: Range<usize>) -> Result<RowChunk, RequestError> {
-    let numbers = source_numbers(config);
-    let mut chunk = RowChunk { first_row: rows.start, ..RowChunk::default() };
-    let n_chars = |pair: &Pair, side| pair.response(side).chars().count() as u32;
-    for pair in pairs.file.read(rows)? {
-        chunk.snippet.push(pair.snippet(SNIPPET_CHARS));
-        chunk.chosen_chars.push(n_chars(&pair, Side::Chosen));
-        chunk.rejected_chars.push(n_chars(&pair, Side::Rejected));
-        let number = numbers.get(pair.source.as_str()).ok_or_else(|| {
-            RequestError::study(format!(
-                "source {:?} is not listed in study.toml: import again with --replace",
-                pair.source
-            ))
-        })?;
-        chunk.source.push(*number);
-        chunk.id.push(pair.id);
-    }
-    Ok(chunk)
 }
 
 /// Runs what reads files away from the threads that answer requests.
@@ -137,18 +68,29 @@ pub async fn blocking<T: Send + 'static>(
 
 /// JSON with an ETag, or only the news that the reader has it already.
 pub fn json_response(request: &HeaderMap, etag: &str, json: Bytes) -> Response {
+    answer_with_etag(request, etag, "no-cache", "application/json", json)
+}
+
+/// A body with an ETag, or only the news that the reader has it already.
+pub fn answer_with_etag(
+    request: &HeaderMap,
+    etag: &str,
+    cache: &'static str,
+    content_type: &'static str,
+    body: Bytes,
+) -> Response {
     // Weak, because compression changes the bytes and not what they say.
     let etag = format!("W/\"{etag}\"");
     let is_known = is_known(request, &etag);
-    let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, cache.to_owned())];
     if is_known {
         return (StatusCode::NOT_MODIFIED, cached).into_response();
     }
-    (cached, [(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()
+    (cached, [(header::CONTENT_TYPE, content_type)], Body::from(body)).into_response()
 }
 
 /// Whether the reader has what this ETag names.
-pub fn is_known(request: &HeaderMap, etag: &str) -> bool {
+fn is_known(request: &HeaderMap, etag: &str) -> bool {
     let known = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     known.split(',').any(|tag| matches!(tag.trim(), tag if tag == etag || tag == "*"))
 }

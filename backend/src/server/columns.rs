@@ -3,17 +3,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body;
 use axum::extract::State as Extract;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use bytes::Bytes;
 
 use super::State;
-use super::chunks::{blocking, is_known};
+use super::chunks::{answer_with_etag, blocking};
 use super::error::RequestError;
-use super::pairs::{config_of, source_numbers};
-use crate::data::row_columns::row_columns;
+use crate::view::columns;
+use crate::view::pairs::config_of;
 
 /// The file of the pairs that were looked at last, with their hash.
 #[derive(Debug, Default)]
@@ -22,14 +21,8 @@ pub struct ColumnsFile(Mutex<Option<(String, Bytes)>>);
 /// Answers `/data/columns.safetensors`.
 pub async fn columns(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
     let (sha256, bytes) = blocking(move || state.columns.clone().get(&state)).await?;
-    // Weak, because compression changes the bytes and not what they say.
-    let etag = format!("W/\"{}-columns\"", sha256.get(..16).unwrap_or_default());
-    let is_known = is_known(&headers, &etag);
-    let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache".to_owned())];
-    if is_known {
-        return Ok((StatusCode::NOT_MODIFIED, cached).into_response());
-    }
-    Ok((cached, [(header::CONTENT_TYPE, "application/octet-stream")], Body::from(bytes)).into_response())
+    let etag = format!("{}-columns", sha256.get(..16).unwrap_or_default());
+    Ok(answer_with_etag(&headers, &etag, "no-cache", "application/octet-stream", bytes))
 }
 
 impl ColumnsFile {
@@ -40,9 +33,7 @@ impl ColumnsFile {
         if let Some((sha256, bytes)) = made.as_ref().filter(|(sha256, _)| *sha256 == pairs.sha256) {
             return Ok((sha256.clone(), bytes.clone()));
         }
-        let config = config_of(&state.study, &pairs)?;
-        let columns = row_columns(&pairs.file, &source_numbers(&config), &pairs.sha256).map_err(RequestError::study)?;
-        let bytes = Bytes::from(columns.to_bytes());
+        let bytes = Bytes::from(columns::columns(&pairs, &config_of(&state.study, &pairs)?)?);
         *made = Some((pairs.sha256.clone(), bytes.clone()));
         Ok((pairs.sha256.clone(), bytes))
     }

@@ -12,9 +12,18 @@ use tower_http::services::ServeFile;
 
 use super::State;
 use super::error::RequestError;
+use crate::view::files::is_plain_segment;
 
 /// Folders of a study that are served as they lie.
-pub const FOLDERS: [&str; 6] = ["vectors", "index", "behaviors", "diagnosis", "clusters", "maps"];
+/// Their names, addresses, and what is in them.
+pub const FOLDERS: [(&str, &str, &str); 6] = [
+    ("vectors", "/data/vectors/{*path}", "Pair vectors, in ranges if asked"),
+    ("index", "/data/index/{*path}", "Indexes, in ranges if asked"),
+    ("behaviors", "/data/behaviors/{*path}", "Behavior vectors, test prompts and sweeps"),
+    ("diagnosis", "/data/diagnosis/{*path}", "Diagnoses"),
+    ("clusters", "/data/clusters/{*path}", "Discoveries and clusters of pairs"),
+    ("maps", "/data/maps/{*path}", "Maps"),
+];
 
 /// Answers `/data/NAME/…` from the study's folder of that name.
 pub fn folder(name: &'static str) -> MethodRouter<State> {
@@ -46,11 +55,9 @@ async fn serve(root: PathBuf, name: &str, path: &str, request: Request) -> Resul
     Ok(served.into_response())
 }
 
-/// Whether a path, already percent-decoded, names a vector file, a manifest or a behavior's prompts and cannot lead out of its folder: segments
-/// of letters, digits, `-`, `_` and `.` that do not begin with a dot.
+/// Whether a path, already percent-decoded, names a vector file, a manifest or a behavior's prompts and cannot lead out of
+/// its folder.
 fn is_plain(path: &str) -> bool {
-    let is_plain_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let is_plain_segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.chars().all(is_plain_char);
     let is_ours = [".safetensors", ".json", "/pairs.jsonl"].iter().any(|ending| path.ends_with(ending));
     path.split('/').all(is_plain_segment) && is_ours
 }

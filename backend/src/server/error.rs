@@ -1,33 +1,43 @@
 //! Errors of requests as answers: the one place that maps an error to a status code.
 //!
-//! The reader is told what was asked for and what there is; paths and messages of the system stay in the server's log.
+//! Every one is an [`ApiError`]: what was asked for, which kind of trouble it is, and what to do. Paths and messages of the
+//! system stay in the server's log.
 
 use std::io;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http};
-use serde_json::json;
 use thiserror::Error;
+use whence_shared::api::{ApiError, ErrorKind};
 
 use crate::data::config::ConfigError;
 use crate::data::pairs::PairFileError;
+use crate::edit::EditError;
 use crate::files::FileError;
+use crate::store::StoreError;
+use crate::view::ViewError;
 
 /// Why a request is not answered.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// There is no such thing.
-    #[error("{what} does not exist{hint}")]
+    #[error("{what} does not exist")]
     NotFound {
         /// What was asked for, as in the address.
         what: String,
-        /// What there is, or what to do; begins with `: ` or `; ` unless empty.
+        /// What there is, or what to do; may be empty.
         hint: String,
     },
+    /// An address that does not answer this method.
+    #[error("this address does not answer this method")]
+    Method,
     /// A host name that is not this machine's.
     #[error("this server answers only under localhost and its own addresses")]
     Host,
+    /// A page of another site.
+    #[error("a page of another site may not change anything here")]
+    Origin,
     /// A body that is not JSON.
     #[error("expected a body of type application/json")]
     NotJson,
@@ -40,6 +50,15 @@ pub enum RequestError {
     /// What is asked for is no longer what it was.
     #[error("{0}")]
     Changed(String),
+    /// The server only reads.
+    #[error("this server only reads")]
+    ReadOnly,
+    /// The name is taken.
+    #[error("{0}")]
+    Exists(String),
+    /// What was stored was stored by a newer version.
+    #[error("whence.db of this study was written by a newer version of Whence")]
+    Newer,
     /// The study on disk cannot be read.
     #[error("the study cannot be read: {0}")]
     Study(Box<dyn std::error::Error + Send + Sync>),
@@ -64,6 +83,39 @@ impl RequestError {
     pub fn study(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Study(error.into())
     }
+
+    fn status(&self) -> (StatusCode, ErrorKind) {
+        match self {
+            Self::NotFound { .. } => (StatusCode::NOT_FOUND, ErrorKind::NotFound),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Method),
+            Self::Host => (StatusCode::MISDIRECTED_REQUEST, ErrorKind::Host),
+            Self::Origin => (StatusCode::FORBIDDEN, ErrorKind::Origin),
+            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::NotJson),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, ErrorKind::Malformed),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
+            Self::Changed(_) => (StatusCode::CONFLICT, ErrorKind::Changed),
+            Self::ReadOnly => (StatusCode::FORBIDDEN, ErrorKind::ReadOnly),
+            Self::Exists(_) => (StatusCode::CONFLICT, ErrorKind::Exists),
+            Self::Newer => (StatusCode::CONFLICT, ErrorKind::Newer),
+            Self::Study(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Study),
+        }
+    }
+
+    fn hint(&self) -> &str {
+        match self {
+            Self::NotFound { hint, .. } => hint,
+            Self::Method => "/api/v1/openapi.json lists the methods of every address",
+            Self::Host => "open it under http://localhost or http://127.0.0.1 and its port",
+            Self::Origin => "use the app that this server serves, or send no Origin header",
+            Self::NotJson => "add the header Content-Type: application/json",
+            Self::Changed(_) => "read it again and decide anew",
+            Self::ReadOnly => "start `whence serve` on a loopback address, or with --allow-edits",
+            Self::Exists(_) => "choose another name, or ask for it to be replaced",
+            Self::Newer => "update Whence; the file is left as it is",
+            Self::Malformed(_) | Self::TooLarge(_) => "",
+            Self::Study(_) => "the server's log says why; `whence inspect` says what is missing",
+        }
+    }
 }
 
 impl From<PairFileError> for RequestError {
@@ -84,21 +136,44 @@ impl From<FileError> for RequestError {
     }
 }
 
+impl From<ViewError> for RequestError {
+    fn from(error: ViewError) -> Self {
+        Self::study(error)
+    }
+}
+
+impl From<StoreError> for RequestError {
+    fn from(error: StoreError) -> Self {
+        let said = error.to_string();
+        match error {
+            StoreError::Changed { .. } => Self::Changed(said),
+            StoreError::Malformed(_) => Self::Malformed(said),
+            StoreError::Newer { .. } => Self::Newer,
+            StoreError::NoRanking { behavior, layer, .. } => Self::NotFound {
+                what: format!("the ranking of {behavior:?} at layer {layer}"),
+                hint: "`whence rank` makes it".into(),
+            },
+            StoreError::Edit(EditError::Exists { .. }) => Self::Exists("there is another edit set of this name".into()),
+            StoreError::Edit(EditError::Decision { reason, .. }) => Self::Malformed(reason),
+            StoreError::Edit(EditError::Name(_) | EditError::NothingLeft { .. } | EditError::Empty { .. }) => {
+                Self::Malformed(said)
+            }
+            other => Self::study(other),
+        }
+    }
+}
+
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        let (status, error) = match &self {
-            Self::NotFound { .. } => (StatusCode::NOT_FOUND, self.to_string()),
-            Self::Host => (StatusCode::MISDIRECTED_REQUEST, self.to_string()),
-            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, self.to_string()),
-            Self::Malformed(_) => (StatusCode::BAD_REQUEST, self.to_string()),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, self.to_string()),
-            Self::Changed(_) => (StatusCode::CONFLICT, self.to_string()),
+        let (status, kind) = self.status();
+        let error = match &self {
             Self::Study(source) => {
                 tracing::error!("{source}");
-                let said = "the study cannot be read; the server's log says why";
-                (StatusCode::INTERNAL_SERVER_ERROR, said.to_owned())
+                "the study cannot be read".to_owned()
             }
+            other => other.to_string(),
         };
-        (status, [(http::header::CACHE_CONTROL, "no-store")], Json(json!({ "error": error }))).into_response()
+        let body = ApiError { error, kind, hint: self.hint().to_owned() };
+        (status, [(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
     }
 }

@@ -5,13 +5,13 @@
 //! have changed meanwhile are refused. Answered with the rows as they are stored, in the order asked for,
 //! `[n, d_model]` numbers in the layer's type, little-endian.
 
-use axum::body::Bytes;
 use axum::extract::{Path, State as Extract};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::State;
+use super::body::JsonBody;
 use super::chunks::blocking;
 use super::error::RequestError;
 use crate::extract::{LayerFiles, VectorsManifest};
@@ -22,46 +22,37 @@ pub const MAX_ROWS: usize = 65_536;
 /// Most bytes in one answer.
 pub const MAX_BYTES: usize = 64 << 20;
 
-#[derive(Debug, Deserialize)]
-struct Asked {
-    rows: Vec<u64>,
-    vectors_sha256: Option<String>,
+/// What is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GatherRows {
+    /// Rows, from 0, in any order.
+    pub rows: Vec<u64>,
+    /// Hash of the vectors that the reader knows, as the index's manifest states it.
+    #[serde(default)]
+    pub vectors_sha256: Option<String>,
 }
 
 /// Answers `POST /data/gather/layer-L`.
 pub async fn gather(
     Extract(state): Extract<State>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    JsonBody(asked): JsonBody<GatherRows>,
 ) -> Result<Response, RequestError> {
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(';').next().unwrap_or_default().trim() == "application/json");
-    // A page of another site may send text without asking first, but not JSON.
-    if !is_json {
-        return Err(RequestError::NotJson);
-    }
-    let rows = blocking(move || {
-        let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
-            RequestError::Malformed(format!("expected {{\"rows\": [row, …]}}, got something else: {error}"))
-        })?;
-        read(&state.study, &name, &asked)
-    })
-    .await?;
+    let rows = blocking(move || read(&state.study, &name, &asked)).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], rows)
         .into_response())
 }
 
-fn read(study: &Study, name: &str, asked: &Asked) -> Result<Vec<u8>, RequestError> {
+fn read(study: &Study, name: &str, asked: &GatherRows) -> Result<Vec<u8>, RequestError> {
     let not_found = |hint: String| RequestError::NotFound { what: format!("gather/{name}"), hint };
     let manifest = VectorsManifest::read(study).map_err(RequestError::study)?;
-    let Some(manifest) = manifest else { return Err(not_found(": the study has no vectors yet".into())) };
+    let Some(manifest) = manifest else {
+        return Err(not_found("the study has no vectors yet: `whence extract` makes them".into()));
+    };
     let complete = study.complete_layers()?;
     let layer = name.strip_prefix("layer-").and_then(|n| n.parse().ok()).filter(|layer| complete.contains(layer));
     let Some(layer) = layer else {
-        return Err(not_found(format!(": expected layer-L with L one of {}", crate::study::numbers(&complete))));
+        return Err(not_found(format!("expected layer-L with L one of {}", crate::study::numbers(&complete))));
     };
     let files = LayerFiles::open(study, layer, &manifest).map_err(RequestError::study)?;
     let view = files.view();

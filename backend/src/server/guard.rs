@@ -1,12 +1,13 @@
-//! Who is let in and what every answer carries: the host check and the security headers.
+//! Who is let in and what every answer carries: the host check, the origin check and the security headers.
 //!
 //! A page of another site can make a reader's browser send requests to this machine. It cannot read the answers, as no
-//! CORS header is ever sent; and it cannot pass for this server through a name of its own that resolves to this machine
-//! (DNS rebinding), as such a name is refused.
+//! CORS header is ever sent; it cannot change anything, as requests other than GET and HEAD are refused that say they come
+//! from another origin, as browsers always say; and it cannot pass for this server through a name of its own that resolves
+//! to this machine (DNS rebinding), as such a name is refused.
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -23,6 +24,7 @@ pub fn protect(router: Router<State>, is_loopback: bool) -> Router<State> {
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ];
     // What is added later wraps what is there: refusals carry the headers as well.
+    let router = router.layer(middleware::from_fn(only_this_origin));
     let mut router = if is_loopback { router.layer(middleware::from_fn(only_this_machine)) } else { router };
     for (name, value) in fixed {
         router = router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
@@ -45,6 +47,24 @@ pub fn content_security_policy(script_hashes: &[String]) -> String {
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_this_machine) { next.run(request).await } else { RequestError::Host.into_response() }
+}
+
+async fn only_this_origin(request: Request, next: Next) -> Response {
+    if matches!(request.method().as_str(), "GET" | "HEAD") || is_from_here(request.headers()) {
+        next.run(request).await
+    } else {
+        RequestError::Origin.into_response()
+    }
+}
+
+/// Whether a request comes from a page of this server, or from no page at all: programs send neither header.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("not text"));
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    let origin = text(header::ORIGIN);
+    let host = text(header::HOST).unwrap_or_default();
+    let is_here = |origin: &str| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host));
+    site.is_none_or(|site| matches!(site, "same-origin" | "none")) && origin.is_none_or(is_here)
 }
 
 /// Whether the `Host` of a request names this machine: `localhost` or a loopback address, with or without a port.
@@ -74,6 +94,27 @@ fn is_loopback(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_pages_of_this_server_may_change_something() {
+        let asked = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:7411"))]);
+            headers.extend(
+                pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))),
+            );
+            is_from_here(&headers)
+        };
+        assert!(asked(&[]) && asked(&[("origin", "http://localhost:7411"), ("sec-fetch-site", "same-origin")]));
+        assert!(asked(&[("origin", "https://LOCALHOST:7411")]), "behind a proxy that speaks TLS");
+        for origin in
+            ["null", "http://evil.example", "http://localhost", "http://localhost:7412", "http://localhost:74110"]
+        {
+            assert!(!asked(&[("origin", origin)]), "{origin}");
+        }
+        for site in ["cross-site", "same-site"] {
+            assert!(!asked(&[("sec-fetch-site", site)]), "{site}");
+        }
+    }
 
     #[test]
     fn names_of_this_machine_are_let_in_and_others_not() {

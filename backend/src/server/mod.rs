@@ -11,41 +11,47 @@
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
-//! everything else                             the app's folder (app)
+//! /api/v1/…                                   decisions and edit sets (api)
+//! everything else                             the app's files (app)
 //! ```
 //!
-//! It only reads. Errors become status codes in [`error`] and nowhere else; what every answer carries and which
-//! requests are let in is in [`guard`].
+//! All of them stand in one list, [`routes`]. What is answered below `/data` is made in [`crate::view`], which a report is made of too. Errors become status codes in
+//! [`error`] and nowhere else; what every answer carries and which requests are let in is in [`guard`].
 
+pub mod api;
 pub mod app;
+pub mod body;
 pub mod chunks;
 pub mod columns;
 pub mod data_files;
 pub mod error;
 pub mod gather;
 pub mod guard;
-pub mod pairs;
+pub mod routes;
 pub mod validation;
 pub mod view;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get};
 use thiserror::Error;
 use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::data::config::{ConfigError, StudyConfig};
 use crate::data::pairs::PairFileError;
+use crate::store::{self, Store};
 use crate::study::Study;
-use app::App;
+use crate::view::app::App;
+use crate::view::pairs::Pairs;
 use chunks::ChunkCache;
 use columns::ColumnsFile;
-use pairs::Pairs;
+use error::RequestError;
+use routes::Route;
 
 /// The port asked for unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7411;
@@ -62,16 +68,6 @@ pub enum ServeError {
     /// The pairs cannot be read.
     #[error(transparent)]
     Pairs(#[from] PairFileError),
-    /// There is no app to serve.
-    #[error(
-        "no app found: expected index.html in {}; build it with `trunk build` in a checkout, or name its folder \
-         with --app or WHENCE_APP",
-        tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
-    )]
-    NoApp {
-        /// Folders looked into.
-        tried: Vec<PathBuf>,
-    },
     /// The address cannot be used.
     #[error("cannot listen on {address}: {source}; choose another with --port (0 = any free one)")]
     Bind {
@@ -93,8 +89,10 @@ pub struct ServeOptions {
     pub host: IpAddr,
     /// Port; 0 = any free one.
     pub port: u16,
-    /// The app's folder.
-    pub app: PathBuf,
+    /// The app.
+    pub app: App,
+    /// Whether decisions and edit sets may be changed.
+    pub can_edit: bool,
 }
 
 /// Everything a request may need.
@@ -105,6 +103,8 @@ pub struct State {
     chunks: Arc<ChunkCache>,
     columns: Arc<ColumnsFile>,
     app: Arc<App>,
+    store: Arc<Store>,
+    can_edit: bool,
 }
 
 /// A server that has its address and does not answer yet.
@@ -120,22 +120,23 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServeError`]: no study, no app, or an address in use.
+    /// [`ServeError`]: no study, or an address in use.
     pub fn bind(study: Study, options: &ServeOptions) -> Result<Self, ServeError> {
         StudyConfig::read(&study)?;
         let pairs = Pairs::open(&study)?;
-        let app = App::at(options.app.clone())?;
         let address = SocketAddr::new(options.host, options.port);
         let bind = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let state = State {
+            store: Arc::new(Store::of(&study)),
+            can_edit: options.can_edit && store::is_writable(&study),
             study: Arc::new(study),
             pairs: Arc::new(pairs),
             chunks: Arc::default(),
             columns: Arc::default(),
-            app: Arc::new(app),
+            app: Arc::new(options.app.clone()),
         };
         Ok(Self { listener, address, router: router(state, address.ip().is_loopback()) })
     }
@@ -195,23 +196,24 @@ async fn interrupted() {
 }
 
 fn router(state: State, is_loopback: bool) -> Router {
-    let compressed = Router::new()
-        .route("/data/study.json", get(view::study))
-        .route("/data/rows/{chunk}", get(chunks::rows))
-        .route("/data/texts/{chunk}", get(chunks::texts))
-        .route("/data/columns.safetensors", get(columns::columns))
-        .route("/data/report.json", get(validation::report))
-        .route("/data/runs.json", get(validation::runs))
-        .route("/data/arms/{arm}/{run}/metrics.jsonl", get(validation::metrics))
+    let (compressed, as_they_lie): (Vec<Route>, Vec<Route>) =
+        routes::routes().into_iter().partition(|route| route.is_compressed);
+    let join = |router: Router<State>, route: Route| router.route(route.doc.path, route.answering);
+    let compressed = compressed
+        .into_iter()
+        .fold(Router::new(), join)
         .route("/", get(app::index))
         .route("/index.html", get(app::index))
         .fallback(app::file)
         .layer(CompressionLayer::new());
-    // Compression would take the ranges away, and vectors do not compress.
-    let as_they_lie = data_files::FOLDERS
+    let as_they_lie = as_they_lie
         .into_iter()
-        .fold(Router::new(), |router, name| router.route(&format!("/data/{name}/{{*path}}"), data_files::folder(name)))
-        .route("/data/gather/{layer}", post(gather::gather))
-        .route("/data/{*path}", get(data_files::unknown));
-    guard::protect(compressed.merge(as_they_lie), is_loopback).layer(TraceLayer::new_for_http()).with_state(state)
+        .fold(Router::new(), join)
+        .route("/data/{*path}", get(data_files::unknown))
+        .route("/api/{*path}", any(api::unknown));
+    let router = compressed
+        .merge(as_they_lie)
+        .method_not_allowed_fallback(|| async { RequestError::Method })
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES));
+    guard::protect(router, is_loopback).layer(TraceLayer::new_for_http()).with_state(state)
 }

@@ -16,7 +16,7 @@ use crate::validate::progress;
 
 /// Answers `/data/report.json`.
 pub async fn report(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
-    let hint = "; `whence retrain` and `whence validate` write it";
+    let hint = "`whence retrain` and `whence validate` write it";
     let json = blocking(move || read(&state.study.report(), "report.json", hint)).await?;
     let etag = files::sha256(&json);
     Ok(json_response(&headers, &etag, json.into()))

@@ -16,14 +16,17 @@ use super::turns::{both_marked, is_comparable, turn};
 use crate::address::{Page, Step};
 use crate::covers::{Covers, is_flagged};
 use crate::number::{self, count, counted, score};
-use crate::state::{Chunk, State, View};
+use crate::state::{Chunk, State, StudyStatus, View};
 
 /// The pane.
 #[component]
 pub fn ReadingPane() -> impl IntoView {
     let state = State::here();
     // One memo for the pair, so that a change of ranking leaves the text and its scroll position alone.
-    let pair = Memo::new(move |_| state.row.get().map(|row| (row, found(state.text_chunk(row)))));
+    let pair = Memo::new(move |_| {
+        let row = state.row.get()?;
+        Some((row, if state.are_texts_withheld() { Found::Withheld } else { found(state.text_chunk(row)) }))
+    });
     view! {
         <section class="reading" id="reading" aria-label="Selected pair" tabindex="0">
             {move || match pair.get() {
@@ -32,6 +35,7 @@ pub fn ReadingPane() -> impl IntoView {
                     let body = match found {
                         Found::Pair(pair) => view! { <Covered pair row /> }.into_any(),
                         Found::Waiting => view! { <p class="quiet">"Reading the pair…"</p> }.into_any(),
+                        Found::Withheld => view! { <WithheldPair row /> }.into_any(),
                         Found::Missing(reason) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
                     };
                     view! {
@@ -61,6 +65,7 @@ pub fn reveal() {
 #[derive(Clone, PartialEq)]
 enum Found {
     Waiting,
+    Withheld,
     Missing(String),
     Pair(Arc<Pair>),
 }
@@ -173,6 +178,29 @@ fn NearestCommand(row: u32) -> impl IntoView {
     }
 }
 
+/// What there is of a pair whose text is not published.
+#[component]
+fn WithheldPair(row: u32) -> impl IntoView {
+    let state = State::here();
+    let known = move || {
+        let (chunk, i) = state.row_chunk(row)?;
+        let StudyStatus::Ready(study) = state.study.get() else { return None };
+        let source = study.sources.get(chunk.source[i] as usize).map_or("", |source| &source.name);
+        let chars = |n: u32| counted(n as usize, "character", "characters");
+        let entries = [
+            ("id", chunk.id[i].clone()),
+            ("source", source_name(source)),
+            ("chosen", chars(chunk.chosen_chars[i])),
+            ("rejected", chars(chunk.rejected_chars[i])),
+        ];
+        Some(listed(entries.map(|(key, value)| (key.to_owned(), value)).to_vec()))
+    };
+    view! {
+        <p class="quiet withheld">"The texts of pairs are withheld here: whoever published this study left them out."</p>
+        {known}
+    }
+}
+
 fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
     let prompt: Vec<_> = pair.prompt.iter().map(turn).collect();
     let (chosen, rejected) = (pair.response(Side::Chosen), pair.response(Side::Rejected));
@@ -218,6 +246,10 @@ fn metadata(pair: &Pair) -> impl IntoView + use<> {
         })),
         _ => entries.push(("metadata".to_owned(), pair.metadata.clone())),
     }
+    listed(entries)
+}
+
+fn listed(entries: Vec<(String, String)>) -> impl IntoView + use<> {
     let entries: Vec<_> = entries
         .into_iter()
         .enumerate()

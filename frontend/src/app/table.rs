@@ -12,6 +12,7 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::{KeyboardEvent, ResizeObserver};
 use whence_shared::edit::Decision;
 use whence_shared::filter::{Filter, Sort, SortBy};
+use whence_shared::study::RowChunk;
 
 use crate::address::{Page, Step};
 use crate::covers::Covers;
@@ -346,11 +347,17 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
             <span role="gridcell" class="snippet" class:covered=move || covers.is_on.get() dir="auto">
                 {move || match covers.is_on.get() {
                     true => Some("covered".to_owned()),
-                    false => columns().map(|(chunk, i)| chunk.snippet[i].clone()),
+                    false => columns().map(|(chunk, i)| shown_text(&chunk, i)),
                 }}
             </span>
         </div>
     }
+}
+
+/// What stands for a pair in its line: the snippet, or its id where texts are withheld.
+fn shown_text(chunk: &RowChunk, i: usize) -> String {
+    let text = if chunk.snippet[i].is_empty() { &chunk.id[i] } else { &chunk.snippet[i] };
+    text.clone()
 }
 
 /// `top` or `bottom`, whichever end is wanted. Tracked.

@@ -18,7 +18,7 @@ use super::files::Files;
 use super::link::Link;
 use super::opening::{self, Plan};
 use super::rows::{Access, RowReader};
-use super::session::{Key, Session, Step, candidates, certainty};
+use super::session::{Key, Session, Step, candidates, certainty, first_remarks};
 use super::{SCORER, now_ms, post};
 use crate::fetch::{Event, FetchError, Gate, Transfer};
 use crate::protocol::{
@@ -288,7 +288,7 @@ impl Coordinator {
         if let Some(session) = at_hand {
             // A file that could not be had may be there now.
             session.known.borrow_mut().ranges.iter_mut().for_each(|range| range.is_stuck = false);
-            session.remarks.borrow_mut().clear();
+            session.remarks.replace(first_remarks(request));
             session.access.set(Access::of(request));
             return Ok(session);
         }

@@ -71,7 +71,7 @@ pub async fn plan(request: &RankRequest, files: &Rc<Files>, transfer: &Transfer)
         return Err(RankError::Bank { n_vectors: exact.len(), n_rows: layer.n_rows });
     }
     let n_vector_bytes: u64 = layer.shards.iter().map(|shard| shard.n_bytes).sum();
-    let is_small = n_vector_bytes <= SMALL_LAYER_BYTES;
+    let is_small = n_vector_bytes <= SMALL_LAYER_BYTES && !layer.vectors_withheld;
     let why = match &layer.index {
         None => Some("this study has no index: whence index makes one".to_owned()),
         Some(_) if request.index == IndexUse::Never => Some("as the address asks".to_owned()),

@@ -47,7 +47,11 @@ pub enum Access {
 impl Access {
     /// What a request promises.
     pub fn of(request: &RankRequest) -> Self {
-        if request.gather { Self::Gather } else { Self::Ranges }
+        match request.gather {
+            _ if request.layer.vectors_withheld => Self::Nothing,
+            true => Self::Gather,
+            false => Self::Ranges,
+        }
     }
 }
 

@@ -45,6 +45,12 @@ impl Key {
     }
 }
 
+/// What a reader should know before anything is read.
+pub fn first_remarks(request: &RankRequest) -> Vec<String> {
+    let withheld = "the vectors of pairs are withheld here: the index alone ranks, within the bounds shown";
+    request.layer.vectors_withheld.then(|| withheld.to_owned()).into_iter().collect()
+}
+
 /// A query under way or answered.
 pub struct Session {
     /// Its number, which calls and notes carry.
@@ -114,7 +120,7 @@ impl Session {
             plan,
             known: RefCell::new(known),
             access: Cell::new(Access::of(request)),
-            remarks: RefCell::default(),
+            remarks: RefCell::new(first_remarks(request)),
             stages: RefCell::default(),
             score_ms: Cell::default(),
             n_active,

@@ -29,6 +29,9 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Keep, Self::Drop, Self::Switch];
+
     /// `keep`, `drop` or `switch`.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +46,7 @@ impl FromStr for Decision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Keep, Self::Drop, Self::Switch]
+        Self::ALL
             .into_iter()
             .find(|decision| decision.name() == text.trim().to_ascii_lowercase())
             .ok_or_else(|| format!("expected keep, drop or switch, got {text:?}"))

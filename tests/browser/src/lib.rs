@@ -3,5 +3,6 @@
 
 pub mod browser;
 pub mod page;
+pub mod served;
 pub mod site;
 pub mod static_study;

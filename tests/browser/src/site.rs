@@ -61,6 +61,7 @@ struct Host {
 struct Behavior {
     has_ranges: bool,
     gathers: bool,
+    is_shared: bool,
     /// Faults by the beginning of a path: which, and for how many answers.
     faults: HashMap<String, (Fault, usize)>,
     /// Bytes a second of each answer below `data/`, if limited.
@@ -70,7 +71,14 @@ struct Behavior {
 
 impl Default for Behavior {
     fn default() -> Self {
-        Self { has_ranges: true, gathers: false, faults: HashMap::new(), bytes_per_second: None, asked: Vec::new() }
+        Self {
+            has_ranges: true,
+            gathers: false,
+            is_shared: false,
+            faults: HashMap::new(),
+            bytes_per_second: None,
+            asked: Vec::new(),
+        }
     }
 }
 
@@ -93,12 +101,26 @@ impl Site {
         Self::start(Some(data.to_owned()))
     }
 
+    /// A site of a folder and nothing else, as it lies: not even the app is added.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a socket is refused.
+    pub fn of(root: &Path) -> Self {
+        Self::serving(tempfile::tempdir().unwrap(), root.to_owned(), None)
+    }
+
     fn start(data: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy(&app_folder(), folder.path());
+        let root = folder.path().to_owned();
+        Self::serving(folder, root, data)
+    }
+
+    fn serving(folder: TempDir, root: PathBuf, data: Option<PathBuf>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}{SUB_PATH}", listener.local_addr().unwrap());
-        let host = Arc::new(Host { root: folder.path().to_owned(), data, ..Host::default() });
+        let host = Arc::new(Host { root, data, ..Host::default() });
         let answering = host.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -133,6 +155,15 @@ impl Site {
     /// Panics when a thread of the site panicked; so do the next ones.
     pub fn set_ranges(&self, has_ranges: bool) {
         self.host.behavior.lock().unwrap().has_ranges = has_ranges;
+    }
+
+    /// From now on, pages of other origins may read the files, or not.
+    ///
+    /// # Panics
+    ///
+    /// As [`Site::set_ranges`].
+    pub fn set_shared(&self, is_shared: bool) {
+        self.host.behavior.lock().unwrap().is_shared = is_shared;
     }
 
     /// From now on, chosen rows in one request, as a backend does, or not.
@@ -255,7 +286,7 @@ impl Host {
         let target = request.split(' ').nth(1).unwrap_or("/");
         let path = target.split('?').next().unwrap_or("/");
         let path = path.strip_prefix(SUB_PATH).unwrap_or("..");
-        let (fault, has_ranges, gathers, bytes_per_second) = {
+        let (fault, has_ranges, gathers, is_shared, bytes_per_second) = {
             let mut behavior = self.behavior.lock().unwrap();
             behavior.asked.push(Asked { path: path.to_owned(), range: asked_range.clone() });
             let found = behavior.faults.iter_mut().find(|(begin, (_, times))| path.starts_with(*begin) && *times > 0);
@@ -263,7 +294,7 @@ impl Host {
                 *times -= 1;
                 *fault
             });
-            (fault, behavior.has_ranges, behavior.gathers, behavior.bytes_per_second)
+            (fault, behavior.has_ranges, behavior.gathers, behavior.is_shared, behavior.bytes_per_second)
         };
         if let Some(Fault::Status(status)) = fault {
             write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")?;
@@ -303,7 +334,8 @@ impl Host {
         };
         let Range { start, end } = range.unwrap_or(0..n_bytes);
         let (kind, length) = (content_type(&file_path), end - start);
-        let head = format!("HTTP/1.1 {status}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        let shared = if is_shared { "Access-Control-Allow-Origin: *\r\n" } else { "" };
+        let head = format!("HTTP/1.1 {status}{shared}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         file.seek(SeekFrom::Start(start))?;
         let n_sent = if let Some(Fault::Cut(n)) = fault { n.min(length) } else { length };

@@ -133,7 +133,15 @@ impl StaticStudy {
                 })
                 .collect();
             let (LayerPlan { layer: number, d_model, dtype, .. }, n_rows) = (*layer, plan.n_pairs);
-            study.view.layers.push(LayerView { layer: number, d_model, dtype, n_rows, shards, index: None });
+            study.view.layers.push(LayerView {
+                layer: number,
+                d_model,
+                dtype,
+                n_rows,
+                shards,
+                index: None,
+                vectors_withheld: false,
+            });
             for (i, name) in plan.behaviors.iter().enumerate() {
                 study.write_behavior(name, i, layer);
             }
@@ -314,6 +322,8 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         clusterings: Vec::new(),
         maps: Vec::new(),
         gather: false,
+        api: false,
+        texts_withheld: false,
     }
 }
 

@@ -1,107 +1,11 @@
-//! The app as `whence serve` serves it, over a study that the real verbs made: the page shows the stored ranking.
+//! The app as `whence serve` serves it out of its own binary, over a study that the real verbs made: the page shows the stored
+//! ranking.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::RowAccessor;
-use serde_json::json;
 use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
-use whence_browser_tests::site::app_folder;
-
-const BEHAVIOR: &str = "lists";
-
-fn whence() -> Command {
-    let path = std::env::var_os("WHENCE_BIN").map(PathBuf::from).unwrap_or_else(|| {
-        panic!("WHENCE_BIN is not set: run the tests through `cargo xtask test`, or set it to the built whence binary")
-    });
-    Command::new(path)
-}
-
-fn run(arguments: &[&str]) {
-    let output = whence().args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "whence {arguments:?}: {said}");
-}
-
-/// A study of 300 pairs whose vectors a small random model made, ranked at every layer.
-fn study(folder: &Path) -> PathBuf {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/olmo2/chat");
-    let (study, pairs, behavior) = (folder.join("study"), folder.join("pairs.jsonl"), folder.join("behavior.jsonl"));
-    let row = |i: usize| {
-        let (chosen, rejected) = (format!("- one\n- {}", "two ".repeat(i % 7 + 1)), format!("I will not say {i}."));
-        let source = ["a", "b", "c"][i % 3];
-        json!({ "prompt": format!("Name {i}."), "chosen": chosen, "rejected": rejected, "source": source })
-    };
-    let lines: String = (0..300).map(|i| format!("{}\n", row(i))).collect();
-    fs::write(&pairs, lines).unwrap();
-    let triple = json!({ "prompt": "Name ten.", "r0": "I will not.", "r1": "- one\n- two", "scenario": "lists" });
-    fs::write(&behavior, format!("{triple}\n")).unwrap();
-    let (study_path, model) = (study.to_str().unwrap(), model.to_str().unwrap());
-    let (pairs, behavior) = (pairs.to_str().unwrap(), behavior.to_str().unwrap());
-    run(&["import", pairs, "--study", study_path]);
-    run(&["extract", "--study", study_path, "--model", model, "--device", "cpu"]);
-    let define = ["behavior", "--study", study_path, "--name", BEHAVIOR, "--pairs", behavior, "--model", model];
-    run(&[&define[..], &["--device", "cpu"]].concat());
-    run(&["rank", "--study", study_path, "--behavior", BEHAVIOR]);
-    study
-}
-
-/// A running `whence serve`; it ends with the value.
-struct Served {
-    process: Child,
-    address: String,
-}
-
-impl Served {
-    fn start(study: &Path) -> Self {
-        let mut command = whence();
-        command.arg("serve").arg("--study").arg(study).arg("--app").arg(app_folder()).args(["--port", "0"]);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let address = address.unwrap_or_else(|| panic!("whence serve names no address: {line:?}")).to_owned();
-        Self { process, address }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Rank, row, id and score bits of a stored ranking.
-fn stored(study: &Path, layer: usize) -> Vec<(u32, u32, String, u32)> {
-    let path = study.join(format!("rankings/{BEHAVIOR}/layer-{layer}.parquet"));
-    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
-    let rows = reader.get_row_iter(None).unwrap().map(Result::unwrap);
-    rows.map(|row| {
-        let (rank, number) = (row.get_uint(0).unwrap(), row.get_uint(1).unwrap());
-        (rank, number, row.get_string(2).unwrap().clone(), row.get_float(3).unwrap().to_bits())
-    })
-    .collect()
-}
-
-/// A line of the CSV that the page hands out: rank, row, id, score bits, radius.
-type Shown = (u32, u32, String, u32, f32);
-
-async fn shown(browser: &Browser, layer: usize) -> Vec<Shown> {
-    browser.find(&format!("body[data-state='ranked'][data-ranked='{BEHAVIOR}/layer-{layer}']")).await;
-    browser.find("#download:enabled").await.click().await.unwrap();
-    let csv = browser.downloaded(&format!("{BEHAVIOR}-layer-{layer}.csv")).await;
-    let lines = csv.lines().skip(1).map(|line| {
-        let [rank, row, id, score, radius] = line.split(',').collect::<Vec<_>>().try_into().unwrap();
-        let score: f32 = score.parse().unwrap();
-        (rank.parse().unwrap(), row.parse().unwrap(), id.to_owned(), score.to_bits(), radius.parse().unwrap())
-    });
-    lines.collect()
-}
+use whence_browser_tests::served::{BEHAVIOR, Served, run, shown, stored, study};
 
 #[tokio::test]
 async fn the_page_ranks_by_the_index_that_whence_made_and_rows_that_the_server_gathers() {

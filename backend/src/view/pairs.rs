@@ -1,4 +1,4 @@
-//! The study's pairs as the server holds them: open, with their hash and the numbers of their sources, opened again
+//! The study's pairs as they are shown: open, with their hash and the numbers of their sources, opened again
 //! when import replaces them.
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use super::error::RequestError;
+use super::ViewError;
 use crate::data::config::StudyConfig;
 use crate::data::pairs::{PairFile, PairFileError};
 use crate::files::{Context, FileError};
@@ -21,6 +21,17 @@ pub struct OpenPairs {
     /// SHA-256 of it, in hex.
     pub sha256: String,
     stamp: Stamp,
+}
+
+impl OpenPairs {
+    /// Opens a study's pairs and hashes them.
+    ///
+    /// # Errors
+    ///
+    /// When they are missing or damaged.
+    pub fn open(study: &Study) -> Result<Self, PairFileError> {
+        open(&study.pairs())
+    }
 }
 
 /// What tells one version of a file from another without reading it.
@@ -77,14 +88,10 @@ fn stamp(path: &PathBuf) -> Result<Stamp, FileError> {
 /// # Errors
 ///
 /// When it cannot be read or an import was interrupted between its files.
-pub fn config_of(study: &Study, pairs: &OpenPairs) -> Result<StudyConfig, RequestError> {
+pub fn config_of(study: &Study, pairs: &OpenPairs) -> Result<StudyConfig, ViewError> {
     let config = StudyConfig::read(study)?;
     if config.pairs_sha256 != pairs.sha256 {
-        let path = study.config();
-        return Err(RequestError::study(format!(
-            "{}: the configuration is of other pairs than pairs.parquet: run `whence import` again with --replace",
-            path.display()
-        )));
+        return Err(ViewError::OtherPairs { path: study.config() });
     }
     Ok(config)
 }

@@ -1,0 +1,173 @@
+//! Reports: a study as a bundle, a folder or a single `.zip` that needs nothing but a web server. The verb behind
+//! `whence report`.
+//!
+//! ```text
+//! index.html, …      the app
+//! data/…             the chosen part of the study, at the addresses that `whence serve` answers (crate::view::files)
+//! manifest.json      every file with its size and SHA-256 (manifest)
+//! ```
+//!
+//! All addresses in it are relative: it works at any sub-path of any static host. A bundle appears whole or not at all, and
+//! the same study, choice and binary give the same bytes, zipped too.
+
+mod bundle;
+pub mod manifest;
+pub mod zip;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::data::pairs::PairFileError;
+use crate::files::FileError;
+use crate::progress::{Report, Update};
+use crate::study::Study;
+use crate::view::ViewError;
+use crate::view::app::App;
+use crate::view::choice::Choice;
+use crate::view::files::{Content, Shown};
+use crate::view::pairs::OpenPairs;
+use bundle::{Bundle, Folder, ZipFile};
+use manifest::{FORMAT, Manifest};
+
+/// What stops a report.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The study cannot be shown.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The pairs cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairFileError),
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something else lies where the bundle is to be.
+    #[error("{path} exists{what}: choose another --out{remedy}", path = path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+        /// What is there, as a clause.
+        what: &'static str,
+        /// What else can be done.
+        remedy: &'static str,
+    },
+    /// The bundle would lie in the study, or the study in it.
+    #[error("{path} and the study lie in one another: choose another --out", path = path.display())]
+    Inside {
+        /// Where it was to be.
+        path: PathBuf,
+    },
+}
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// The folder or archive.
+    pub out: PathBuf,
+    /// Whether it is one archive.
+    pub is_zip: bool,
+    /// Which part of the study.
+    pub choice: Choice,
+    /// Replace an earlier bundle.
+    pub replace: bool,
+}
+
+/// A bundle that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// Where it is.
+    pub out: PathBuf,
+    /// Its files but the manifest.
+    pub n_files: usize,
+    /// Their bytes, not compressed.
+    pub n_bytes: u64,
+    /// Layers in it.
+    pub layers: Vec<usize>,
+    /// Behaviors in it.
+    pub behaviors: Vec<String>,
+    /// SHA-256 of the manifest: names the contents.
+    pub sha256: String,
+}
+
+/// Writes a bundle.
+///
+/// # Errors
+///
+/// When the study lacks what was chosen or cannot be read, or something else lies at `out`; what was there is then as it was.
+pub fn report(study: &Study, app: &App, options: &ReportOptions, progress: Report) -> Result<Reported, ReportError> {
+    refuse_inside(study, &options.out)?;
+    let pairs = OpenPairs::open(study)?;
+    let shown = Shown::new(study, &pairs, &options.choice)?;
+    match options.is_zip {
+        true => write(&shown, app, ZipFile::create(options)?, study, options, progress),
+        false => write(&shown, app, Folder::create(options)?, study, options, progress),
+    }
+}
+
+fn write(
+    shown: &Shown,
+    app: &App,
+    mut bundle: impl Bundle,
+    study: &Study,
+    options: &ReportOptions,
+    progress: Report,
+) -> Result<Reported, ReportError> {
+    let (app_paths, entries) = (app.paths()?, shown.entries()?);
+    let total = (app_paths.len() + entries.len()) as u64;
+    let mut records = Vec::with_capacity(total as usize);
+    let tell = |done: usize, path: &str| {
+        let detail = path.split('/').next().unwrap_or_default().to_owned();
+        progress(Update { stage: "bundle", done: done as u64, total, unit: "files", detail });
+    };
+    for path in app_paths {
+        let bytes = app.read(&path)?.unwrap_or_default();
+        tell(records.len(), &path);
+        records.push(bundle.add(&path, &bytes)?);
+    }
+    for (path, content) in entries {
+        tell(records.len(), &path);
+        let at = format!("data/{path}");
+        records.push(match &content {
+            Content::File(file) => bundle.add_file(&at, file)?,
+            made => bundle.add(&at, &shown.bytes(made)?)?,
+        });
+    }
+    records.sort_by(|a, b| a.path.cmp(&b.path));
+    let manifest = Manifest {
+        format: FORMAT.to_owned(),
+        whence: env!("CARGO_PKG_VERSION").to_owned(),
+        study: study.name(),
+        pairs_sha256: shown.pairs_sha256().to_owned(),
+        choice: options.choice.clone(),
+        files: records,
+    };
+    let mut json = serde_json::to_vec_pretty(&manifest).expect("plain data serializes");
+    json.push(b'\n');
+    let sha256 = bundle.add(manifest::PATH, &json)?.sha256;
+    bundle.finish()?;
+    tell(total as usize, "");
+    Ok(Reported {
+        out: options.out.clone(),
+        n_files: manifest.files.len(),
+        n_bytes: manifest.files.iter().map(|file| file.n_bytes).sum(),
+        layers: shown.view().layers.iter().map(|layer| layer.layer).collect(),
+        behaviors: shown.view().behaviors.iter().map(|behavior| behavior.name.clone()).collect(),
+        sha256,
+    })
+}
+
+/// Refuses to write a bundle into the study, or over it.
+fn refuse_inside(study: &Study, out: &Path) -> Result<(), ReportError> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let root = study.root().canonicalize().unwrap_or_else(|_| absolute(study.root()));
+    let out = absolute(out);
+    // What is not there yet has the true name of the nearest folder that is.
+    let real =
+        out.ancestors().find_map(|folder| Some(folder.canonicalize().ok()?.join(out.strip_prefix(folder).ok()?)));
+    let real = real.unwrap_or(out);
+    if real.starts_with(&root) || root.starts_with(&real) {
+        return Err(ReportError::Inside { path: real });
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Every address that the server answers, with what is said of it in `/api/v1/openapi.json`: one list, so that neither can
+//! lack what the other has.
+
+use axum::routing::{MethodRouter, get, post, put};
+
+use super::api::doc::{Answers, Doc};
+use super::{State, api, chunks, columns, data_files, gather, validation, view};
+
+/// An address and what answers it.
+pub struct Route {
+    /// What is said of it.
+    pub doc: Doc,
+    /// What answers.
+    pub answering: MethodRouter<State>,
+    /// Whether answers are compressed: that takes ranges away, and vectors do not compress.
+    pub is_compressed: bool,
+}
+
+/// All of them but the app's.
+pub fn routes() -> Vec<Route> {
+    let mut routes = data();
+    routes.extend(api());
+    routes
+}
+
+/// The study, read alone.
+fn data() -> Vec<Route> {
+    let json =
+        |path, summary, schema, answering| route(Doc::get(path, summary, Answers::Data(schema)), answering, true);
+    let mut routes = vec![
+        json("/data/study.json", "What the study holds", "StudyView", get(view::study)),
+        json("/data/rows/{chunk}", "What a table needs of 4096 rows, N.json", "RowChunk", get(chunks::rows)),
+        json("/data/texts/{chunk}", "32 whole pairs, N.json", "TextChunk", get(chunks::texts)),
+        route(
+            Doc::get(
+                "/data/columns.safetensors",
+                "Source, lengths and metadata of every pair",
+                Answers::Media("application/octet-stream"),
+            ),
+            get(columns::columns),
+            true,
+        ),
+        json("/data/report.json", "What retraining found", "ValidationReport", get(validation::report)),
+        json("/data/runs.json", "How far retraining is", "RunsView", get(validation::runs)),
+        route(
+            Doc::get(
+                "/data/arms/{arm}/{run}/metrics.jsonl",
+                "Training of one run, a line per step",
+                Answers::Media("application/jsonl"),
+            ),
+            get(validation::metrics),
+            true,
+        ),
+        route(
+            Doc::post(
+                "/data/gather/{layer}",
+                "Chosen rows of a layer's vectors, little-endian, in the order asked for",
+                "GatherRows",
+                Answers::Media("application/octet-stream"),
+            ),
+            post(gather::gather),
+            false,
+        ),
+    ];
+    routes.extend(data_files::FOLDERS.map(|(name, path, summary)| {
+        let doc = Doc::get(path, summary, Answers::Media("application/octet-stream"));
+        route(doc, data_files::folder(name), false)
+    }));
+    routes
+}
+
+fn api() -> Vec<Route> {
+    use Answers::{List, One};
+    let reads = |path, summary, answers, answering| route(Doc::get(path, summary, answers), answering, true);
+    let posts = |path, summary, body, answer, answering| {
+        route(Doc::post(path, summary, body, One(answer)).changing(), answering, true)
+    };
+    vec![
+        reads("/api/v1", "What this server can do", One("ServerView"), get(api::server)),
+        reads("/api/v1/openapi.json", "This document", Answers::Media("application/json"), get(api::openapi)),
+        reads("/api/v1/decisions", "The worklist, in the order of time", One("Decisions"), get(api::decisions)),
+        route(
+            Doc::put("/api/v1/decisions", "Replace the whole worklist", "PutDecisions", One("DecisionsChange"))
+                .changing(),
+            put(api::put),
+            true,
+        ),
+        posts(
+            "/api/v1/decisions/change",
+            "Decide about some pairs",
+            "ChangeDecisions",
+            "DecisionsChange",
+            post(api::some),
+        ),
+        posts(
+            "/api/v1/decisions/rule",
+            "Decide about the first or last pairs of a stored ranking",
+            "DecisionRule",
+            "DecisionsChange",
+            post(api::rule),
+        ),
+        posts("/api/v1/decisions/undo", "Take the last step back", "AtVersion", "DecisionsChange", post(api::undo)),
+        posts("/api/v1/decisions/redo", "Do an undone step again", "AtVersion", "DecisionsChange", post(api::redo)),
+        reads(
+            "/api/v1/decisions/history",
+            "What was done, first step first, undone ones last",
+            List("DecisionStep"),
+            get(api::history),
+        ),
+        reads("/api/v1/edits", "The edit sets of the study", List("EditSetView"), get(api::edits)),
+        posts("/api/v1/edits", "Make an edit set of the worklist", "MakeEditSet", "EditSetView", post(api::make_edits)),
+    ]
+}
+
+fn route(doc: Doc, answering: MethodRouter<State>, is_compressed: bool) -> Route {
+    Route { doc, answering, is_compressed }
+}

@@ -1,0 +1,240 @@
+//! `whence.db`: what people decide while they read a study, in SQLite beside the files that verbs make. Verbs know nothing of
+//! it; the server alone reads and writes it.
+//!
+//! The file appears with the first thing that is stored. It is in WAL mode, every change is one transaction, and two servers
+//! of one study may work on it: each waits for the other. `PRAGMA user_version` is the version of its tables; a file of a
+//! newer one is left alone. [`decisions`] holds the worklist, [`edit_set`]
+//! makes edit sets of it.
+
+pub mod decisions;
+pub mod edit_set;
+mod list;
+mod remap;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use thiserror::Error;
+use whence_shared::api::{RankingEnd, VERSION};
+
+use crate::data::pairs::PairFileError;
+use crate::edit::EditError;
+use crate::files::FileError;
+use crate::study::Study;
+
+/// The version of the tables.
+const SCHEMA_VERSION: i64 = 1;
+/// `PRAGMA application_id`, by which `file` and others tell what it is: `Whnc`.
+const APPLICATION_ID: i64 = 0x5768_6e63;
+/// How long one server waits for another.
+const WAIT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE state (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        version INTEGER NOT NULL,
+        pairs_sha256 TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO state VALUES (1, 0, '');
+    -- The worklist. `position` grows: a pair that is decided again moves to the end.
+    CREATE TABLE decision (
+        row INTEGER PRIMARY KEY,
+        position INTEGER NOT NULL UNIQUE,
+        id TEXT NOT NULL,
+        pair_sha256 TEXT NOT NULL,
+        action TEXT NOT NULL,
+        note TEXT NOT NULL
+    ) STRICT;
+    -- Decisions about pairs that the study no longer holds.
+    CREATE TABLE lost_decision (
+        position INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        pair_sha256 TEXT NOT NULL,
+        action TEXT NOT NULL,
+        note TEXT NOT NULL
+    ) STRICT;
+    -- The history, and what each step made of each pair: columns of `decision` as JSON, null where there was none.
+    CREATE TABLE step (
+        number INTEGER PRIMARY KEY,
+        label TEXT NOT NULL,
+        at_unix_ms INTEGER NOT NULL,
+        n_pairs INTEGER NOT NULL,
+        is_undone INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE step_change (
+        step INTEGER NOT NULL REFERENCES step (number) ON DELETE CASCADE,
+        row INTEGER NOT NULL,
+        before TEXT,
+        after TEXT,
+        PRIMARY KEY (step, row)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What stops something from being stored or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// SQLite refused.
+    #[error("{path}: {source}{remedy}", path = path.display(), remedy = remedy(source))]
+    Sql {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A database of a newer version of Whence.
+    #[error("{path} was written by a newer version of Whence (its tables are of version {got}, this one knows {SCHEMA_VERSION})", path = path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        got: i64,
+    },
+    /// A database of another program.
+    #[error("{path} is the database of another program", path = path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The worklist is no longer what the reader saw.
+    #[error("the decisions have changed meanwhile: expected version {expected}, got {got}")]
+    Changed {
+        /// The present version.
+        expected: u64,
+        /// What the reader saw.
+        got: u64,
+    },
+    /// A request that cannot be carried out.
+    #[error("{0}")]
+    Malformed(String),
+    /// There is no such ranking.
+    #[error("there is no ranking of {behavior:?} at layer {layer} to take the {} of", if *end == RankingEnd::Top { "top" } else { "bottom" })]
+    NoRanking {
+        /// The behavior.
+        behavior: String,
+        /// The layer.
+        layer: usize,
+        /// The end that was asked for.
+        end: RankingEnd,
+    },
+    /// The pairs cannot be read.
+    #[error(transparent)]
+    Pairs(#[from] PairFileError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The edit set cannot be made.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "; move it away to begin anew",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it: try again",
+        Some(ErrorCode::DiskFull) => "; free some space",
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => "; check who owns the folder",
+        _ => "",
+    }
+}
+
+/// The database of a study. Opened when first needed.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Store {
+    /// That of a study. Touches nothing.
+    pub fn of(study: &Study) -> Self {
+        Self { path: study.database(), connection: Mutex::default() }
+    }
+
+    /// Runs `work` in one transaction; `None` when nothing was ever stored and `create` is false. What fails changes nothing.
+    fn transaction<T>(
+        &self,
+        create: bool,
+        work: impl FnOnce(&Transaction) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut open = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !self.path.is_file() {
+            // Never there, or taken away under a running server: what the old connection would write, nobody would find.
+            *open = None;
+            if !create {
+                return Ok(None);
+            }
+        }
+        if open.is_none() {
+            *open = Some(self.open()?);
+        }
+        let connection = open.as_mut().expect("opened above");
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(self.sql())?;
+        let done = work(&transaction)?;
+        transaction.commit().map_err(self.sql())?;
+        Ok(Some(done))
+    }
+
+    fn sql(&self) -> impl Fn(rusqlite::Error) -> StoreError {
+        let path = self.path.clone();
+        move |source| StoreError::Sql { path: path.clone(), source }
+    }
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        let mut connection = Connection::open(&self.path).map_err(self.sql())?;
+        connection.busy_timeout(WAIT).map_err(self.sql())?;
+        let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let (version, application) = (number("user_version"), number("application_id"));
+        let (version, application) = (version.map_err(self.sql())?, application.map_err(self.sql())?);
+        match (version, application) {
+            (SCHEMA_VERSION, APPLICATION_ID) => {}
+            (0, 0) if self.is_empty(&connection)? => {}
+            (got, APPLICATION_ID) if got > SCHEMA_VERSION => {
+                return Err(StoreError::Newer { path: self.path.clone(), got });
+            }
+            _ => return Err(StoreError::Foreign { path: self.path.clone() }),
+        }
+        let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+        connection.execute_batch(settings).map_err(self.sql())?;
+        if version == 0 {
+            self.create(&mut connection)?;
+        }
+        Ok(connection)
+    }
+
+    fn is_empty(&self, connection: &Connection) -> Result<bool, StoreError> {
+        let n: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(self.sql())?;
+        Ok(n == 0)
+    }
+
+    fn create(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(self.sql())?;
+        // Another server may have been faster.
+        if self.is_empty(&transaction)? {
+            transaction.execute_batch(SCHEMA).map_err(self.sql())?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(self.sql())?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(self.sql())?;
+        }
+        transaction.commit().map_err(self.sql())?;
+        // The file itself then says what it is, also to whoever has only that one.
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(self.sql())
+    }
+}
+
+/// Whether a study's folder takes new files: the server says so before somebody decides in vain.
+pub fn is_writable(study: &Study) -> bool {
+    let probe = study.root().join(format!(".whence-{VERSION}.{}.tmp", std::process::id()));
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe);
+    let _ = remove(&probe);
+    made.is_ok()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
