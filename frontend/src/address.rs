@@ -10,7 +10,7 @@ use crate::protocol::{End, IndexUse};
 /// What the query string says. `None` means "not stated": the app then chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {
-    /// `view=validate`, `view=discover`: the page; the ranking unless stated.
+    /// `view=map`, `view=validate`, `view=discover`: the page; the ranking unless stated.
     pub page: Page,
     /// `behavior`: a behavior's name.
     pub behavior: Option<String>,
@@ -31,8 +31,66 @@ pub struct Address {
     pub groups: Option<String>,
     /// `prompts`, `pairs`: into how many groups a discovery's prompts and pairs are cut, unless as stored.
     pub cuts: Cuts,
+    /// How the map is looked at, and what is selected on it.
+    pub map: MapAddress,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
+}
+
+/// How the map is looked at, as text: what it means is known where the map is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MapAddress {
+    /// `map`: a stored map's name, or `index:L` for the first two dimensions of layer L's index.
+    pub name: Option<String>,
+    /// `color`: what points are colored by.
+    pub color: Option<ColorBy>,
+    /// `lit`: the number of the one category that is lit.
+    pub lit: Option<u32>,
+    /// `at`: what part is looked at ([`whence_shared::plane::viewport::Viewport::format`]); all of it unless stated.
+    pub at: Option<String>,
+    /// `lasso`: the polygon whose pairs are selected ([`whence_shared::plane::lasso::Lasso::format`]).
+    pub lasso: Option<String>,
+}
+
+/// What points of the map are colored by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColorBy {
+    /// The score with the current behavior.
+    Score,
+    /// Where pairs come from.
+    Source,
+    /// The cluster, of the clustering of this name.
+    Cluster(String),
+    /// What was decided of pairs.
+    Decision,
+    /// Nothing: density alone.
+    Nothing,
+}
+
+impl ColorBy {
+    /// As the address and the picker name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Score => "score".to_owned(),
+            Self::Source => "source".to_owned(),
+            Self::Cluster(name) => format!("cluster:{name}"),
+            Self::Decision => "decision".to_owned(),
+            Self::Nothing => "none".to_owned(),
+        }
+    }
+
+    /// What a name stands for.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "score" => Some(Self::Score),
+            "source" => Some(Self::Source),
+            "decision" => Some(Self::Decision),
+            "none" => Some(Self::Nothing),
+            _ => {
+                name.strip_prefix("cluster:").filter(|name| !name.is_empty()).map(|name| Self::Cluster(name.to_owned()))
+            }
+        }
+    }
 }
 
 /// Into how many groups the two sides of a discovery are cut; `None` = as `whence discover` cut them.
@@ -68,6 +126,8 @@ pub enum Page {
     /// Pairs by score.
     #[default]
     Ranking,
+    /// All pairs on a plane.
+    Map,
     /// Prompts and pairs in groups.
     Discover,
     /// What retraining on edited pairs did.
@@ -79,13 +139,14 @@ impl Page {
     pub fn name(self) -> &'static str {
         match self {
             Page::Ranking => "ranking",
+            Page::Map => "map",
             Page::Discover => "discover",
             Page::Validate => "validate",
         }
     }
 
     fn named(name: &str) -> Self {
-        [Page::Discover, Page::Validate].into_iter().find(|page| page.name() == name).unwrap_or_default()
+        [Page::Map, Page::Discover, Page::Validate].into_iter().find(|page| page.name() == name).unwrap_or_default()
     }
 }
 
@@ -116,6 +177,13 @@ impl Address {
             only: name("only"),
             groups: name("groups"),
             cuts: Cuts { prompts: number("prompts").filter(|&k| k > 0), pairs: number("pairs").filter(|&k| k > 0) },
+            map: MapAddress {
+                name: name("map"),
+                color: name("color").and_then(|name| ColorBy::named(&name)),
+                lit: number("lit").and_then(|lit| u32::try_from(lit).ok()),
+                at: name("at"),
+                lasso: name("lasso"),
+            },
             row: number("row").and_then(|row| u32::try_from(row).ok()),
         }
     }
@@ -136,6 +204,11 @@ impl Address {
             ("end", (self.end == End::Bottom).then(|| "bottom".to_owned())),
             ("by", self.is_bank.then(|| "bank".to_owned())),
             ("without", self.without.clone()),
+            ("map", self.map.name.clone()),
+            ("color", self.map.color.as_ref().map(ColorBy::name)),
+            ("lit", self.map.lit.map(|lit| lit.to_string())),
+            ("at", self.map.at.clone()),
+            ("lasso", self.map.lasso.clone()),
             ("row", self.row.map(|n| n.to_string())),
         ];
         for (key, value) in values {
@@ -169,6 +242,27 @@ pub struct Trial {
     pub n_workers: Option<usize>,
     /// `index=no`: ranks as if there were no index; `index=yes`: uses it however small the layer is.
     pub index: IndexUse,
+    /// `draw=webgl`, `draw=canvas`: what draws the map, whatever the machine is good at.
+    pub draw: Option<DrawBy>,
+}
+
+/// What draws the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrawBy {
+    /// The graphics processor.
+    WebGl,
+    /// The processor, into a canvas.
+    Canvas,
+}
+
+impl DrawBy {
+    /// As the address and the page's marks name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebGl => "webgl",
+            Self::Canvas => "canvas",
+        }
+    }
 }
 
 impl Trial {
@@ -183,6 +277,11 @@ impl Trial {
                 Some("no") => IndexUse::Never,
                 Some("yes") => IndexUse::Always,
                 _ => IndexUse::WherePaying,
+            },
+            draw: match value("draw").as_deref() {
+                Some("webgl") => Some(DrawBy::WebGl),
+                Some("canvas") => Some(DrawBy::Canvas),
+                _ => None,
             },
         }
     }

@@ -8,7 +8,7 @@
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
-//! worker, too: [`grouping`].
+//! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`].
 
 pub mod address;
 pub mod app;
@@ -17,6 +17,8 @@ pub mod diagnosis;
 pub mod discovery;
 pub mod fetch;
 pub mod grouping;
+pub mod mapping;
+pub mod maps;
 pub mod number;
 pub mod protocol;
 pub mod ranker;

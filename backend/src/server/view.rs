@@ -8,7 +8,8 @@ use std::path::Path;
 use axum::extract::State as Extract;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use whence_shared::study::{BehaviorView, FORMAT, IndexView, LayerView, StudyView};
+use whence_shared::map::PairMap;
+use whence_shared::study::{BehaviorView, FORMAT, IndexView, LayerView, MapView, StudyView};
 
 use super::State;
 use super::chunks::{blocking, json_response};
@@ -77,7 +78,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, RequestEr
         behaviors,
         discoveries: study.discovery_names()?,
         clusterings: study.clustering_names()?,
-        maps: study.map_names()?,
+        maps: maps(study, pairs.file.len())?,
         gather: true,
     })
 }
@@ -97,6 +98,25 @@ fn index(study: &Study, manifest: &VectorsManifest, layer: usize) -> Result<Opti
             sha256: files::sha256(&files::read(&study.index_manifest(layer))?),
         })),
     }
+}
+
+/// The maps of these pairs. Others, and files that are no map, are left out.
+fn maps(study: &Study, n_pairs: usize) -> Result<Vec<MapView>, RequestError> {
+    let mut views = Vec::new();
+    for name in study.map_names()? {
+        let bytes = files::read(&study.map(&name))?;
+        match PairMap::parse(&bytes, n_pairs) {
+            Ok(map) => views.push(MapView {
+                layer: map.layer,
+                method: map.method.name().to_owned(),
+                n_bytes: bytes.len() as u64,
+                sha256: files::sha256(&bytes),
+                name,
+            }),
+            Err(error) => tracing::warn!("maps/{name}.safetensors is left out: {error}: run `whence map` again"),
+        }
+    }
+    Ok(views)
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RequestError> {

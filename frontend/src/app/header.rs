@@ -22,14 +22,14 @@ pub fn Header() -> impl IntoView {
         if let Some(study) = study() {
             let page = match state.page.get() {
                 Page::Ranking => "",
+                Page::Map => "Map · ",
                 Page::Discover => "Discover · ",
                 Page::Validate => "Validate · ",
             };
             document().set_title(&format!("{page}{} · Whence", study.name));
         }
     });
-    let has_pickers =
-        Memo::new(move |_| state.page.get() == Page::Ranking && matches!(state.view.get(), View::Ready { .. }));
+    let has_pickers = Memo::new(move |_| state.needs_ranking.get() && matches!(state.view.get(), View::Ready { .. }));
     view! {
         <header class="header">
             <h1>

@@ -35,8 +35,8 @@ pub fn Navigation() -> impl IntoView {
     };
     view! {
         <nav class="pages" aria-label="Pages">
-            {link(Page::Ranking, "Ranking")} {link(Page::Discover, "Discover")}
-            {link(Page::Validate, "Validate")}
+            {link(Page::Ranking, "Ranking")} {link(Page::Map, "Map")}
+            {link(Page::Discover, "Discover")} {link(Page::Validate, "Validate")}
         </nav>
     }
 }

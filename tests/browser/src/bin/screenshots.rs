@@ -16,6 +16,8 @@ async fn main() {
     let address = if address.starts_with('?') {
         let (site, mut study) = Site::with_study(&Plan::small());
         study.write_discovery("broad");
+        study.write_map("umap-layer-1");
+        study.write_clusters("clumps");
         let report = StaticStudy::report(4);
         study.write_report(&report);
         study.write_runs(&report, report.runs.len() - 3);
@@ -28,9 +30,11 @@ async fn main() {
     };
     let is_validate = address.contains("view=validate");
     let is_discover = address.contains("view=discover");
-    let state = match (is_validate, is_discover) {
-        (true, _) => "validated",
-        (_, true) => "discovered",
+    let is_map = address.contains("view=map");
+    let state = match (is_validate, is_discover, is_map) {
+        (true, ..) => "validated",
+        (_, true, _) => "discovered",
+        (.., true) => "mapped",
         _ => "ranked",
     };
     let folder = PathBuf::from(folder);
@@ -42,6 +46,12 @@ async fn main() {
             browser.open(&address, state).await;
             // Everything the table and the pane wait for has arrived.
             browser.wait_until("return !document.body.innerText.includes('Reading ')", vec![]).await;
+            if is_map {
+                browser.wait_until("return document.querySelector('#legend .title, #legend li') !== null", vec![]).await;
+                // Drawn once more than it is asked for.
+                let frames = "return await new Promise(done => setTimeout(() => requestAnimationFrame(done), 400)), true";
+                browser.evaluate(frames, vec![]).await;
+            }
             if is_validate {
                 browser.wait_for_text("#curves", "steps in all").await;
             }
