@@ -18,9 +18,10 @@ const N_PHASES: usize = 4;
 const ONE_POINT: u32 = LIT_WEIGHT * N_COVERAGE;
 
 /// Diameters of points in pixels.
-const DIAMETERS: [f64; 2] = [1.5, 9.0];
-/// How much of the room between points they fill: a share of the distance to the next, were they spread evenly.
-const FILL: f64 = 0.6;
+const DIAMETERS: [f64; 2] = [1.6, 9.0];
+/// How much of the room between points they fill: their diameter over the distance to the next, were they spread evenly. Above 1
+/// because where a map is not crowded they are far from even.
+const FILL: f64 = 1.6;
 
 /// The diameter of points in pixels of the screen: they grow as they move apart.
 pub fn diameter(crowding: f64, scale: f64) -> f64 {
@@ -42,7 +43,7 @@ impl Tone {
     pub fn of(crowding: f64, scale: f64, diameter: f64) -> Self {
         let area = std::f64::consts::PI / 4.0 * diameter * diameter;
         let on_a_pixel = crowding / (scale * scale) * area;
-        Self { least: 0.42, full: (4.0 * on_a_pixel).max(6.0) }
+        Self { least: 0.55, full: (4.0 * on_a_pixel).max(6.0) }
     }
 
     /// Opacity where so many points lie on a pixel: in [0, 1].
@@ -345,7 +346,7 @@ mod tests {
     fn points_grow_as_they_move_apart() {
         let crowding = 400_000.0;
         let diameters = [800.0, 4000.0, 40_000.0].map(|scale| diameter(crowding, scale));
-        assert!(diameters.is_sorted() && diameters[0] == 1.5 && diameters[2] == 9.0, "{diameters:?}");
+        assert!(diameters.is_sorted() && diameters[0] == 1.6 && diameters[2] == 9.0, "{diameters:?}");
     }
 
     #[test]

@@ -101,9 +101,10 @@ impl Browser {
         let downloads = profile.path().join("downloads");
         std::fs::create_dir(&downloads).unwrap();
         let (driver, port) = chromedriver();
-        let page = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads, graphics))
-            .await
-            .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
+        let page =
+            WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads, graphics))
+                .await
+                .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
         let session = page.handle().session_id().to_string();
         let browser = Self { page, downloads, driver, port, session, _profile: profile };
         browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCHER })).await;

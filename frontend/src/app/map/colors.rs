@@ -130,7 +130,9 @@ pub fn rgb(color: plotters::style::RGBColor) -> [u8; 3] {
 
 /// From the lowest score to the highest; 0 in the middle.
 fn scale(ink: &Ink) -> impl Iterator<Item = Tint> {
-    let (low, middle, high) = (rgb(ink.rejected), rgb(ink.bar), rgb(ink.accent));
+    // On the ground alone, bars' grey would hardly be seen as a point.
+    let between = |i: usize| (rgb(ink.bar)[i] / 2) + (rgb(ink.muted)[i] / 2);
+    let (low, middle, high) = (rgb(ink.rejected), [0, 1, 2].map(between), rgb(ink.accent));
     (0..=2 * N_STEPS).map(move |step| {
         let size = (step as f32 / N_STEPS as f32 - 1.0).abs();
         let end = if step < N_STEPS { low } else { high };

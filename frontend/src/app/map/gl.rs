@@ -1,8 +1,8 @@
 //! The map drawn by the graphics processor: points are summed in a texture of floats, and a second pass turns sums into colors
 //! and opacities, as `whence_shared::plane::raster` does.
 //!
-//! A context is refused where a processor would have to pretend to be one (`failIfMajorPerformanceCaveat`): drawing by
-//! `raster` is faster there.
+//! Where a processor pretends to be one, drawing by `raster` is many times faster: such contexts are refused by what they call
+//! themselves, and those that turn out slow are given up ([`GlPainter::is_slow`]).
 
 use js_sys::{Float32Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::JsCast;
@@ -16,6 +16,7 @@ use whence_shared::plane::viewport::{Viewport, Window};
 
 use super::colors::Colors;
 use super::painter::Picture;
+use crate::ranker::now_ms;
 
 /// Where points are, seen through the window: from −1 to 1.
 const PLACED: &str = "
@@ -81,6 +82,15 @@ const FILL: &str = "
         pixel = vec4(mix(rim, fill, inner) * outer, outer);
     }";
 
+/// `UNMASKED_RENDERER_WEBGL` of `WEBGL_debug_renderer_info`.
+const RENDERER: u32 = 0x9246;
+/// What processors that pretend to be graphics processors call themselves.
+const PRETENDERS: [&str; 4] = ["swiftshader", "llvmpipe", "software", "basic render"];
+/// Pictures that are timed, the first of which also compiles.
+const N_TIMED: usize = 4;
+/// A picture that takes longer is slow, in milliseconds.
+const SLOW_MS: f64 = 25.0;
+
 /// A program with its uniforms by name.
 struct Program {
     program: WebGlProgram,
@@ -91,7 +101,10 @@ impl Program {
         let program = gl.create_program()?;
         for (kind, source) in [(Gl::VERTEX_SHADER, vertex), (Gl::FRAGMENT_SHADER, fragment)] {
             let shader = gl.create_shader(kind)?;
-            gl.shader_source(&shader, &format!("#version 300 es\nprecision highp float;\n{source}"));
+            gl.shader_source(
+                &shader,
+                &format!("#version 300 es\nprecision highp float;\nprecision highp sampler2D;\n{source}"),
+            );
             gl.compile_shader(&shader);
             gl.attach_shader(&program, &shader);
         }
@@ -126,22 +139,27 @@ pub struct GlPainter {
     size: (i32, i32),
     n_points: i32,
     n_dots: i32,
+    /// Milliseconds of the first pictures, until they were done.
+    times_ms: Vec<f64>,
 }
 
 impl GlPainter {
     /// On a canvas; `None` where there is no graphics processor that can, unless it is asked for anyway.
     pub fn new(canvas: &HtmlCanvasElement, is_asked_for: bool) -> Option<Self> {
         let options = Object::new();
-        for (key, value) in [
-            ("antialias", false),
-            ("depth", false),
-            ("stencil", false),
-            ("failIfMajorPerformanceCaveat", !is_asked_for),
-        ] {
+        let refuses = ("failIfMajorPerformanceCaveat", !is_asked_for);
+        for (key, value) in [("antialias", false), ("depth", false), ("stencil", false), refuses] {
             Reflect::set(&options, &key.into(), &value.into()).ok()?;
         }
         let gl = canvas.get_context_with_context_options("webgl2", &options).ok()??.dyn_into::<Gl>().ok()?;
         let has = |name: &str| gl.get_extension(name).is_ok_and(|extension| extension.is_some());
+        if !is_asked_for && has("WEBGL_debug_renderer_info") {
+            let name = gl.get_parameter(RENDERER).ok().and_then(|name| name.as_string()).unwrap_or_default();
+            let name = name.to_lowercase();
+            if PRETENDERS.iter().any(|pretender| name.contains(pretender)) {
+                return None;
+            }
+        }
         // Sums need floats that can be added to: whole ones, or halves, which lose count in the thickest crowds.
         let has_floats = has("EXT_color_buffer_float");
         let format = match (has_floats && has("EXT_float_blend"), has_floats || has("EXT_color_buffer_half_float")) {
@@ -166,6 +184,7 @@ impl GlPainter {
             size: (0, 0),
             n_points: 0,
             n_dots: 0,
+            times_ms: Vec::new(),
             canvas: canvas.clone(),
             gl,
         })
@@ -219,8 +238,26 @@ impl GlPainter {
         self.n_dots = places.len() as i32;
     }
 
+    /// Whether the processor would draw faster: the first pictures after the first all took long.
+    pub fn is_slow(&self) -> bool {
+        self.times_ms.len() == N_TIMED && self.times_ms[1..].iter().all(|ms| *ms > SLOW_MS)
+    }
+
     /// Draws.
     pub fn draw(&mut self, picture: &Picture) {
+        let start_ms = now_ms();
+        self.draw_all(picture);
+        if self.times_ms.len() < N_TIMED {
+            // Reading a pixel waits until all are there.
+            let mut pixel = [0; 4];
+            let read = self.gl.read_pixels_with_opt_u8_array(0, 0, 1, 1, Gl::RGBA, Gl::UNSIGNED_BYTE, Some(&mut pixel));
+            if read.is_ok() {
+                self.times_ms.push(now_ms() - start_ms);
+            }
+        }
+    }
+
+    fn draw_all(&mut self, picture: &Picture) {
         self.resize(picture.window);
         let gl = &self.gl;
         let (width, height) = self.size;

@@ -39,14 +39,16 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
         let n = n_rows.get();
         let what = if is_selection.get() { "selected" } else { "in view" };
         let order = if is_ranked.get() { ", by score" } else { "" };
-        view! { <strong id="n-listed" data-n=n>{counted(n, "pair", "pairs")} " " {what}</strong> {order} }
+        view! { <strong>{counted(n, "pair", "pairs")} " " {what}</strong> {order} }
     };
     let can_rank = Memo::new(move |_| !is_ranked.get() && matches!(state.view.get(), View::Ready { .. }));
     let rank = move |_| state.change_map(Step::Push, |map| map.color = Some(ColorBy::Score));
     view! {
         <section class="map-list" aria-label="Pairs on the map">
             <header>
-                <p role="status">{title}</p>
+                <p role="status" id="n-listed" data-n=move || n_rows.get()>
+                    {title}
+                </p>
                 <Show when=move || can_rank.get()>
                     <button type="button" id="rank-these" title="Score all pairs and sort these by it" on:click=rank>
                         {move || if is_selection.get() { "Rank these" } else { "Rank" }}

@@ -77,6 +77,11 @@ impl Painter {
         device.clamp(1.0, if self.by() == DrawBy::WebGl { by_gl } else { by_canvas })
     }
 
+    /// Whether another painter would draw faster.
+    pub fn is_slow(&self) -> bool {
+        matches!(self, Self::Gl(painter, _) if painter.is_slow())
+    }
+
     /// Draws.
     pub fn draw(&mut self, picture: &Picture) {
         match self {

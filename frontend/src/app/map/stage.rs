@@ -6,7 +6,7 @@ use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
-use web_sys::{Event, HtmlCanvasElement, PointerEvent, WheelEvent};
+use web_sys::{Event, PointerEvent, WheelEvent};
 use whence_shared::plane::raster::{Tone, diameter};
 use whence_shared::plane::viewport::Window;
 
@@ -85,6 +85,10 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
         let picture = untrack(|| picture(sight, colors.get()?, dots.get(), &ink.get()?.0, painter));
         if let Some(picture) = picture {
             painter.update_value(|painter| painter.iter_mut().for_each(|painter| painter.draw(&picture)));
+            let is_slow = painter.with_value(|painter| painter.as_ref().is_some_and(Painter::is_slow));
+            if is_slow && Trial::read().draw.is_none() {
+                replace_painter(gl, plain, painter, drawn_by);
+            }
         }
     };
     Effect::new(move || {
@@ -183,24 +187,31 @@ fn start_painter(
 ) {
     let on_lost = StoredValue::new_local(None::<Closure<dyn Fn(Event)>>);
     Effect::new(move || {
-        let (Some(gl), Some(plain)) = (gl.get(), plain.get()) else { return };
-        let (gl, plain): (HtmlCanvasElement, HtmlCanvasElement) = (gl.clone(), plain.clone());
-        let started = Painter::new(&gl, &plain, Trial::read().draw);
+        let (Some(element), Some(plain_element)) = (gl.get(), plain.get()) else { return };
+        let started = Painter::new(&element, &plain_element, Trial::read().draw);
         drawn_by.set(Some(started.by()));
         painter.set_value(Some(started));
         // A graphics processor may be taken away at any time.
-        let lost = Closure::<dyn Fn(Event)>::new({
-            let gl = gl.clone();
-            move |event: Event| {
-                event.prevent_default();
-                painter.set_value(Some(Painter::new(&gl, &plain, Some(DrawBy::Canvas))));
-                drawn_by.set(Some(DrawBy::Canvas));
-            }
+        let lost = Closure::<dyn Fn(Event)>::new(move |event: Event| {
+            event.prevent_default();
+            replace_painter(gl, plain, painter, drawn_by);
         });
         // Without the event the map stands still until the page is loaded again.
-        let _ = gl.add_event_listener_with_callback("webglcontextlost", lost.as_ref().unchecked_ref());
+        let _ = element.add_event_listener_with_callback("webglcontextlost", lost.as_ref().unchecked_ref());
         on_lost.set_value(Some(lost));
     });
+}
+
+/// Draws by the processor from now on.
+fn replace_painter(
+    gl: NodeRef<html::Canvas>,
+    plain: NodeRef<html::Canvas>,
+    painter: StoredValue<Option<Painter>, LocalStorage>,
+    drawn_by: RwSignal<Option<DrawBy>>,
+) {
+    let (Some(gl), Some(plain)) = (gl.get_untracked(), plain.get_untracked()) else { return };
+    painter.set_value(Some(Painter::new(&gl, &plain, Some(DrawBy::Canvas))));
+    drawn_by.set(Some(DrawBy::Canvas));
 }
 
 fn px_of(event: &PointerEvent) -> [f64; 2] {

@@ -154,10 +154,10 @@ async fn map(figures: &mut Figures, n_pairs: usize) {
     let folder = tempfile::tempdir().unwrap();
     StaticStudy::make_map_alone(folder.path(), n_pairs);
     let site = Site::beside(folder.path());
-    for (graphics, name, budget) in [
-        (Graphics::None, "no WebGL", MAX_FRAME_MS),
-        // For comparison: the app does not choose it by itself.
-        (Graphics::Software, "WebGL by the processor", f64::INFINITY),
+    for (graphics, name, n_frames, budget) in [
+        (Graphics::None, "no graphics processor", N_FRAMES, MAX_FRAME_MS),
+        // For comparison: the app does not choose it by itself, because it is slow.
+        (Graphics::Software, "WebGL by the processor", 12, f64::INFINITY),
     ] {
         let browser = Browser::start_with(Screen::DESK, graphics).await;
         let draw = if graphics == Graphics::None { "" } else { "&draw=webgl" };
@@ -170,11 +170,13 @@ async fn map(figures: &mut Figures, n_pairs: usize) {
         println!("  {:<44} {:>8.1} ms", "longest task while opening", percentile(&mut opening, 1.0));
         for how in ["pan", "zoom"] {
             // Once to warm up: wasm is compiled better after a while.
-            frames(&browser, how, N_FRAMES / 4).await;
-            let [mut times, mut works] = frames(&browser, how, N_FRAMES).await;
+            frames(&browser, how, n_frames / 4).await;
+            let [mut times, mut works] = frames(&browser, how, n_frames).await;
             let of = |values: &mut [f64]| [0.5, 0.95, 0.99].map(|share| percentile(values, share));
             let ([t50, t95, t99], [w50, w95, w99]) = (of(&mut times), of(&mut works));
-            println!("  {how}: frames  p50 {t50:.1}  p95 {t95:.1}  p99 {t99:.1} ms, of it at work {w50:.1}, {w95:.1}, {w99:.1} ms");
+            println!(
+                "  {how}: frames  p50 {t50:.1}  p95 {t95:.1}  p99 {t99:.1} ms, of it at work {w50:.1}, {w95:.1}, {w99:.1} ms"
+            );
             if budget.is_finite() {
                 figures.print(&format!("{how}: longest frame"), percentile(&mut times, 1.0), "ms", budget);
             } else {

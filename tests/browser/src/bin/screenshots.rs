@@ -47,9 +47,12 @@ async fn main() {
             // Everything the table and the pane wait for has arrived.
             browser.wait_until("return !document.body.innerText.includes('Reading ')", vec![]).await;
             if is_map {
-                browser.wait_until("return document.querySelector('#legend .title, #legend li') !== null", vec![]).await;
+                browser
+                    .wait_until("return document.querySelector('#legend .title, #legend li') !== null", vec![])
+                    .await;
                 // Drawn once more than it is asked for.
-                let frames = "return await new Promise(done => setTimeout(() => requestAnimationFrame(done), 400)), true";
+                let frames =
+                    "return await new Promise(done => setTimeout(() => requestAnimationFrame(done), 400)), true";
                 browser.evaluate(frames, vec![]).await;
             }
             if is_validate {

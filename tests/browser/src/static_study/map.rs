@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use whence_shared::clustering::{ClusteringView, FORMAT, Labels, Method as ClusterMethod, NOISE, PairCluster};
 use whence_shared::cluster::reading::Reading;
 use whence_shared::cluster::terms::Term;
+use whence_shared::clustering::{ClusteringView, FORMAT, Labels, Method as ClusterMethod, NOISE, PairCluster};
 use whence_shared::index::manifest::hashed_vectors;
 use whence_shared::map::{Method, PairMap};
 use whence_shared::pair::Pair;
@@ -113,7 +113,10 @@ impl StaticStudy {
             silhouette: 0.5,
             typical: Vec::new(),
             border: Vec::new(),
-            reading: Reading { terms: vec![term(["kites", "tides", "locks", "glass", "violins"][i])], ..Reading::default() },
+            reading: Reading {
+                terms: vec![term(["kites", "tides", "locks", "glass", "violins"][i])],
+                ..Reading::default()
+            },
         };
         let (layer, vectors_sha256) = layer_of(self);
         let view = ClusteringView {
