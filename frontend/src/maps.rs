@@ -16,6 +16,7 @@ use whence_shared::plane::lasso::Lasso;
 use whence_shared::study::{LayerView, StudyView};
 
 use crate::address::{ColorBy, Page, Step};
+use crate::fetch::sleep;
 use crate::mapping::calls::{Answer, Asked, Call, Facts, MapOf, Note, Opening};
 use crate::mapping::{MAPPER, MapLink};
 use crate::state::{State, StudyStatus};
@@ -244,11 +245,14 @@ impl Maps {
         let points = floats(1);
         let grid = Grid::from_parts(numbers(2), numbers(3), floats(4)).filter(|grid| grid.len() == n_pairs);
         let grid = grid.ok_or("the worker gave another number of points")?;
+        // The page answers between two parts of the work.
+        sleep(0.0).await;
         let mut places = vec![0; n_pairs];
         for (place, &row) in (0..).zip(grid.rows()) {
             places[row as usize] = place;
         }
         let (frame, crowding) = (Frame::around(&points), grid.crowding());
+        sleep(0.0).await;
         Ok(Mapped { of, facts, points, grid, places, frame, crowding })
     }
 

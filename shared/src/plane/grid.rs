@@ -170,11 +170,13 @@ impl Grid {
         rows
     }
 
-    /// How crowded it is around a point of the mean, itself included: points per unit area. 0 without points.
+    /// How crowded it is, in points per unit area: the geometric mean of what a point sees around it, on average, and of what
+    /// it would see were all spread evenly. 0 without points.
     pub fn crowding(&self) -> f64 {
         let squares: f64 = self.starts.windows(2).map(|ends| f64::from(ends[1] - ends[0]).powi(2)).sum();
         let cells = (self.n_side * self.n_side) as f64;
-        if self.is_empty() { 0.0 } else { squares / self.len() as f64 * cells }
+        // Squares over points are the points in the cell of a point of the mean.
+        if self.is_empty() { 0.0 } else { libm::sqrt(squares / self.len() as f64 * cells * self.len() as f64) }
     }
 }
 
@@ -248,11 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn crowding_is_what_a_point_sees() {
+    fn clumps_are_more_crowded_than_an_even_spread() {
         assert_eq!(Grid::new(&[]).crowding(), 0.0);
-        // All at one place: as crowded as a cell can tell.
-        assert!(Grid::new(&[0.5; 2000]).crowding() >= 1000.0);
-        let spread = Grid::new(&points(5000)).crowding();
-        assert!(spread > 5000.0, "clumps are more crowded than an even spread: {spread}");
+        let even: Vec<f32> = (0..4096).flat_map(|i| [i % 64, i / 64].map(|i| (i as f32 + 0.5) / 64.0)).collect();
+        assert_eq!(Grid::new(&even).crowding(), 4096.0);
+        assert!(Grid::new(&points(4096)).crowding() > 2.0 * 4096.0);
     }
 }

@@ -21,7 +21,7 @@ const ONE_POINT: u32 = LIT_WEIGHT * N_COVERAGE;
 const DIAMETERS: [f64; 2] = [1.6, 9.0];
 /// How much of the room between points they fill: their diameter over the distance to the next, were they spread evenly. Above 1
 /// because where a map is not crowded they are far from even.
-const FILL: f64 = 1.6;
+const FILL: f64 = 1.2;
 
 /// The diameter of points in pixels of the screen: they grow as they move apart.
 pub fn diameter(crowding: f64, scale: f64) -> f64 {
@@ -43,7 +43,7 @@ impl Tone {
     pub fn of(crowding: f64, scale: f64, diameter: f64) -> Self {
         let area = std::f64::consts::PI / 4.0 * diameter * diameter;
         let on_a_pixel = crowding / (scale * scale) * area;
-        Self { least: 0.55, full: (4.0 * on_a_pixel).max(6.0) }
+        Self { least: 0.55, full: (6.0 * on_a_pixel).max(6.0) }
     }
 
     /// Opacity where so many points lie on a pixel: in [0, 1].
@@ -84,42 +84,39 @@ pub struct Scene<'a> {
 pub struct Raster {
     width: usize,
     height: usize,
-    /// Red, green, blue and weight of every pixel.
-    sums: Vec<[u32; 4]>,
+    /// Of every pixel red and green, blue and weight; two numbers of 32 bits in one, so that two are added at once.
+    sums: Vec<[u64; 2]>,
     pixels: Vec<u8>,
     stamp: Option<Stamp>,
 }
 
-/// Discs of one diameter at every phase: which pixels they cover and how much, from the pixel that the centre is in.
+/// Discs of one diameter at every phase: how much they cover of the pixels of a square around their centre.
 #[derive(Debug)]
 struct Stamp {
     diameter: f64,
-    /// Farthest pixel from the centre's.
-    reach: i32,
-    phases: Vec<Vec<(i32, i32, u32)>>,
+    /// Pixels along a side of the square.
+    side: usize,
+    /// Coverage of its pixels in [`N_COVERAGE`] steps, row by row, by phase.
+    phases: Vec<Vec<u8>>,
 }
 
 impl Stamp {
     fn new(diameter: f64) -> Self {
         let radius = diameter / 2.0;
-        let reach = libm::ceil(radius) as i32;
-        let mut phases = Vec::with_capacity(N_PHASES * N_PHASES);
+        // What small discs cover beyond the four nearest pixels is not worth the time.
+        let side = if diameter < 2.0 { 2 } else { libm::ceil(diameter + 1.0) as usize };
+        let half = (side as f64 - 1.0) / 2.0;
         let phase = |i: usize| (i as f64 + 0.5) / N_PHASES as f64;
-        for i in 0..N_PHASES * N_PHASES {
-            let (x, y) = (phase(i % N_PHASES), phase(i / N_PHASES));
-            let mut covered = Vec::new();
-            for dy in -reach..=reach {
-                for dx in -reach..=reach {
-                    let far = libm::hypot(f64::from(dx) + 0.5 - x, f64::from(dy) + 0.5 - y);
-                    let coverage = ((radius + 0.5 - far).clamp(0.0, 1.0) * f64::from(N_COVERAGE)).round() as u32;
-                    if coverage > 0 {
-                        covered.push((dx, dy, coverage));
-                    }
-                }
-            }
-            phases.push(covered);
-        }
-        Self { diameter, reach, phases }
+        let covered = |i: usize| {
+            let (x, y) = (phase(i % N_PHASES) + half, phase(i / N_PHASES) + half);
+            let at = |pixel: usize| {
+                let (across, down) = ((pixel % side) as f64 + 0.5 - x, (pixel / side) as f64 + 0.5 - y);
+                let coverage = (radius + 0.5 - libm::hypot(across, down)).clamp(0.0, 1.0);
+                (coverage * f64::from(N_COVERAGE)).round() as u8
+            };
+            (0..side * side).map(at).collect()
+        };
+        Self { diameter, side, phases: (0..N_PHASES * N_PHASES).map(covered).collect() }
     }
 }
 
@@ -144,7 +141,7 @@ impl Raster {
     fn clear(&mut self, window: Window) {
         (self.width, self.height) = (window.width as usize, window.height as usize);
         self.sums.clear();
-        self.sums.resize(self.width * self.height, [0; 4]);
+        self.sums.resize(self.width * self.height, [0; 2]);
         self.pixels.resize(4 * self.width * self.height, 0);
     }
 
@@ -152,42 +149,41 @@ impl Raster {
         if self.stamp.as_ref().is_none_or(|stamp| stamp.diameter != scene.diameter) {
             self.stamp = Some(Stamp::new(scene.diameter));
         }
-        let Some(stamp) = &self.stamp else { return };
-        // What a point of each tint adds to a pixel per step of coverage.
-        let mut added = [[0u32; 4]; 256];
-        for (i, added) in added.iter_mut().enumerate() {
-            let Some(tint) = scene.tints.get(i).or(scene.tints.first()) else { return };
-            let weight = if tint.is_lit { LIT_WEIGHT } else { 1 };
-            let [r, g, b] = tint.rgb.map(|channel| u32::from(channel) * weight);
-            *added = [r, g, b, weight];
-        }
+        let (Some(stamp), Some(added)) = (&self.stamp, added(scene.tints)) else { return };
         let Scene { grid, colors, viewport, window, .. } = *scene;
         let scale = viewport.scale(window) as f32;
-        let [left, top] = viewport.to_px(window, [0.0, 0.0]).map(|px| px as f32);
-        let reach_units = f64::from(stamp.reach) / f64::from(scale);
+        // Where the square of a point at the origin begins.
+        let half = (stamp.side as f32 - 1.0) / 2.0;
+        let [left, top] = viewport.to_px(window, [0.0, 0.0]).map(|px| px as f32 - half);
+        let around = stamp.side as f64 / f64::from(scale);
         let [low, high] = viewport.bounds(window);
-        let stretches = grid.stretches(low.map(|x| x - reach_units), high.map(|x| x + reach_units));
-        let (width, height) = (self.width as i32, self.height as i32);
-        let inner = (stamp.reach..width - stamp.reach, stamp.reach..height - stamp.reach);
         let points = grid.points().as_chunks::<2>().0;
-        for places in stretches {
+        let (width, height, side) = (self.width, self.height, stamp.side);
+        for places in grid.stretches(low.map(|x| x - around), high.map(|x| x + around)) {
             for (point, color) in points[places.clone()].iter().zip(&colors[places]) {
                 let (x, y) = (left + point[0] * scale, top - point[1] * scale);
-                // Truncation is toward zero: what is a little left of the window would be drawn into it.
-                let (column, line) = (x.floor() as i32, y.floor() as i32);
-                let phase = |at: f32, px: i32| (((at - px as f32) * N_PHASES as f32) as usize).min(N_PHASES - 1);
+                let (column, line) = (x.floor(), y.floor());
+                let phase = |at: f32, px: f32| (((at - px) * N_PHASES as f32) as usize).min(N_PHASES - 1);
                 let covered = &stamp.phases[phase(y, line) * N_PHASES + phase(x, column)];
-                let added = added[usize::from(*color)];
-                if inner.0.contains(&column) && inner.1.contains(&line) {
-                    let at = line * width + column;
-                    for &(dx, dy, coverage) in covered {
-                        add(&mut self.sums[(at + dy * width + dx) as usize], added, coverage);
+                let added = &added[usize::from(*color)];
+                let (column, line) = (column as i32, line as i32);
+                let is_inside =
+                    column >= 0 && line >= 0 && column as usize + side <= width && line as usize + side <= height;
+                if is_inside {
+                    let mut at = line as usize * width + column as usize;
+                    for covered in covered.chunks_exact(side) {
+                        for (sum, coverage) in self.sums[at..at + side].iter_mut().zip(covered) {
+                            add(sum, &added[usize::from(*coverage) % added.len()]);
+                        }
+                        at += width;
                     }
-                } else {
-                    for &(dx, dy, coverage) in covered {
-                        let (column, line) = (column + dx, line + dy);
-                        if (0..width).contains(&column) && (0..height).contains(&line) {
-                            add(&mut self.sums[(line * width + column) as usize], added, coverage);
+                    continue;
+                }
+                for (line, covered) in (line..).zip(covered.chunks_exact(side)) {
+                    for (column, coverage) in (column..).zip(covered) {
+                        if (0..width as i32).contains(&column) && (0..height as i32).contains(&line) {
+                            let at = line as usize * width + column as usize;
+                            add(&mut self.sums[at], &added[usize::from(*coverage) % added.len()]);
                         }
                     }
                 }
@@ -198,14 +194,14 @@ impl Raster {
     fn resolve(&mut self, tone: Tone) {
         let opacities = Opacities::of(tone);
         for (sum, pixel) in self.sums.iter().zip(self.pixels.as_chunks_mut::<4>().0) {
-            let [r, g, b, weight] = *sum;
+            let weight = (sum[1] >> 32) as u32;
             if weight == 0 {
                 *pixel = [0; 4];
                 continue;
             }
             let per_weight = 1.0 / weight as f32;
-            let channel = |sum: u32| (sum as f32 * per_weight + 0.5) as u8;
-            *pixel = [channel(r), channel(g), channel(b), opacities.at(weight)];
+            let channel = |sum: u64| (sum as u32 as f32 * per_weight + 0.5) as u8;
+            *pixel = [channel(sum[0]), channel(sum[0] >> 32), channel(sum[1]), opacities.at(weight)];
         }
     }
 
@@ -237,12 +233,26 @@ impl Raster {
     }
 }
 
+/// What a point of each tint adds to a pixel, by how much it covers of it; `None` without tints.
+fn added(tints: &[Tint]) -> Option<Vec<[[u64; 2]; 16]>> {
+    let of_tint = |i: usize| {
+        let tint = tints.get(i).or(tints.first())?;
+        let weight = if tint.is_lit { LIT_WEIGHT } else { 1 };
+        let of_coverage = |coverage: usize| {
+            let all = u64::from(weight) * coverage as u64;
+            let [r, g, b] = tint.rgb.map(|channel| u64::from(channel) * all);
+            [g << 32 | r, all << 32 | b]
+        };
+        Some(std::array::from_fn(of_coverage))
+    };
+    (0..256).map(of_tint).collect()
+}
+
 #[inline]
-fn add(sum: &mut [u32; 4], added: [u32; 4], coverage: u32) {
-    for i in 0..4 {
-        // Beyond a quarter of a million points on one pixel it starts again from zero.
-        sum[i] = sum[i].wrapping_add(added[i] * coverage);
-    }
+fn add(sum: &mut [u64; 2], added: &[u64; 2]) {
+    // Half a million points on one pixel are too many for 32 bits: their colors are then wrong.
+    sum[0] = sum[0].wrapping_add(added[0]);
+    sum[1] = sum[1].wrapping_add(added[1]);
 }
 
 /// Lays a color over a pixel that is not premultiplied.
@@ -268,7 +278,7 @@ struct Opacities {
 }
 
 impl Opacities {
-    const N: usize = 4096;
+    const N: usize = 2048;
     const STEP: usize = 64;
 
     fn of(tone: Tone) -> Self {
@@ -321,7 +331,7 @@ mod tests {
         assert_eq!(pixel(&raster, 52, 50), [200, 0, 0, 128]);
         assert_eq!((pixel(&raster, 54, 50), pixel(&raster, 50, 46)), ([0; 4], [0; 4]));
         let n_drawn = raster.pixels().chunks_exact(4).filter(|pixel| pixel[3] > 0).count();
-        assert!((16..=26).contains(&n_drawn), "the area of a disc of diameter 5: {n_drawn}");
+        assert!((16..=32).contains(&n_drawn), "the area of a disc of diameter 5: {n_drawn}");
         // Looked at from elsewhere it is gone, and half of it is seen at an edge.
         let away = Viewport { center: [0.9, 0.9], zoom: 10.0 };
         assert!(drawn(&[0.5, 0.5], &[0], away, 5.0).pixels().iter().all(|x| *x == 0));

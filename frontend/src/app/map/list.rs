@@ -60,7 +60,7 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
                     </button>
                 </Show>
             </header>
-            <Rows rows n_rows paint />
+            <Rows rows n_rows is_ranked paint />
         </section>
     }
 }
@@ -89,7 +89,7 @@ fn listed(state: State, sight: Sight, is_ranked: bool) -> Arc<[u32]> {
 }
 
 #[component]
-fn Rows(rows: Memo<Arc<[u32]>>, n_rows: Memo<usize>, paint: Memo<Paint>) -> impl IntoView {
+fn Rows(rows: Memo<Arc<[u32]>>, n_rows: Memo<usize>, is_ranked: Memo<bool>, paint: Memo<Paint>) -> impl IntoView {
     let state = State::here();
     let scroller = NodeRef::<html::Div>::new();
     let first = RwSignal::new(0usize);
@@ -137,6 +137,7 @@ fn Rows(rows: Memo<Arc<[u32]>>, n_rows: Memo<usize>, paint: Memo<Paint>) -> impl
     view! {
         <div
             class="table map-table"
+            class:unranked=move || !is_ranked.get()
             role="grid"
             id="pairs"
             tabindex="0"

@@ -16,9 +16,11 @@ use crate::state::State;
 /// Names written on the map at most.
 const MAX_LABELS: usize = 24;
 /// Room that a name takes, in CSS pixels; where two would overlap the larger category is named.
-const LABEL_PX: [f64; 2] = [120.0, 20.0];
+const LABEL_PX: [f64; 2] = [104.0, 18.0];
+/// How far above its middle a category's name stands.
+const LABEL_RISE_PX: f64 = 12.0;
 /// Characters of a name.
-const LABEL_CHARS: usize = 22;
+const LABEL_CHARS: usize = 16;
 
 /// The overlay.
 #[component]
@@ -116,7 +118,7 @@ fn labels(
             Some((end, _)) => format!("{}…", name[..end].trim_end()),
             None => name.clone(),
         };
-        labels.push(view! { <text class="label" x=at[0] y=at[1]>{text}</text> }.into_any());
+        labels.push(view! { <text class="label" x=at[0] y=at[1] - LABEL_RISE_PX>{text}</text> }.into_any());
     }
     labels
 }

@@ -11,9 +11,13 @@ use super::colors::Colors;
 use super::gl::GlPainter;
 use crate::address::DrawBy;
 use crate::maps::Mapped;
+use crate::ranker::now_ms;
 
 /// Most device pixels per CSS pixel that are drawn: by the graphics processor, and by the processor, which has them all to fill.
 const MAX_RATIOS: [f64; 2] = [2.0, 1.25];
+
+/// Most milliseconds of a whole picture that the processor draws whole while the map moves.
+const MAX_MOVING_MS: f64 = 7.0;
 
 /// What is drawn, in device pixels.
 #[derive(Debug, Clone)]
@@ -44,8 +48,8 @@ pub struct Picture {
 pub enum Painter {
     /// By the graphics processor.
     Gl(Box<GlPainter>, Option<Picture>),
-    /// By the processor.
-    Canvas(HtmlCanvasElement, Box<Raster>),
+    /// By the processor: the canvas, what is drawn on it, and the milliseconds that a whole picture took last.
+    Canvas(HtmlCanvasElement, Box<Raster>, f64),
 }
 
 impl Painter {
@@ -58,7 +62,7 @@ impl Painter {
         };
         match by_gl {
             Some(painter) => Self::Gl(Box::new(painter), None),
-            None => Self::Canvas(plain.clone(), Box::default()),
+            None => Self::Canvas(plain.clone(), Box::default(), 0.0),
         }
     }
 
@@ -70,11 +74,16 @@ impl Painter {
         }
     }
 
-    /// Device pixels per CSS pixel that it draws.
-    pub fn ratio(&self) -> f64 {
+    /// Device pixels per CSS pixel that it draws. While the map moves, a processor for which every pixel takes too long draws
+    /// half of them along each side.
+    pub fn ratio(&self, is_moving: bool) -> f64 {
         let device = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
         let [by_gl, by_canvas] = MAX_RATIOS;
-        device.clamp(1.0, if self.by() == DrawBy::WebGl { by_gl } else { by_canvas })
+        match self {
+            Self::Gl(..) => device.clamp(1.0, by_gl),
+            Self::Canvas(.., last_ms) if is_moving && *last_ms > MAX_MOVING_MS => 0.5 * device.clamp(1.0, by_canvas),
+            Self::Canvas(..) => device.clamp(1.0, by_canvas),
+        }
     }
 
     /// Whether another painter would draw faster.
@@ -82,8 +91,8 @@ impl Painter {
         matches!(self, Self::Gl(painter, _) if painter.is_slow())
     }
 
-    /// Draws.
-    pub fn draw(&mut self, picture: &Picture) {
+    /// Draws; of a picture that is not whole the time it takes says nothing.
+    pub fn draw(&mut self, picture: &Picture, is_whole: bool) {
         match self {
             Self::Gl(painter, last) => {
                 let is_map = |last: &Picture| Arc::ptr_eq(&last.map, &picture.map);
@@ -100,7 +109,8 @@ impl Painter {
                 painter.draw(picture);
                 *last = Some(picture.clone());
             }
-            Self::Canvas(canvas, raster) => {
+            Self::Canvas(canvas, raster, last_ms) => {
+                let start_ms = now_ms();
                 let scene = Scene {
                     grid: &picture.map.grid,
                     colors: &picture.colors.of_places,
@@ -113,6 +123,9 @@ impl Painter {
                 raster.dots(&scene, &picture.dots, picture.dot_fill, picture.dot_rim, picture.dot_radius);
                 // A canvas that cannot be drawn on stays empty; the table beside it says the same.
                 let _ = put(canvas, raster);
+                if is_whole {
+                    *last_ms = now_ms() - start_ms;
+                }
             }
         }
     }

@@ -82,9 +82,13 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
     let is_due = StoredValue::new(false);
     let draw = move || {
         is_due.set_value(false);
-        let picture = untrack(|| picture(sight, colors.get()?, dots.get(), &ink.get()?.0, painter));
+        let is_moving = sight.viewport.get_untracked() != sight.rested.get_untracked() && Trial::read().draw.is_none();
+        let ratio = painter.with_value(|painter| painter.as_ref().map(|painter| painter.ratio(is_moving)));
+        let Some(ratio) = ratio else { return };
+        let picture = untrack(|| picture(sight, colors.get()?, dots.get(), &ink.get()?.0, ratio));
         if let Some(picture) = picture {
-            painter.update_value(|painter| painter.iter_mut().for_each(|painter| painter.draw(&picture)));
+            let draw = |painter: &mut Painter| painter.draw(&picture, ratio == painter.ratio(false));
+            painter.update_value(|painter| painter.iter_mut().for_each(draw));
             let is_slow = painter.with_value(|painter| painter.as_ref().is_some_and(Painter::is_slow));
             if is_slow && Trial::read().draw.is_none() {
                 replace_painter(gl, plain, painter, drawn_by);
@@ -93,6 +97,7 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
     };
     Effect::new(move || {
         sight.viewport.track();
+        sight.rested.track();
         sight.size.track();
         colors.track();
         dots.track();
@@ -151,15 +156,8 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
 struct Inks(Ink);
 
 /// What is to be drawn now, in the painter's pixels.
-fn picture(
-    sight: Sight,
-    colors: Arc<Colors>,
-    dots: Arc<[u32]>,
-    ink: &Ink,
-    painter: StoredValue<Option<Painter>, LocalStorage>,
-) -> Option<Picture> {
+fn picture(sight: Sight, colors: Arc<Colors>, dots: Arc<[u32]>, ink: &Ink, ratio: f64) -> Option<Picture> {
     let (map, window, viewport) = sight.now()?;
-    let ratio = painter.with_value(|painter| painter.as_ref().map(Painter::ratio))?;
     let is_drawable = window.width >= 8.0 && window.height >= 8.0 && colors.of_places.len() == map.grid.len();
     let window = Window { width: (window.width * ratio).round(), height: (window.height * ratio).round(), ..window };
     let scale = viewport.scale(window);
