@@ -319,6 +319,13 @@ impl Maps {
     }
 }
 
+/// Which rows are among these, `[n_rows]`.
+pub fn marked(rows: &[u32], n_rows: usize) -> Vec<bool> {
+    let mut is_marked = vec![false; n_rows];
+    rows.iter().for_each(|&row| is_marked[row as usize] = true);
+    is_marked
+}
+
 fn of_index(layer: &LayerView) -> Choice {
     Choice {
         name: format!("index:{}", layer.layer),

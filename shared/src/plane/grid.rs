@@ -52,7 +52,7 @@ impl Grid {
         Self { n_side, starts, rows, points: sorted }
     }
 
-    /// From its parts, as another thread made them; `None` when they do not fit together.
+    /// From its parts, as another thread made them with [`Grid::parts`]; `None` when they do not fit together.
     pub fn from_parts(starts: Vec<u32>, rows: Vec<u32>, points: Vec<f32>) -> Option<Self> {
         let n_side = starts.len().checked_sub(1)?.isqrt();
         let fits = n_side * n_side + 1 == starts.len()
@@ -133,10 +133,14 @@ impl Grid {
             let [x, y] = self.point(*place);
             (low[0]..=high[0]).contains(&x) && (low[1]..=high[1]).contains(&y)
         };
-        let mut rows: Vec<u32> =
-            self.stretches(low, high).flatten().filter(is_inside).map(|place| self.rows[place]).collect();
-        rows.sort_unstable();
-        rows
+        self.ascending(self.stretches(low, high).flatten().filter(is_inside))
+    }
+
+    /// Rows at places, ascending: marking them takes less time than sorting them.
+    fn ascending(&self, places: impl Iterator<Item = usize>) -> Vec<u32> {
+        let mut is_there = vec![false; self.rows.len()];
+        places.for_each(|place| is_there[self.rows[place] as usize] = true);
+        (0..).zip(is_there).filter(|(_, is_there)| *is_there).map(|(row, _)| row).collect()
     }
 
     /// Rows of the study that lie in a lasso, ascending. Cells that it does not cut are taken or left whole.
@@ -144,7 +148,7 @@ impl Grid {
         let [low, high] = lasso.bounds();
         let [columns, lines] = [0, 1].map(|axis| cell(low[axis], self.n_side)..cell(high[axis], self.n_side) + 1);
         let side = 1.0 / self.n_side as f64;
-        let mut rows = Vec::new();
+        let mut inside = Vec::new();
         for line in lines {
             for column in columns.clone() {
                 let at = line * self.n_side + column;
@@ -162,12 +166,11 @@ impl Grid {
                         places.filter(|&place| lasso.contains(self.point(place))).map(|place| self.rows[place]),
                     );
                 } else if lasso.contains(corner.map(|x| x + side / 2.0)) {
-                    rows.extend_from_slice(&self.rows[places]);
+                    inside.extend(places);
                 }
             }
         }
-        rows.sort_unstable();
-        rows
+        self.ascending(inside.into_iter())
     }
 
     /// How crowded it is, in points per unit area: the geometric mean of what a point sees around it, on average, and of what

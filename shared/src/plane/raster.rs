@@ -96,8 +96,8 @@ struct Stamp {
     diameter: f64,
     /// Pixels along a side of the square.
     side: usize,
-    /// Coverage of its pixels in [`N_COVERAGE`] steps, row by row, by phase.
-    phases: Vec<Vec<u8>>,
+    /// Coverage of its pixels in [`N_COVERAGE`] steps, row by row, phase by phase: `[N_PHASES², side, side]`.
+    phases: Vec<u8>,
 }
 
 impl Stamp {
@@ -107,7 +107,7 @@ impl Stamp {
         let side = if diameter < 2.0 { 2 } else { libm::ceil(diameter + 1.0) as usize };
         let half = (side as f64 - 1.0) / 2.0;
         let phase = |i: usize| (i as f64 + 0.5) / N_PHASES as f64;
-        let covered = |i: usize| {
+        let covered = |i: usize| -> Vec<u8> {
             let (x, y) = (phase(i % N_PHASES) + half, phase(i / N_PHASES) + half);
             let at = |pixel: usize| {
                 let (across, down) = ((pixel % side) as f64 + 0.5 - x, (pixel / side) as f64 + 0.5 - y);
@@ -116,7 +116,7 @@ impl Stamp {
             };
             (0..side * side).map(at).collect()
         };
-        Self { diameter, side, phases: (0..N_PHASES * N_PHASES).map(covered).collect() }
+        Self { diameter, side, phases: (0..N_PHASES * N_PHASES).flat_map(covered).collect() }
     }
 }
 
@@ -151,42 +151,24 @@ impl Raster {
         }
         let (Some(stamp), Some(added)) = (&self.stamp, added(scene.tints)) else { return };
         let Scene { grid, colors, viewport, window, .. } = *scene;
-        let scale = viewport.scale(window) as f32;
+        // Places are told apart to a phase: all are in phases rather than pixels.
+        let n_phases = N_PHASES as f32;
+        let scale = viewport.scale(window) as f32 * n_phases;
         // Where the square of a point at the origin begins.
         let half = (stamp.side as f32 - 1.0) / 2.0;
-        let [left, top] = viewport.to_px(window, [0.0, 0.0]).map(|px| px as f32 - half);
-        let around = stamp.side as f64 / f64::from(scale);
+        let [left, top] = viewport.to_px(window, [0.0, 0.0]).map(|px| (px as f32 - half) * n_phases);
+        let around = stamp.side as f64 * f64::from(n_phases) / f64::from(scale);
         let [low, high] = viewport.bounds(window);
         let points = grid.points().as_chunks::<2>().0;
-        let (width, height, side) = (self.width, self.height, stamp.side);
+        let mut square = Square { sums: &mut self.sums, width: self.width, height: self.height, side: stamp.side };
         for places in grid.stretches(low.map(|x| x - around), high.map(|x| x + around)) {
             for (point, color) in points[places.clone()].iter().zip(&colors[places]) {
-                let (x, y) = (left + point[0] * scale, top - point[1] * scale);
-                let (column, line) = (x.floor(), y.floor());
-                let phase = |at: f32, px: f32| (((at - px) * N_PHASES as f32) as usize).min(N_PHASES - 1);
-                let covered = &stamp.phases[phase(y, line) * N_PHASES + phase(x, column)];
-                let added = &added[usize::from(*color)];
-                let (column, line) = (column as i32, line as i32);
-                let is_inside =
-                    column >= 0 && line >= 0 && column as usize + side <= width && line as usize + side <= height;
-                if is_inside {
-                    let mut at = line as usize * width + column as usize;
-                    for covered in covered.chunks_exact(side) {
-                        for (sum, coverage) in self.sums[at..at + side].iter_mut().zip(covered) {
-                            add(sum, &added[usize::from(*coverage) % added.len()]);
-                        }
-                        at += width;
-                    }
-                    continue;
-                }
-                for (line, covered) in (line..).zip(covered.chunks_exact(side)) {
-                    for (column, coverage) in (column..).zip(covered) {
-                        if (0..width as i32).contains(&column) && (0..height as i32).contains(&line) {
-                            let at = line as usize * width + column as usize;
-                            add(&mut self.sums[at], &added[usize::from(*coverage) % added.len()]);
-                        }
-                    }
-                }
+                let (x, y) = (floor(left + point[0] * scale), floor(top - point[1] * scale));
+                let phase = (y as usize % N_PHASES) * N_PHASES + x as usize % N_PHASES;
+                let (column, line) = (x >> N_PHASES.ilog2(), y >> N_PHASES.ilog2());
+                let n_covered = stamp.side * stamp.side;
+                let covered = &stamp.phases[phase * n_covered..][..n_covered];
+                square.add(column, line, covered, &added[usize::from(*color)]);
             }
         }
     }
@@ -233,8 +215,11 @@ impl Raster {
     }
 }
 
-/// What a point of each tint adds to a pixel, by how much it covers of it; `None` without tints.
-fn added(tints: &[Tint]) -> Option<Vec<[[u64; 2]; 16]>> {
+/// What a point adds to a pixel, by how much it covers of it: red and green, blue and weight.
+type Added = [[u64; 2]; 16];
+
+/// Of each tint; `None` without tints.
+fn added(tints: &[Tint]) -> Option<Vec<Added>> {
     let of_tint = |i: usize| {
         let tint = tints.get(i).or(tints.first())?;
         let weight = if tint.is_lit { LIT_WEIGHT } else { 1 };
@@ -248,11 +233,68 @@ fn added(tints: &[Tint]) -> Option<Vec<[[u64; 2]; 16]>> {
     (0..256).map(of_tint).collect()
 }
 
+/// Where squares of pixels are added to.
+struct Square<'a> {
+    sums: &'a mut [[u64; 2]],
+    width: usize,
+    height: usize,
+    /// Pixels along a side of a square.
+    side: usize,
+}
+
+impl Square<'_> {
+    /// Adds a square, whose first pixel is at a column and line, as far as it lies within the picture.
+    #[inline]
+    fn add(&mut self, column: i32, line: i32, covered: &[u8], added: &Added) {
+        let Self { width, height, side, .. } = *self;
+        let is_inside = column >= 0 && line >= 0 && column as usize + side <= width && line as usize + side <= height;
+        if !is_inside {
+            return self.add_clipped(column, line, covered, added);
+        }
+        let mut at = line as usize * width + column as usize;
+        // Where most points are drawn there is nothing to loop over.
+        if let (2, &[a, b, c, d]) = (side, covered) {
+            let [sum_a, sum_b] = &mut self.sums[at..at + 2] else { return };
+            add(sum_a, a, added);
+            add(sum_b, b, added);
+            let [sum_c, sum_d] = &mut self.sums[at + width..at + width + 2] else { return };
+            add(sum_c, c, added);
+            add(sum_d, d, added);
+            return;
+        }
+        let mut from = 0;
+        for _ in 0..side {
+            for (sum, coverage) in self.sums[at..at + side].iter_mut().zip(&covered[from..from + side]) {
+                add(sum, *coverage, added);
+            }
+            (at, from) = (at + width, from + side);
+        }
+    }
+
+    fn add_clipped(&mut self, column: i32, line: i32, covered: &[u8], added: &Added) {
+        for (line, covered) in (line..).zip(covered.chunks_exact(self.side)) {
+            for (column, coverage) in (column..).zip(covered) {
+                if (0..self.width as i32).contains(&column) && (0..self.height as i32).contains(&line) {
+                    add(&mut self.sums[line as usize * self.width + column as usize], *coverage, added);
+                }
+            }
+        }
+    }
+}
+
 #[inline]
-fn add(sum: &mut [u64; 2], added: &[u64; 2]) {
+fn add(sum: &mut [u64; 2], coverage: u8, added: &Added) {
+    let added = &added[usize::from(coverage) % added.len()];
     // Half a million points on one pixel are too many for 32 bits: their colors are then wrong.
     sum[0] = sum[0].wrapping_add(added[0]);
     sum[1] = sum[1].wrapping_add(added[1]);
+}
+
+/// The whole number at or below, of numbers that fit.
+#[inline]
+fn floor(x: f32) -> i32 {
+    let whole = x as i32;
+    whole - i32::from(whole as f32 > x)
 }
 
 /// Lays a color over a pixel that is not premultiplied.

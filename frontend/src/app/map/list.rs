@@ -11,7 +11,7 @@ use super::super::table::source_name;
 use super::colors::Paint;
 use super::sight::Sight;
 use crate::address::{ColorBy, Step};
-use crate::maps::Maps;
+use crate::maps::{Maps, marked};
 use crate::number::{count, counted, score};
 use crate::state::{State, StudyStatus, View};
 
@@ -82,8 +82,7 @@ fn listed(state: State, sight: Sight, is_ranked: bool) -> Arc<[u32]> {
         let Some(ranking) = ranking.as_ref().filter(|ranking| ranking.order.len() == map.places.len()) else {
             return rows.clone();
         };
-        let mut is_listed = vec![false; map.places.len()];
-        rows.iter().for_each(|&row| is_listed[row as usize] = true);
+        let is_listed = marked(&rows, map.places.len());
         ranking.order.iter().copied().filter(|&row| is_listed[row as usize]).collect()
     })
 }

@@ -18,7 +18,7 @@ use super::overlay::Overlay;
 use super::painter::{Painter, Picture};
 use super::sight::{Sight, Tool};
 use crate::address::{DrawBy, Step, Trial};
-use crate::maps::{MapStatus, Maps};
+use crate::maps::{MapStatus, Maps, marked};
 use crate::number::counted;
 use crate::state::State;
 
@@ -65,11 +65,7 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
     let colors = RwSignal::new(None::<Arc<Colors>>);
     Effect::new(move || {
         let (Some(map), Some(ink), selected) = (sight.map(), ink.get(), state.selected_rows.get()) else { return };
-        let is_selected = selected.map(|rows| {
-            let mut is_selected = vec![false; map.places.len()];
-            rows.iter().for_each(|&row| is_selected[row as usize] = true);
-            is_selected
-        });
+        let is_selected = selected.map(|rows| marked(&rows, map.places.len()));
         colors.set(Some(Arc::new(Colors::of(&map, &paint.get(), is_selected.as_deref(), &ink.0))));
     });
     let dots = Memo::new(move |_| match (sight.map(), paint.get()) {
