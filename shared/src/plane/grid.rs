@@ -162,9 +162,7 @@ impl Grid {
                 // What lies beyond the unit square was put into its outermost cells.
                 let is_outermost = [column, line].iter().any(|i| *i == 0 || *i + 1 == self.n_side);
                 if is_outermost || lasso.meets(low, high) {
-                    rows.extend(
-                        places.filter(|&place| lasso.contains(self.point(place))).map(|place| self.rows[place]),
-                    );
+                    inside.extend(places.filter(|&place| lasso.contains(self.point(place))));
                 } else if lasso.contains(corner.map(|x| x + side / 2.0)) {
                     inside.extend(places);
                 }
