@@ -35,6 +35,8 @@ pub struct Address {
     pub groups: Option<String>,
     /// `prompts`, `pairs`: into how many groups a discovery's prompts and pairs are cut, unless as stored.
     pub cuts: Cuts,
+    /// How the map is looked at, and what is selected on it.
+    pub map: MapAddress,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
     /// `q`, `source`, `score` and others: which pairs of the ranking are shown.
@@ -43,6 +45,62 @@ pub struct Address {
     pub sort: Sort,
     /// `chart=length`: the chart beside the ranking shows scores and lengths, instead of scores alone.
     pub is_length_chart: bool,
+}
+
+/// How the map is looked at, as text: what it means is known where the map is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MapAddress {
+    /// `map`: a stored map's name, or `index:L` for the first two dimensions of layer L's index.
+    pub name: Option<String>,
+    /// `color`: what points are colored by.
+    pub color: Option<ColorBy>,
+    /// `lit`: the number of the one category that is lit.
+    pub lit: Option<u32>,
+    /// `at`: what part is looked at ([`whence_shared::plane::viewport::Viewport::format`]); all of it unless stated.
+    pub at: Option<String>,
+    /// `lasso`: the polygon whose pairs are selected ([`whence_shared::plane::lasso::Lasso::format`]).
+    pub lasso: Option<String>,
+}
+
+/// What points of the map are colored by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColorBy {
+    /// The score with the current behavior.
+    Score,
+    /// Where pairs come from.
+    Source,
+    /// The cluster, of the clustering of this name.
+    Cluster(String),
+    /// What was decided of pairs.
+    Decision,
+    /// Nothing: density alone.
+    Nothing,
+}
+
+impl ColorBy {
+    /// As the address and the picker name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Score => "score".to_owned(),
+            Self::Source => "source".to_owned(),
+            Self::Cluster(name) => format!("cluster:{name}"),
+            Self::Decision => "decision".to_owned(),
+            Self::Nothing => "none".to_owned(),
+        }
+    }
+
+    /// What a name stands for.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "score" => Some(Self::Score),
+            "source" => Some(Self::Source),
+            "decision" => Some(Self::Decision),
+            "none" => Some(Self::Nothing),
+            _ => {
+                name.strip_prefix("cluster:").filter(|name| !name.is_empty()).map(|name| Self::Cluster(name.to_owned()))
+            }
+        }
+    }
 }
 
 /// Into how many groups the two sides of a discovery are cut; `None` = as `whence discover` cut them.
@@ -80,6 +138,8 @@ pub enum Page {
     Overview,
     /// Pairs by score.
     Ranking,
+    /// All pairs on a plane.
+    Map,
     /// Prompts and pairs in groups.
     Discover,
     /// Decisions about pairs.
@@ -90,13 +150,14 @@ pub enum Page {
 
 impl Page {
     /// All pages, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Overview, Self::Ranking, Self::Discover, Self::Edit, Self::Validate];
+    pub const ALL: [Self; 6] = [Self::Overview, Self::Ranking, Self::Map, Self::Discover, Self::Edit, Self::Validate];
 
     /// As the address and `<body>` name it.
     pub fn name(self) -> &'static str {
         match self {
             Page::Overview => "overview",
             Page::Ranking => "ranking",
+            Page::Map => "map",
             Page::Discover => "discover",
             Page::Edit => "edit",
             Page::Validate => "validate",
@@ -108,6 +169,7 @@ impl Page {
         match self {
             Page::Overview => "Overview",
             Page::Ranking => "Ranking",
+            Page::Map => "Map",
             Page::Discover => "Discover",
             Page::Edit => "Edit",
             Page::Validate => "Validate",
@@ -154,6 +216,13 @@ impl Address {
             only: name("only"),
             groups: name("groups"),
             cuts: Cuts { prompts: number("prompts").filter(|&k| k > 0), pairs: number("pairs").filter(|&k| k > 0) },
+            map: MapAddress {
+                name: name("map"),
+                color: name("color").and_then(|name| ColorBy::named(&name)),
+                lit: number("lit").and_then(|lit| u32::try_from(lit).ok()),
+                at: name("at"),
+                lasso: name("lasso"),
+            },
             row: number("row").and_then(|row| u32::try_from(row).ok()),
             filter: Filter::from_query(all),
             sort: Sort::parse(&name("sort").unwrap_or_default()),
@@ -177,6 +246,11 @@ impl Address {
             ("end", (self.end == End::Bottom).then(|| "bottom".to_owned())),
             ("by", self.is_bank.then(|| "bank".to_owned())),
             ("without", self.without.clone()),
+            ("map", self.map.name.clone()),
+            ("color", self.map.color.as_ref().map(ColorBy::name)),
+            ("lit", self.map.lit.map(|lit| lit.to_string())),
+            ("at", self.map.at.clone()),
+            ("lasso", self.map.lasso.clone()),
             ("row", self.row.map(|n| n.to_string())),
             ("sort", (self.sort != Sort::default()).then(|| self.sort.to_string())),
             ("chart", self.is_length_chart.then(|| "length".to_owned())),
@@ -240,6 +314,27 @@ pub struct Trial {
     pub n_workers: Option<usize>,
     /// `index=no`: ranks as if there were no index; `index=yes`: uses it however small the layer is.
     pub index: IndexUse,
+    /// `draw=webgl`, `draw=canvas`: what draws the map, whatever the machine is good at.
+    pub draw: Option<DrawBy>,
+}
+
+/// What draws the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrawBy {
+    /// The graphics processor.
+    WebGl,
+    /// The processor, into a canvas.
+    Canvas,
+}
+
+impl DrawBy {
+    /// As the address and the page's marks name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebGl => "webgl",
+            Self::Canvas => "canvas",
+        }
+    }
 }
 
 impl Trial {
@@ -254,6 +349,11 @@ impl Trial {
                 Some("no") => IndexUse::Never,
                 Some("yes") => IndexUse::Always,
                 _ => IndexUse::WherePaying,
+            },
+            draw: match value("draw").as_deref() {
+                Some("webgl") => Some(DrawBy::WebGl),
+                Some("canvas") => Some(DrawBy::Canvas),
+                _ => None,
             },
         }
     }

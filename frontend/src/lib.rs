@@ -8,9 +8,9 @@
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
-//! worker, too: [`grouping`]. Which pairs of a ranking are shown is [`listing`]'s business, with [`search`] for what they say; what
-//! was decided about pairs is kept by [`decisions`]; [`saving`] hands out files;
-//! [`covers`] says which texts are covered.
+//! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
+//! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
+//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered.
 
 pub mod address;
 pub mod app;
@@ -22,6 +22,8 @@ pub mod discovery;
 pub mod fetch;
 pub mod grouping;
 pub mod listing;
+pub mod mapping;
+pub mod maps;
 pub mod number;
 pub mod protocol;
 pub mod ranker;

@@ -22,7 +22,7 @@ use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
 };
 
-use crate::address::{self, Address, Cuts, Page, Step, Trial};
+use crate::address::{self, Address, ColorBy, Cuts, MapAddress, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
@@ -257,6 +257,15 @@ pub struct State {
     pub groups: Memo<Option<String>>,
     /// Where it is cut.
     pub cuts: Memo<Cuts>,
+    /// How the map is looked at.
+    pub map: Memo<MapAddress>,
+    /// What points of the map are colored by.
+    pub color: Memo<ColorBy>,
+    /// Rows of the pairs that the lasso on the map encloses, ascending; `None` while there is no lasso. What a filter of the
+    /// ranking reads; [`crate::maps::Maps`] sets it.
+    pub selected_rows: RwSignal<Option<Arc<[u32]>>>,
+    /// Whether what is shown needs scores.
+    pub needs_ranking: Memo<bool>,
     /// How far the ranking is.
     pub status: RwSignal<RankStatus>,
     /// The last ranking, as far as it is known; it stays until there is something of the next one.
@@ -313,6 +322,16 @@ impl State {
             };
             Some(Wanted { query: Query { of, without }, layer: layer.layer, k: k.get(), end: address.end })
         });
+        let color = Memo::new(move |_| match address.with(|address| address.map.color.clone()) {
+            Some(color) => color,
+            None if matches!(view.get(), View::Ready { .. }) => ColorBy::Score,
+            None => ColorBy::Nothing,
+        });
+        // Whoever reads another page downloads no vectors.
+        let needs_ranking = Memo::new(move |_| match address.with(|address| address.page) {
+            Page::Map => color.get() == ColorBy::Score,
+            page => page.ranks(),
+        });
         let state = Self {
             page: Memo::new(move |_| address.with(|address| address.page)),
             study,
@@ -324,6 +343,10 @@ impl State {
             only: Memo::new(move |_| address.with(|address| address.only.as_deref().and_then(spans::parse))),
             groups: Memo::new(move |_| address.get().groups),
             cuts: Memo::new(move |_| address.with(|address| address.cuts)),
+            map: Memo::new(move |_| address.with(|address| address.map.clone())),
+            color,
+            selected_rows: RwSignal::new(None),
+            needs_ranking,
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
             filter: Memo::new(move |_| address.with(|address| address.filter.clone())),
@@ -399,6 +422,11 @@ impl State {
     /// Shows another discovery.
     pub fn choose_groups(self, name: String) {
         self.change(Step::Push, |address| (address.groups, address.cuts) = (Some(name), Cuts::default()));
+    }
+
+    /// Changes how the map is looked at, or what is selected on it.
+    pub fn change_map(self, step: Step, edit: impl FnOnce(&mut MapAddress)) {
+        self.change(step, |address| edit(&mut address.map));
     }
 
     /// Cuts one side of the discovery into `k` groups, or as it is stored.
@@ -632,7 +660,7 @@ impl State {
     fn complete_address(self) {
         let (View::Ready { behavior, layer, study }, k) = (self.view.get(), self.k.get()) else { return };
         let stated = self.address.get();
-        if !stated.page.ranks() {
+        if !self.needs_ranking.get() {
             return;
         }
         let mut remarks = Vec::new();
@@ -663,8 +691,7 @@ impl State {
     }
 
     fn rank(self) {
-        // Whoever reads another page downloads no vectors.
-        if !self.page.get().ranks() {
+        if !self.needs_ranking.get() {
             return;
         }
         let wanted = self.wanted.get();
@@ -683,7 +710,7 @@ impl State {
         let id = self.request.with_value(|(id, _)| id + 1);
         self.request.set_value((id, Some(wanted)));
         self.status.set(RankStatus::Working(Progress::default()));
-        let Trial { n_workers, index } = Trial::read();
+        let Trial { n_workers, index, .. } = Trial::read();
         self.ask(Ask::Rank(Box::new(RankRequest {
             id,
             data: self.data.get_value(),

@@ -26,6 +26,7 @@
 //! - [`edit`]: what is decided about pairs, and what that makes of them;
 //! - [`spans`]: row numbers as short text;
 //! - [`clustering`], [`map`]: clusters of pairs by their vectors, and where pairs lie on a plane, as files;
+//! - [`plane`]: points on a plane as a person looks at them: viewport, lasso, what is where, a picture;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
@@ -49,6 +50,7 @@ pub mod index;
 pub mod logistic;
 pub mod map;
 pub mod pair;
+pub mod plane;
 pub mod quality;
 pub mod rank;
 pub mod refusal;

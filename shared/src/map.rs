@@ -51,6 +51,16 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// `pca` or `umap`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pca { .. } => "pca",
+            Self::Umap { .. } => "umap",
+        }
+    }
+}
+
 /// A map of all pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairMap {

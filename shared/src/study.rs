@@ -58,9 +58,9 @@ pub struct StudyView {
     /// Names of the clusterings of pairs, in alphabetical order.
     #[serde(default)]
     pub clusterings: Vec<String>,
-    /// Names of the maps, in alphabetical order.
+    /// The maps, in alphabetical order.
     #[serde(default)]
-    pub maps: Vec<String>,
+    pub maps: Vec<MapView>,
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,
@@ -144,6 +144,21 @@ pub struct IndexView {
     /// Size of all its block files together, in bytes.
     pub n_bytes: u64,
     /// SHA-256 of the manifest, in hex.
+    pub sha256: String,
+}
+
+/// One map ([`crate::map`]); its file is `maps/NAME.safetensors`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapView {
+    /// Its name, unique in the study; letters, digits, `-` and `_`.
+    pub name: String,
+    /// The layer, 0 = embeddings.
+    pub layer: usize,
+    /// `pca` or `umap`.
+    pub method: String,
+    /// Size of the file in bytes.
+    pub n_bytes: u64,
+    /// SHA-256 of the file, in hex.
     pub sha256: String,
 }
 

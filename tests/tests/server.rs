@@ -258,16 +258,18 @@ fn clusters_and_maps_are_listed_and_served_once_they_are_whole() {
     let settings = Default::default();
     let method = map::Method::Umap { settings, sample: Some(200) };
     map::map(&site.study, &MapOptions { name: "umap-1".into(), layer: 1, method }, &silent).unwrap();
-    assert_eq!(
-        (view().clusterings, view().maps, view().discoveries),
-        (vec!["lessons".into()], vec!["umap-1".into()], vec![])
-    );
+    let StudyView { clusterings, maps, discoveries, .. } = view();
+    assert_eq!((clusterings, discoveries), (vec!["lessons".into()], vec![]));
+    let [listed] = maps.as_slice() else { panic!("one map, got {maps:?}") };
+    assert_eq!((listed.name.as_str(), listed.layer, listed.method.as_str()), ("umap-1", 1, "umap"));
     let served: ClusteringView = from_slice(site.get("/data/clusters/lessons/pairs.json").json()).unwrap();
     let sizes = |view: &ClusteringView| view.clusters.iter().map(|cluster| cluster.size).collect::<Vec<_>>();
     assert_eq!((&served.labels_sha256, sizes(&served)), (&made.labels_sha256, sizes(&made)));
     let labels = site.get("/data/clusters/lessons/labels.safetensors");
     assert_eq!(Labels::parse(&labels.body, made.n_pairs).unwrap().inputs, made.inputs);
-    let drawn = PairMap::parse(&site.get("/data/maps/umap-1.safetensors").body, made.n_pairs).unwrap();
+    let file = site.get("/data/maps/umap-1.safetensors").body;
+    assert_eq!((listed.n_bytes, &listed.sha256), (file.len() as u64, &files::sha256(&file)));
+    let drawn = PairMap::parse(&file, made.n_pairs).unwrap();
     assert_eq!((drawn.layer, drawn.inputs), (1, made.inputs));
     assert_eq!(site.get("/data/maps/other.safetensors").status, 404);
 }

@@ -161,10 +161,24 @@ pub fn ranking(place: &Place, options: &[&str]) -> Result<(), Failure> {
 /// # Errors
 ///
 /// Fails when the browser is missing or the benchmark fails.
+pub fn listing(place: &Place, options: &[&str]) -> Result<(), Failure> {
+    build_for_browser(place)?;
+    let mut bench = place.command(&place.release("bench_listing").to_string_lossy());
+    bench.args(options).env("WHENCE_APP", place.app());
+    let why = "filters, orders, searches and scrolling over 378,341 pairs in Chromium";
+    step::run("listing", why, &mut bench, "read the error above").map(drop)
+}
+
+/// The app in the browser: bytes to download, time until it answers, and the frames of the map.
+///
+/// # Errors
+///
+/// Fails when the browser is missing, or a figure is over its budget.
 pub fn app(place: &Place, options: &[&str]) -> Result<(), Failure> {
     build_for_browser(place)?;
     let mut bench = place.command(&place.release("bench_app").to_string_lossy());
     bench.args(options).env("WHENCE_APP", place.app());
-    let why = "filters, orders, searches and scrolling over 378,341 pairs in Chromium";
-    step::run("app", why, &mut bench, "read the error above").map(drop)
+    let remedy = "run it on an idle machine, or mend what it calls over";
+    step::run("app", "size, opening and frames of the app in Chromium, beside their budgets", &mut bench, remedy)
+        .map(drop)
 }

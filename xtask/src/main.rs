@@ -32,8 +32,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   bench                          the benchmarks of extraction and ranking
   bench extraction [OPTIONS]     tokens per second of `whence extract` beside transformers (WHENCE_PYTHON or python3)
   bench training [OPTIONS]       tokens per second of preference optimization beside PyTorch (WHENCE_PYTHON or python3)
-  bench app [N_PAIRS]            in Chromium: filters, orders, searches and scrolling over 378,341 pairs
+  bench listing [N_PAIRS]        in Chromium: filters, orders, searches and scrolling over 378,341 pairs
   bench ranking [OPTIONS]        in Chromium: until certified, kernels, memory (a folder or address of a study)
+  bench app [OPTIONS]            in Chromium: bytes to download, time until the app answers, frames of the map
   bench scale [OPTIONS]          378,341 pairs × 4096 × 3 layers of made-up activations: time, bytes, peak memory
                                  (about 14 GB of disk)
   bench index [OPTIONS]          the index at 378,341 × 4096: build, bytes until certified, beside FAISS and NumPy
@@ -55,8 +56,9 @@ fn run(args: &[&str]) -> Result<(), Failure> {
         }
         ["bench", "extraction", options @ ..] => bench::extraction(&Place::find()?, options),
         ["bench", "training", options @ ..] => bench::training(&Place::find()?, options),
-        ["bench", "app", options @ ..] => bench::app(&Place::find()?, options),
+        ["bench", "listing", options @ ..] => bench::listing(&Place::find()?, options),
         ["bench", "ranking", options @ ..] => bench::ranking(&Place::find()?, options),
+        ["bench", "app", options @ ..] => bench::app(&Place::find()?, options),
         ["bench", "scale", options @ ..] => bench::scale(&Place::find()?, options),
         ["bench", "cluster", options @ ..] => bench::cluster(&Place::find()?, options),
         ["bench", "index", options @ ..] => bench::index(&Place::find()?, options),

@@ -62,16 +62,8 @@ impl Choice {
                 clusterings.push(name);
             }
         }
-        let mut maps = Vec::new();
-        for name in view.maps {
-            let path = study.map(&name);
-            let map = PairMap::parse(&files::read(&path)?, view.n_pairs)
-                .map_err(|error| ViewError::Malformed { path, reason: error.to_string() })?;
-            if has_layer(map.layer) {
-                maps.push(name);
-            }
-        }
-        (view.discoveries, view.clusterings, view.maps) = (discoveries, clusterings, maps);
+        view.maps.retain(|map| has_layer(map.layer));
+        (view.discoveries, view.clusterings) = (discoveries, clusterings);
         (view.gather, view.api, view.texts_withheld) = (false, false, !self.texts);
         Ok(view)
     }

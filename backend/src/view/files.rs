@@ -89,7 +89,7 @@ impl<'a> Shown<'a> {
             paths.extend(["pairs.jsonl", "sweep.json"].map(|file| format!("behaviors/{name}/{file}")));
         }
         self.of_groups(&mut paths, &mut entries)?;
-        paths.extend(self.view.maps.iter().map(|name| format!("maps/{name}.safetensors")));
+        paths.extend(self.view.maps.iter().map(|map| format!("maps/{}.safetensors", map.name)));
         paths.push("report.json".to_owned());
         let runs = progress::runs(self.study)?;
         paths.extend(runs.runs.iter().map(|run| run.metrics_path()));

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use whence_shared::study::{BehaviorView, FORMAT, IndexView, LayerView, StudyView};
+use whence_shared::map::PairMap;
+use whence_shared::study::{BehaviorView, FORMAT, IndexView, LayerView, MapView, StudyView};
 
 use super::pairs::{OpenPairs, config_of};
 use super::{ViewError, read_json};
@@ -60,11 +61,30 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
         behaviors,
         discoveries: study.discovery_names()?,
         clusterings: study.clustering_names()?,
-        maps: study.map_names()?,
+        maps: maps(study, pairs.file.len())?,
         gather: true,
         api: true,
         texts_withheld: false,
     })
+}
+
+/// The maps of these pairs. Others, and files that are no map, are left out.
+fn maps(study: &Study, n_pairs: usize) -> Result<Vec<MapView>, ViewError> {
+    let mut views = Vec::new();
+    for name in study.map_names()? {
+        let bytes = files::read(&study.map(&name))?;
+        match PairMap::parse(&bytes, n_pairs) {
+            Ok(map) => views.push(MapView {
+                layer: map.layer,
+                method: map.method.name().to_owned(),
+                n_bytes: bytes.len() as u64,
+                sha256: files::sha256(&bytes),
+                name,
+            }),
+            Err(error) => tracing::warn!("maps/{name}.safetensors is left out: {error}: run `whence map` again"),
+        }
+    }
+    Ok(views)
 }
 
 /// The index of a layer, if it is whole and of the vectors that are there.

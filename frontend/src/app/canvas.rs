@@ -62,10 +62,21 @@ pub struct Ink {
     pub ground: RGBColor,
     /// `--rejected`
     pub rejected: RGBColor,
+    /// `--series-1` and so on.
+    pub series: [RGBColor; Series::N],
+}
+
+/// Colors that tell categories apart.
+pub struct Series;
+
+impl Series {
+    /// How many there are.
+    pub const N: usize = 10;
 }
 
 impl Ink {
-    fn of(canvas: &HtmlCanvasElement) -> Self {
+    /// As they are where a canvas stands.
+    pub fn of(canvas: &HtmlCanvasElement) -> Self {
         let style = web_sys::window().and_then(|window| window.get_computed_style(canvas).ok().flatten());
         let color = |name: &str| {
             let value = style.as_ref().and_then(|style| style.get_property_value(name).ok()).unwrap_or_default();
@@ -79,6 +90,7 @@ impl Ink {
             accent: color("--accent"),
             ground: color("--ground"),
             rejected: color("--rejected"),
+            series: std::array::from_fn(|i| color(&format!("--series-{}", i + 1))),
         }
     }
 }

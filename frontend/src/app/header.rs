@@ -28,7 +28,7 @@ pub fn Header() -> impl IntoView {
             document().set_title(&format!("{page}{} · Whence", study.name));
         }
     });
-    let has_pickers = Memo::new(move |_| state.page.get().ranks() && matches!(state.view.get(), View::Ready { .. }));
+    let has_pickers = Memo::new(move |_| state.needs_ranking.get() && matches!(state.view.get(), View::Ready { .. }));
     view! {
         <header class="header">
             <SkipLink />

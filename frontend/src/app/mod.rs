@@ -16,6 +16,7 @@ mod header;
 mod help;
 mod histogram;
 mod keys;
+mod map;
 mod navigation;
 mod notice;
 mod overview;
@@ -38,6 +39,7 @@ use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
 use crate::discovery::{Discovery, DiscoveryStatus};
 use crate::listing::Listing;
+use crate::maps::{MapStatus, Maps};
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::validation::{ReportStatus, Validation};
 
@@ -81,7 +83,9 @@ pub fn App() -> impl IntoView {
     let around = Surroundings { state, decisions, covers, help: RwSignal::new(false), palette: RwSignal::new(false) };
     provide_context(around);
     keys::listen(around);
-    Effect::new(move || mark_body(state, validation, discovery));
+    let maps = Maps::start(state);
+    provide_context(maps);
+    Effect::new(move || mark_body(state, validation, discovery, maps));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
     let was_ranking = Memo::new(move |before: Option<&bool>| before == Some(&true) || is_ranking.get());
@@ -129,13 +133,17 @@ pub fn App() -> impl IntoView {
                     <filters::FilterBar />
                     <table::RankedTable />
                 </section>
-                <reading::ReadingPane />
+                // The map has a pane of its own; the page has one of them at a time.
+                <Show when=move || is_ranking.get()>
+                    <reading::ReadingPane />
+                </Show>
             </main>
         </Show>
         {move || match state.page.get() {
             Page::Ranking => ().into_any(),
             Page::Overview => view! { <overview::OverviewPage /> }.into_any(),
             Page::Edit => view! { <edit::EditPage /> }.into_any(),
+            Page::Map => view! { <map::MapPage /> }.into_any(),
             Page::Discover => view! { <discover::DiscoverPage /> }.into_any(),
             Page::Validate => view! { <validate::ValidatePage /> }.into_any(),
         }}
@@ -145,7 +153,7 @@ pub fn App() -> impl IntoView {
 }
 
 /// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
-fn mark_body(state: State, validation: Validation, discovery: Discovery) {
+fn mark_body(state: State, validation: Validation, discovery: Discovery, maps: Maps) {
     let page = state.page.get();
     let of_ranking = match (state.study.get(), state.view.get(), state.status.get()) {
         (StudyStatus::Loading, ..) => "loading",
@@ -167,6 +175,12 @@ fn mark_body(state: State, validation: Validation, discovery: Discovery) {
         DiscoveryStatus::Ready(_) => "discovered",
         DiscoveryStatus::Failed(_) => "failed",
     };
+    let of_map = match (state.study.get(), maps.status.get()) {
+        (StudyStatus::Loading, _) | (_, MapStatus::Loading) => "loading",
+        (StudyStatus::Failed(_), _) | (_, MapStatus::Failed(_)) => "failed",
+        (_, MapStatus::Absent) => "empty",
+        (_, MapStatus::Ready(_)) => "mapped",
+    };
     let of_validation = match validation.report.get() {
         ReportStatus::Loading => "loading",
         ReportStatus::Absent => "empty",
@@ -181,6 +195,7 @@ fn mark_body(state: State, validation: Validation, discovery: Discovery) {
     let stage = match page {
         Page::Overview => of_study,
         Page::Ranking | Page::Edit => of_ranking,
+        Page::Map => of_map,
         Page::Discover => of_discovery,
         Page::Validate => of_validation,
     };

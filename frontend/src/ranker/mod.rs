@@ -25,6 +25,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, Performance};
 
 use crate::grouping::{self, GROUPER};
+use crate::mapping::{self, MAPPER};
 
 /// The name under which the coordinator starts scorers.
 pub const SCORER: &str = "whence scorer";
@@ -39,7 +40,7 @@ pub(crate) fn now_ms() -> f64 {
     PERFORMANCE.with(Performance::now)
 }
 
-/// Serves until the page goes away, as a scorer, as the worker that groups or as the coordinator, whichever the worker's name
+/// Serves until the page goes away, as a scorer, as the worker that groups, the one that reads maps or the coordinator, whichever the worker's name
 /// says.
 ///
 /// # Panics
@@ -50,6 +51,7 @@ pub fn serve() {
     match scope.name().as_str() {
         SCORER => scorer::serve(&scope),
         GROUPER => grouping::serve(&scope),
+        MAPPER => mapping::serve(&scope),
         _ => coordinator::serve(&scope),
     }
 }

@@ -137,7 +137,7 @@ async fn by_index(
     transfer: &Transfer,
 ) -> Result<Plan, RankError> {
     let layer = &request.layer;
-    let manifest = manifest(request, index, files, transfer).await?;
+    let manifest = manifest(&request.data, layer, index, files, transfer).await?;
     let inputs = originals.values().next().map(|behavior| behavior.inputs.clone()).unwrap_or_default();
     let folder = index.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut behaviors = HashMap::new();
@@ -177,16 +177,21 @@ async fn by_index(
     })
 }
 
-async fn manifest(
-    request: &RankRequest,
+/// The manifest of a layer's index, verified, and whether it is of these vectors.
+///
+/// # Errors
+///
+/// When it does not arrive, or is of another layer or of other vectors.
+pub async fn manifest(
+    data: &str,
+    layer: &LayerView,
     index: &IndexView,
     files: &Rc<Files>,
     transfer: &Transfer,
 ) -> Result<IndexManifest, RankError> {
     let wrong = |reason: String| RankError::File { path: index.path.clone(), reason };
-    let bytes = files.listed(&request.data, &index.path, &index.sha256, transfer).await?;
+    let bytes = files.listed(data, &index.path, &index.sha256, transfer).await?;
     let manifest = IndexManifest::parse(&bytes.to_vec()).map_err(|error| wrong(error.to_string()))?;
-    let layer = &request.layer;
     let facts = [
         ("layer", layer.layer, manifest.layer),
         ("width", layer.d_model, manifest.d_model),

@@ -52,6 +52,28 @@ pub struct Screen {
     pub is_dark: bool,
 }
 
+/// What a mouse does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MouseEvent {
+    /// It moves.
+    Move,
+    /// It moves with its button pressed.
+    Drag,
+    /// Its button is pressed.
+    Press,
+    /// Its button is let go.
+    Release,
+}
+
+/// What draws WebGL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Graphics {
+    /// Nothing: pages get no WebGL.
+    None,
+    /// The processor, slowly.
+    Software,
+}
+
 impl Screen {
     /// A desk: 1440 × 900, light.
     pub const DESK: Self = Self { width: 1440, height: 900, is_dark: false };
@@ -66,13 +88,23 @@ impl Browser {
     ///
     /// Panics when chromedriver or Chromium is missing or does not start.
     pub async fn start(screen: Screen) -> Self {
+        Self::start_with(screen, Graphics::None).await
+    }
+
+    /// Starts a browser that has WebGL, or none.
+    ///
+    /// # Panics
+    ///
+    /// As [`Browser::start`].
+    pub async fn start_with(screen: Screen, graphics: Graphics) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let downloads = profile.path().join("downloads");
         std::fs::create_dir(&downloads).unwrap();
         let (driver, port) = chromedriver();
-        let page = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads))
-            .await
-            .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
+        let page =
+            WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(profile.path(), &downloads, graphics))
+                .await
+                .unwrap_or_else(|error| panic!("Chromium did not start (`cargo xtask setup` installs it): {error}"));
         let session = page.handle().session_id().to_string();
         let browser = Self { page, downloads, driver, port, session, _profile: profile };
         browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCHER })).await;
@@ -164,6 +196,26 @@ impl Browser {
     /// Panics when it throws.
     pub async fn evaluate(&self, script: &str, arguments: Vec<Value>) -> Value {
         self.page.execute(script, arguments).await.unwrap_or_else(|error| panic!("{script}: {error}")).json().clone()
+    }
+
+    /// Moves the mouse to a point of the page, in CSS pixels, with the left button pressed or not.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the browser refuses.
+    pub async fn mouse(&self, kind: MouseEvent, [x, y]: [f64; 2]) {
+        let (kind, is_pressed) = match kind {
+            MouseEvent::Move => ("mouseMoved", false),
+            MouseEvent::Drag => ("mouseMoved", true),
+            MouseEvent::Press => ("mousePressed", true),
+            MouseEvent::Release => ("mouseReleased", false),
+        };
+        let counts = if kind == "mouseMoved" { 0 } else { 1 };
+        let button = if kind == "mouseMoved" && !is_pressed { "none" } else { "left" };
+        let event = json!({
+            "type": kind, "x": x, "y": y, "button": button, "buttons": u8::from(is_pressed), "clickCount": counts,
+        });
+        self.cdp("Input.dispatchMouseEvent", event).await;
     }
 
     /// Presses a key with the focus where it is.
@@ -291,13 +343,12 @@ fn chromedriver() -> (Child, u16) {
     (driver, port)
 }
 
-fn capabilities(profile: &Path, downloads: &Path) -> ChromeCapabilities {
+fn capabilities(profile: &Path, downloads: &Path, graphics: Graphics) -> ChromeCapabilities {
     let mut capabilities = DesiredCapabilities::chrome();
     let profile = format!("--user-data-dir={}", profile.join("profile").display());
     for argument in [
         "--headless",
         "--no-sandbox",
-        "--disable-gpu",
         "--disable-quic",
         "--disable-dev-shm-usage",
         "--no-first-run",
@@ -307,6 +358,13 @@ fn capabilities(profile: &Path, downloads: &Path) -> ChromeCapabilities {
         "--disable-sync",
         &profile,
     ] {
+        capabilities.add_arg(argument).unwrap();
+    }
+    let of_graphics: &[&str] = match graphics {
+        Graphics::None => &["--disable-gpu"],
+        Graphics::Software => &["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
+    };
+    for argument in of_graphics {
         capabilities.add_arg(argument).unwrap();
     }
     let prefs = json!({ "download.default_directory": downloads, "download.prompt_for_download": false });

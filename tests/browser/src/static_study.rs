@@ -21,6 +21,7 @@ use whence_shared::study::{
 mod diagnosis;
 pub mod discovery;
 mod index;
+pub mod map;
 mod retraining;
 mod sweep;
 
@@ -226,6 +227,17 @@ impl StaticStudy {
     }
 
     fn write_chunks(&self, pairs: &[Pair]) {
+        self.write_row_chunks(pairs);
+        for (n, pairs) in pairs.chunks(ROWS_PER_TEXT_CHUNK).enumerate() {
+            let chunk = TextChunk { first_row: n * ROWS_PER_TEXT_CHUNK, pairs: pairs.to_vec() };
+            self.write(&format!("texts/{n}.json"), &serde_json::to_vec(&chunk).unwrap());
+        }
+    }
+
+    fn write_row_chunks(&self, pairs: &[Pair]) {
+        let mut columns = columns::Builder::default();
+        pairs.iter().for_each(|pair| columns.push(pair, source_index(&pair.source)));
+        self.write(columns::PATH, &columns.finish(self.view.pairs_sha256.clone()).to_bytes());
         for (n, pairs) in pairs.chunks(ROWS_PER_ROW_CHUNK).enumerate() {
             let chars = |side| pairs.iter().map(|pair| pair.response(side).chars().count() as u32).collect();
             let chunk = RowChunk {
@@ -237,13 +249,6 @@ impl StaticStudy {
                 rejected_chars: chars(Side::Rejected),
             };
             self.write(&format!("rows/{n}.json"), &serde_json::to_vec(&chunk).unwrap());
-        }
-        let mut columns = columns::Builder::default();
-        pairs.iter().for_each(|pair| columns.push(pair, source_index(&pair.source)));
-        self.write(columns::PATH, &columns.finish(self.view.pairs_sha256.clone()).to_bytes());
-        for (n, pairs) in pairs.chunks(ROWS_PER_TEXT_CHUNK).enumerate() {
-            let chunk = TextChunk { first_row: n * ROWS_PER_TEXT_CHUNK, pairs: pairs.to_vec() };
-            self.write(&format!("texts/{n}.json"), &serde_json::to_vec(&chunk).unwrap());
         }
     }
 

@@ -13,10 +13,11 @@ use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::{Plan, StaticStudy};
 
 /// Every page: its name, its query string, and the state of a page that is done.
-const PAGES: [(&str, &str, &str); 7] = [
+const PAGES: [(&str, &str, &str); 8] = [
     ("overview", "?view=overview", "ready"),
     ("ranking", "?view=ranking&row=FIRST", "ranked"),
     ("ranking-length", "?view=ranking&chart=length", "ranked"),
+    ("map", "?view=map", "mapped"),
     ("discover", "?view=discover", "discovered"),
     ("edit", "?view=edit", "ranked"),
     ("validate", "?view=validate", "validated"),
@@ -56,6 +57,8 @@ async fn main() {
 fn made() -> String {
     let (site, mut study) = Site::with_study(&Plan::small());
     study.write_discovery("broad");
+    study.write_map("umap-layer-1");
+    study.write_clusters("clumps");
     let report = StaticStudy::report(4);
     study.write_report(&report);
     study.write_runs(&report, report.runs.len() - 3);
@@ -96,6 +99,14 @@ async fn photograph(browser: &Browser, address: &str, page: &str, state: &str, f
             }
             // Everything that the page waits for has arrived.
             browser.wait_until("return !/Reading |reading lengths/.test(document.body.innerText)", vec![]).await;
+            if page == "map" {
+                let has_legend = "return document.querySelector('#legend .title, #legend li') !== null";
+                browser.wait_until(has_legend, vec![]).await;
+                // Drawn once more than it is asked for.
+                let frames =
+                    "return await new Promise(done => setTimeout(() => requestAnimationFrame(done), 400)), true";
+                browser.evaluate(frames, vec![]).await;
+            }
             let has_curves = browser.evaluate("return !!document.getElementById('curves')", vec![]).await;
             if has_curves == json!(true) {
                 browser.wait_for_text("#curves", "steps in all").await;

@@ -1,0 +1,109 @@
+//! What the colors mean. Categories are buttons: one pressed is the only one that is lit.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+
+use super::super::table::{end_name, source_name};
+use super::colors::Paint;
+use crate::address::{ColorBy, Step};
+use crate::maps::{Categories, CategoriesStatus, Category, Maps};
+use crate::number::{count, hundredths};
+use crate::state::{RankStatus, State};
+
+/// Categories listed at most.
+const MAX_LISTED: usize = 100;
+
+/// The legend.
+#[component]
+pub fn Legend(paint: Memo<Paint>) -> impl IntoView {
+    let (state, maps) = (State::here(), Maps::here());
+    let content = move || match (paint.get(), maps.categories.get()) {
+        (_, CategoriesStatus::Loading) => view! { <p class="quiet">"Reading what pairs are…"</p> }.into_any(),
+        (_, CategoriesStatus::Failed(reason)) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
+        (Paint::Categories(categories, only), _) => list(&categories, only).into_any(),
+        (Paint::Scores(ranking, limit), _) => {
+            let limit = f64::from(limit);
+            let name = ranking.behavior.clone();
+            view! {
+                <div class="scores">
+                    <p class="title">
+                        "Score with " <strong>{name}</strong> {format!(", layer {}", ranking.wanted.layer)}
+                    </p>
+                    <span class="scale" aria-hidden="true"></span>
+                    <p class="ends">
+                        <span>{hundredths(-limit)}</span>
+                        <span>"0"</span>
+                        <span>{hundredths(limit)}</span>
+                    </p>
+                    <p class="top">
+                        <span class="dot" aria-hidden="true"></span>
+                        {move || format!("{} {}", end_name(state), count(state.k.get()))}
+                    </p>
+                </div>
+            }
+            .into_any()
+        }
+        (Paint::Plain, _) if state.color.get() == ColorBy::Score => waiting(state).into_any(),
+        (Paint::Plain, _) => view! { <p class="quiet">"The denser, the darker."</p> }.into_any(),
+    };
+    view! {
+        <section class="map-legend" id="legend" aria-label="What the colors mean">
+            {content}
+        </section>
+    }
+}
+
+/// Why there are no scores yet.
+fn waiting(state: State) -> impl IntoView {
+    let text = match state.status.get() {
+        RankStatus::Failed(error) => format!("No scores: {error} {}", error.remedy()),
+        RankStatus::Stopped | RankStatus::Paused(_) => "Ranking was stopped: go on on the Ranking page.".to_owned(),
+        _ => "Scores are being computed…".to_owned(),
+    };
+    view! { <p class="quiet" role="status">{text}</p> }
+}
+
+fn list(categories: &Arc<Categories>, only: Option<u32>) -> impl IntoView + use<> {
+    let items: Vec<_> = (0..)
+        .zip(&categories.names)
+        .filter(|(_, category)| category.n > 0)
+        .take(MAX_LISTED)
+        .map(|(number, category)| item(number, category, categories, only))
+        .collect();
+    let n_left = categories.names.iter().filter(|category| category.n > 0).count().saturating_sub(MAX_LISTED);
+    let more = (n_left > 0).then(|| view! { <p class="quiet">{format!("and {} more", count(n_left))}</p> });
+    let named_by =
+        categories.named_by.clone().map(|model| view! { <p class="quiet">{format!("Names made up by {model}")}</p> });
+    view! {
+        <ul>{items}</ul>
+        {more}
+        {named_by}
+    }
+}
+
+fn item(number: u32, category: &Category, categories: &Categories, only: Option<u32>) -> impl IntoView + use<> {
+    let state = State::here();
+    let is_lit = only == Some(number);
+    // Beyond the colors there are, and what is in no category, is grey; alone in the light it has a color.
+    let series = match Paint::series_of(categories, number as usize) {
+        None if is_lit => Some(0),
+        series => series,
+    };
+    let color = series.map_or_else(|| "var(--bar)".to_owned(), |series| format!("var(--series-{})", series + 1));
+    let light = move |_| {
+        state.change_map(Step::Push, |map| map.lit = (map.lit != Some(number)).then_some(number));
+    };
+    let (name, title) = (source_name(&category.name), source_name(&category.name));
+    view! {
+        <li>
+            <button type="button" aria-pressed=is_lit.to_string() title=title data-category=number on:click=light>
+                <span class="swatch" aria-hidden="true" style:background=color></span>
+                <span class="name" dir="auto">
+                    {name}
+                </span>
+                <span class="n">{count(category.n)}</span>
+            </button>
+        </li>
+    }
+}
