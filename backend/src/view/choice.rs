@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use whence_shared::clustering::ClusteringView;
 use whence_shared::discovery::DiscoveryView;
-use whence_shared::map::PairMap;
 use whence_shared::study::StudyView;
 
 use super::{ViewError, read_json};

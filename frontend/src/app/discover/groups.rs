@@ -50,8 +50,9 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
             <ContrastPanel found side=SideName::Prompts compared />
             {move || {
                 let (changes, others) = cards();
+                let has_none = changes.is_empty();
                 view! {
-                    <div class="groups" hidden=changes.is_empty()>{changes}</div>
+                    <div class="groups" hidden=has_none>{changes}</div>
                     {others}
                 }
             }}
