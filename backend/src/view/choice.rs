@@ -6,7 +6,6 @@ use whence_shared::discovery::DiscoveryView;
 use whence_shared::study::StudyView;
 
 use super::{ViewError, read_json};
-use crate::files;
 use crate::study::{Study, numbers};
 
 /// A part of a study.
