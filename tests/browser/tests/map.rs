@@ -61,7 +61,7 @@ impl Native {
             (ax - bx).hypot(ay - by)
         };
         let rows = (0..self.unit.len()).filter(|&row| clump(row).is_none());
-        let is_alone = |&row: &usize| (0..self.unit.len()).all(|other| other == row || distance(row, other) > 0.04);
+        let is_alone = |&row: &usize| (0..self.unit.len()).all(|other| other == row || distance(row, other) > 0.015);
         // In the middle of the map, where nothing lies over it.
         let is_inner = |&row: &usize| self.unit[row].iter().all(|x| (0.2..0.6).contains(x));
         rows.filter(is_inner).find(is_alone).expect("a point that lies alone")
