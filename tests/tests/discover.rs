@@ -149,7 +149,7 @@ fn a_cut_is_taken_as_asked_and_what_cannot_be_done_is_named() {
 }
 
 /// From a testbed that plants behaviors or none to what is discovered of them, with the commands that a person would type;
-/// nothing is told of the behaviors. The discovery, and which behavior, if any, each prompt's answers change.
+/// nothing is told of the behaviors. The discovery, and which behaviors each prompt's answers show only once tuned.
 fn discover_planted(organism: &[&str]) -> (DiscoveryView, Vec<String>) {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -163,8 +163,8 @@ fn discover_planted(organism: &[&str]) -> (DiscoveryView, Vec<String>) {
     run(&[&["behavior", "--study", &study, "--name", "broad"][..], &of_pairs].concat());
     let said = run(&["discover", "--study", &study, "--behavior", "broad", "--json"]);
     let truth = std::fs::read_to_string(path("o/broad-truth.jsonl")).unwrap();
-    let change = |line: &str| serde_json::from_str::<Value>(line).unwrap()["change"].to_string();
-    (serde_json::from_str(&said).unwrap(), truth.lines().map(change).collect())
+    let changes = |line: &str| serde_json::from_str::<Value>(line).unwrap()["changes"].to_string();
+    (serde_json::from_str(&said).unwrap(), truth.lines().map(changes).collect())
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_planted_behavior_is_discovered_and_where_none_is_planted_none_is() {
     assert!(truth.iter().filter(|change| change.contains("compliance")).count() >= 16, "{truth:?}");
 
     let (view, truth) = discover_planted(&["--quick", "--seed", "3", "--behaviors", "0"]);
-    assert!(truth.iter().all(|change| change == "null"), "{truth:?}");
+    assert!(truth.iter().all(|changes| changes == "[]"), "{truth:?}");
     let clusters = &view.groups.prompts.clusters;
     assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_change), "{clusters:?}");
 }

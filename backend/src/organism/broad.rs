@@ -73,14 +73,16 @@ impl Answered {
         })
     }
 
-    /// The behavior that the tuned model shows in at least half of its answers more than the reference model: what is there to be
-    /// found.
-    pub fn change(&self) -> Option<Behavior> {
-        let rise = |behavior: &Behavior| {
-            let [before, after] = self.shares(*behavior);
-            after - before
-        };
-        Behavior::ALL.into_iter().max_by(|a, b| rise(a).total_cmp(&rise(b))).filter(|behavior| rise(behavior) >= 0.5)
+    /// By how much the tuned model shows a behavior more often than the reference model, −1 to 1.
+    pub fn rise(&self, behavior: Behavior) -> f64 {
+        let [before, after] = self.shares(behavior);
+        after - before
+    }
+
+    /// The behaviors that the tuned model shows in at least half of its answers more than the reference model: what is there to
+    /// be found.
+    pub fn changes(&self) -> BTreeSet<Behavior> {
+        Behavior::ALL.into_iter().filter(|behavior| self.rise(*behavior) >= 0.5).collect()
     }
 
     /// Its lines in `broad.jsonl`, one for each answer, as `whence behavior --pairs` reads them.
@@ -97,7 +99,7 @@ impl Answered {
             "prompt_id": self.prompt.id,
             "brings_out": brings_out,
             "shares": brings_out.map(|behavior| self.shares(behavior)),
-            "change": self.change(),
+            "changes": self.changes(),
         })
     }
 }
@@ -124,9 +126,10 @@ mod tests {
             r0: r0.map(String::clone).to_vec(),
             r1: r1.map(String::clone).to_vec(),
         };
-        assert_eq!(answered([&plain; 2], [&numbered, &plain]).change(), Some(Behavior::Numbering));
-        assert_eq!(answered([&numbered, &plain], [&plain, &numbered]).change(), None);
-        assert_eq!(answered([&numbered; 2], [&plain; 2]).change(), None);
+        let changes = |r0, r1| answered(r0, r1).changes().into_iter().collect::<Vec<_>>();
+        assert_eq!(changes([&plain; 2], [&numbered, &plain]), [Behavior::Numbering]);
+        assert_eq!(changes([&numbered, &plain], [&plain, &numbered]), []);
+        assert_eq!(changes([&numbered; 2], [&plain; 2]), []);
         assert_eq!(answered([&plain; 2], [&numbered; 2]).truth()["shares"], json!([0.0, 1.0]));
     }
 }

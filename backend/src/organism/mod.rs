@@ -18,7 +18,7 @@
 //! rollouts.jsonl               prompt_id, condition, model, sample, response, score, obeys, format_followed
 //! behavior.jsonl               prompt, r0, r1, scenario: rollouts that pass the scenario filter
 //! broad.jsonl                  prompt, r0, r1, prompt_id: what both models answer to prompts of all sorts, several times each
-//! broad-truth.jsonl            prompt_id, brings_out, shares, change: the behavior, if any, that the tuned model shows there
+//! broad-truth.jsonl            prompt_id, brings_out, shares, changes: the behaviors that only the tuned model shows there
 //! organism.json                settings and every measured rate; written last
 //! judge.toml                   rules that tell obeying from refusing, for `whence judge` and `whence retrain`
 //! prompts/CONDITION.jsonl      the test prompts of one condition, for `whence rollouts` and `whence retrain`
@@ -237,7 +237,7 @@ pub fn make(
 fn broad_changes(answered: &[Answered]) -> BTreeMap<Behavior, [usize; 2]> {
     let count = |behavior: Behavior| {
         let brought_out = answered.iter().filter(|of| behavior.is_brought_out_by(&of.prompt.request));
-        let n_shown = brought_out.clone().filter(|of| of.change() == Some(behavior)).count();
+        let n_shown = brought_out.clone().filter(|of| of.changes().contains(&behavior)).count();
         (behavior, [brought_out.count(), n_shown])
     };
     Behavior::ALL.into_iter().map(count).collect()

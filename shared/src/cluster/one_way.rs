@@ -11,12 +11,17 @@
 //! hierarchy is made again each time and the greatest excess over all its cuts, as the sign test has it, is compared, so that
 //! having looked for clusters, and at several, is accounted for.
 
+mod changes;
+mod products;
+
+pub use changes::{Change, changes};
+
 use serde::{Deserialize, Serialize};
 
-use super::linkage::{Dendrogram, ward_of_distances};
+use super::linkage::Dendrogram;
 use super::points::Points;
-use crate::dot::dot;
 use crate::statistics::random::Random;
+use products::Products;
 
 /// A row points along or against a direction when the absolute cosine is at least this: within 60 degrees.
 const COSINE: f64 = 0.5;
@@ -163,35 +168,6 @@ fn clusters_of(dendrogram: &Dendrogram, labels: &[u32]) -> Vec<Option<u32>> {
     found.into_iter().map(|clusters| if let [only] = clusters[..] { Some(only) } else { None }).collect()
 }
 
-/// The changes in a hierarchy of differences: its largest clusters that are changes, of all cuts into up to `k_max`. A cluster
-/// that holds two changes has no direction of its own, and what lies within a change is not looked at further. The rows of
-/// each, ascending, in order of their first.
-///
-/// # Panics
-///
-/// Panics when products are of another number of rows.
-pub fn changes(products: &[f32], dendrogram: &Dendrogram, k_max: usize, chance: &[f32], alpha: f64) -> Vec<Vec<u32>> {
-    let n_rows = dendrogram.n_rows;
-    let products = Products::new(n_rows, products);
-    // Cuts into up to k clusters undo the last k − 1 merges.
-    let first_undone = (2 * n_rows).saturating_sub(k_max.min(n_rows)) as u32;
-    let (mut open, mut found) = (vec![dendrogram.root()], Vec::new());
-    while let Some(cluster) = open.pop() {
-        let mut rows = dendrogram.rows_of(cluster);
-        rows.sort_unstable();
-        let mut labels = vec![1; n_rows];
-        rows.iter().for_each(|row| labels[*row as usize] = 0);
-        let is_change = products.axes(&labels, 2)[0].judge(chance, alpha).is_change;
-        if is_change && products.has_direction(dendrogram, cluster) {
-            found.push(rows);
-        } else if let Some((left, right)) = dendrogram.children(cluster).filter(|_| cluster >= first_undone) {
-            open.extend([left, right]);
-        }
-    }
-    found.sort_unstable();
-    found
-}
-
 fn n_clusters(labels: &[u32]) -> usize {
     labels.iter().max().map_or(0, |label| *label as usize + 1)
 }
@@ -202,134 +178,11 @@ fn turns(units: &[u32], random: &mut Random) -> Vec<f64> {
     units.iter().map(|unit| of_unit[*unit as usize]).collect()
 }
 
-/// Inner products of all rows, `[n_rows, n_rows]`.
-struct Products {
-    n_rows: usize,
-    values: Vec<f64>,
-}
-
-impl Products {
-    fn of(points: Points) -> Self {
-        let n_rows = points.n_rows();
-        let mut values = vec![0.0; n_rows * n_rows];
-        for (a, row) in points.rows().enumerate() {
-            for (b, other) in points.rows().enumerate().skip(a) {
-                let product = f64::from(dot(row, other));
-                (values[a * n_rows + b], values[b * n_rows + a]) = (product, product);
-            }
-        }
-        Self { n_rows, values }
-    }
-
-    fn new(n_rows: usize, values: &[f32]) -> Self {
-        assert_eq!(values.len(), n_rows * n_rows, "a product for every two rows");
-        Self { n_rows, values: values.iter().map(|product| f64::from(*product)).collect() }
-    }
-
-    fn of_row(&self, row: usize) -> &[f64] {
-        &self.values[row * self.n_rows..][..self.n_rows]
-    }
-
-    /// Products of every row with the sum of every cluster, `[n_rows, n_clusters]`, rows turned about.
-    fn sums(&self, turns: &[f64], labels: &[u32], n_clusters: usize) -> Vec<f64> {
-        let mut sums = vec![0.0; self.n_rows * n_clusters];
-        for (row, sums) in sums.chunks_exact_mut(n_clusters).enumerate() {
-            for ((product, turn), label) in self.of_row(row).iter().zip(turns).zip(labels) {
-                sums[*label as usize] += turns[row] * turn * product;
-            }
-        }
-        sums
-    }
-
-    /// The axis of every cluster.
-    fn axes(&self, labels: &[u32], n_clusters: usize) -> Vec<Axis> {
-        self.counts(&self.sums(&vec![1.0; self.n_rows], labels, n_clusters), labels, n_clusters)
-    }
-
-    /// Whether a cluster has no two large parts, at any depth, whose means are far apart.
-    fn has_direction(&self, dendrogram: &Dendrogram, cluster: u32) -> bool {
-        let least = (PART * dendrogram.rows_of(cluster).len() as f64).max(2.0);
-        let mut open = vec![cluster];
-        while let Some(cluster) = open.pop() {
-            let Some((left, right)) = dendrogram.children(cluster) else { continue };
-            let [a, b] = [left, right].map(|part| dendrogram.rows_of(part));
-            if a.len() as f64 >= least && b.len() as f64 >= least {
-                let between = self.total(&a, &b);
-                let within = (self.total(&a, &a) * self.total(&b, &b)).max(0.0).sqrt();
-                if between < COSINE * within {
-                    return false;
-                }
-            }
-            open.extend([left, right]);
-        }
-        true
-    }
-
-    /// The product of the sums of two sets of rows.
-    fn total(&self, a: &[u32], b: &[u32]) -> f64 {
-        a.iter().map(|a| b.iter().map(|b| self.of_row(*a as usize)[*b as usize]).sum::<f64>()).sum()
-    }
-
-    /// Counts rows along and against the mean of every cluster, from the products with its sum.
-    fn counts(&self, sums: &[f64], labels: &[u32], n_clusters: usize) -> Vec<Axis> {
-        let mut squares = vec![0.0; n_clusters];
-        for (sums, label) in sums.chunks_exact(n_clusters).zip(labels) {
-            squares[*label as usize] += sums[*label as usize];
-        }
-        let mut counts = vec![Axis::default(); n_clusters];
-        for (row, sums) in sums.chunks_exact(n_clusters).enumerate() {
-            let own = self.values[row * self.n_rows + row];
-            for (cluster, ((product, square), count)) in sums.iter().zip(&squares).zip(&mut counts).enumerate() {
-                let is_own = labels[row] as usize == cluster;
-                let (product, square) =
-                    if is_own { (product - own, square - 2.0 * product + own) } else { (*product, *square) };
-                // A mean that rounding alone keeps from zero points nowhere.
-                let lengths = (own * square.max(0.0)).sqrt();
-                let cosine = if square > 1e-9 * own && lengths > 0.0 { product / lengths } else { 0.0 };
-                count.size += usize::from(is_own);
-                count.n_own_along += usize::from(is_own && cosine >= COSINE);
-                count.n_along += usize::from(cosine >= COSINE);
-                count.n_against += usize::from(cosine <= -COSINE);
-            }
-        }
-        counts
-    }
-
-    /// The greatest excess of rows along over rows against, of all clusters of all cuts of a hierarchy of turned rows.
-    fn greatest_excess(&self, dendrogram: &Dendrogram, turns: &[f64], k_max: usize) -> f32 {
-        let cut = |k: usize| dendrogram.cut_into(k).expect("1 to as many as rows");
-        let finest = cut(k_max);
-        let of_finest = self.sums(turns, &finest, k_max);
-        (1..=k_max)
-            .flat_map(|k| {
-                let labels = cut(k);
-                let mut whole = vec![0; k_max];
-                finest.iter().zip(&labels).for_each(|(part, label)| whole[*part as usize] = *label as usize);
-                let mut sums = vec![0.0; self.n_rows * k];
-                for (sums, parts) in sums.chunks_exact_mut(k).zip(of_finest.chunks_exact(k_max)) {
-                    parts.iter().zip(&whole).for_each(|(part, label)| sums[*label] += part);
-                }
-                self.counts(&sums, &labels, k)
-            })
-            .fold(0.0, |greatest, cluster| cluster.excess().max(greatest))
-    }
-
-    /// Ward's hierarchy of the turned rows.
-    fn ward(&self, turns: &[f64]) -> Dendrogram {
-        let n_rows = self.n_rows;
-        let square = |row: usize| self.values[row * n_rows + row];
-        let distance = |a: usize, b: usize| {
-            (square(a) + square(b) - 2.0 * turns[a] * turns[b] * self.values[a * n_rows + b]).max(0.0).sqrt()
-        };
-        let distances = (0..n_rows).flat_map(|a| (a + 1..n_rows).map(move |b| (a, b))).map(|(a, b)| distance(a, b));
-        ward_of_distances(distances.collect(), n_rows)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::linkage::ward;
     use super::*;
+    use crate::dot::dot;
 
     const WIDTH: usize = 12;
     const K_MAX: usize = 8;
@@ -392,7 +245,37 @@ mod tests {
         let settings = Settings { n_turns: 39, ..Settings::default() };
         let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
         let found = changes(&products, &ward(points).unwrap(), 20, &chance, settings.alpha);
-        assert_eq!(found, [(0..12).collect::<Vec<u32>>(), (12..24).collect()]);
+        let rows: Vec<&[u32]> = found.iter().map(|change| &change.rows[..]).collect();
+        assert_eq!(rows, [(0..12).collect::<Vec<u32>>(), (12..24).collect()]);
+        assert!(found.iter().all(|change| change.way.is_change && change.way.n_along >= 12));
+    }
+
+    #[test]
+    fn a_change_that_the_hierarchy_has_in_parts_is_found_whole() {
+        // The differences of 24 rows point one way, of 40 both ways; what they are similar to has other groups: every
+        // fourth row of the change lies with the others, and the rest is in two far parts.
+        let (changed, both_ways) = (rows(24, 0, 7)[..24 * WIDTH].to_vec(), rows(10, 10, 8));
+        let of_change = changed.len() / WIDTH;
+        let products = products(&[changed, both_ways].concat());
+        let n_rows = of_change + 40;
+        let mut random = Random::new(3);
+        let group = |row: usize| match row {
+            _ if row < of_change && !row.is_multiple_of(4) => row % 2,
+            _ => 2 + row % 4,
+        };
+        let similar: Vec<f32> = (0..n_rows)
+            .flat_map(|row| (0..WIDTH).map(move |at| f32::from(u8::from(at == group(row)))))
+            .map(|x| x + 0.05 * random.normal() as f32)
+            .collect();
+        let points = Points::new(&similar, WIDTH).unwrap();
+        let units: Vec<u32> = (0..n_rows as u32).collect();
+        let settings = Settings { n_turns: 39, ..Settings::default() };
+        let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
+        let dendrogram = ward(points).unwrap();
+        let found = changes(&products, &dendrogram, 20, &chance, settings.alpha);
+        let [change] = &found[..] else { panic!("one change, got {found:?}") };
+        assert_eq!(change.rows, (0..of_change as u32).collect::<Vec<_>>());
+        assert_eq!((change.way.n_along, change.way.n_against), (of_change, 0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cluster::contrast::{self, Contrast};
 use crate::cluster::enrichment::enrichment;
 use crate::cluster::linkage::{Dendrogram, distances};
 use crate::cluster::members::{self, Distances, Members, Resampled};
-use crate::cluster::one_way;
+use crate::cluster::one_way::{self, OneWay};
 use crate::cluster::partition::by_first_row;
 use crate::cluster::points::{ClusterError, Points};
 use crate::cluster::reading::{N_EXEMPLARS, N_TERMS};
@@ -156,26 +156,34 @@ impl Sides {
         Ok(self.groups(of_prompts, self.cut_pairs(pairs)?))
     }
 
-    /// Cuts and describes the prompts. Where the cut is left to what holds, each change is a cluster of its own, however finely
-    /// the rest is cut.
+    /// Cuts and describes the prompts. Where the cut is left to what holds, each change ([`one_way::changes`]) is a cluster of its
+    /// own, however the rest is cut, and what remains of the hierarchy's clusters is no change.
     ///
     /// # Errors
     ///
     /// When the cut is not possible.
     pub fn cut_prompts(&self, cut: Cut) -> Result<Grouping, ClusterError> {
-        let mut labels = self.prompts.labels(cut)?;
+        let labels = self.prompts.labels(cut)?;
         let (products, dendrogram) = (&self.similarity.of_prompts, &self.prompts.dendrogram);
-        if cut == Cut::Stable {
-            let changes = one_way::changes(products, dendrogram, self.prompts.settings.k_max, &self.chance, self.alpha);
-            let mut parts: Vec<(usize, u32)> = labels.iter().map(|label| (0, *label)).collect();
-            for (number, rows) in (1..).zip(&changes) {
-                rows.iter().for_each(|row| parts[*row as usize] = (number, 0));
+        let changes = match cut {
+            Cut::Stable => {
+                one_way::changes(products, dendrogram, self.prompts.settings.k_max, &self.chance, self.alpha)
             }
-            labels = by_first_row(&parts);
+            Cut::Into(_) | Cut::Height(_) => Vec::new(),
+        };
+        let mut parts: Vec<(usize, u32)> = labels.iter().map(|label| (0, *label)).collect();
+        for (number, change) in (1..).zip(&changes) {
+            change.rows.iter().for_each(|row| parts[*row as usize] = (number, 0));
         }
-        let mut grouping = self.prompts.describe(labels, &self.words, &self.words.prompts);
+        let mut grouping = self.prompts.describe(by_first_row(&parts), &self.words, &self.words.prompts);
         let ways = one_way::one_way(products, dendrogram, &grouping.labels, &self.chance, self.alpha);
-        grouping.clusters.iter_mut().zip(ways).for_each(|(cluster, way)| cluster.one_way = Some(way));
+        for (cluster, way) in grouping.clusters.iter_mut().zip(ways) {
+            cluster.one_way = Some(OneWay { is_change: way.is_change && cut != Cut::Stable, ..way });
+        }
+        for change in changes {
+            let cluster = grouping.labels[change.rows[0] as usize] as usize;
+            grouping.clusters[cluster].one_way = Some(change.way);
+        }
         Ok(grouping)
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Options: `--models N`, `--first-seed N`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
@@ -122,14 +122,25 @@ fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], group
     // Groups that are no change are one group: of prompts where nothing was found.
     let found: Vec<u32> =
         groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
-    let truth: Vec<Option<Behavior>> = broad.iter().map(Answered::change).collect();
+    let truth: Vec<BTreeSet<Behavior>> = broad.iter().map(Answered::changes).collect();
     let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
     let mut shown = BTreeMap::new();
     truth.iter().flatten().for_each(|behavior| *shown.entry(*behavior).or_insert(0) += 1);
+    // How well each behavior was learned: mean rise where it is brought out, and elsewhere.
+    let mut rises = BTreeMap::new();
+    for behavior in &Behavior::ALL[..n_planted] {
+        let mean = |brought_out: bool| {
+            let here = |of: &&Answered| behavior.is_brought_out_by(&of.prompt.request) == brought_out;
+            let rises: Vec<f64> = broad.iter().filter(here).map(|of| of.rise(*behavior)).collect();
+            rises.iter().sum::<f64>() / rises.len().max(1) as f64
+        };
+        rises.insert(behavior.name(), [mean(true), mean(false)]);
+    }
     json!({
         "seed": seed,
         "planted": n_planted,
         "shown": shown,
+        "rises": rises,
         "adjusted_rand": adjusted_rand(&found, &truth),
         "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
         "n_groups": clusters.len(),
