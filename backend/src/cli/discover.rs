@@ -173,7 +173,10 @@ fn print(view: &DiscoveryView) {
     println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
     println!("{}", changes(&view.groups.prompts.clusters));
     println!("groups of prompts: {}", found(&view.groups.prompts, view.settings.prompt_cut));
-    for (label, cluster) in view.groups.prompts.clusters.iter().enumerate() {
+    // Changes first.
+    let mut clusters: Vec<(usize, &Cluster)> = view.groups.prompts.clusters.iter().enumerate().collect();
+    clusters.sort_by_key(|(_, cluster)| !cluster.one_way.is_some_and(|way| way.is_change));
+    for (label, cluster) in clusters {
         let nearest = nearest(&view.groups.means[label]);
         let name = naming::said(view.names.as_ref(), |names| &names.prompts, label);
         println!("  {}:{name} {}; nearest to pairs {nearest}", label + 1, described(cluster, view.prompts.len()));

@@ -95,6 +95,10 @@ pub fn stability(points: Points, settings: Settings) -> Result<Stability, Cluste
 
 /// [`stability`] of at most [`MAX_ROWS`] rows whose distances and hierarchy are known.
 ///
+/// Rows that are zero, such as the similarities of a prompt that both models answered in the same words, make one tight
+/// cluster that would speak for all the others: whether and how many clusters there are is told of the rest, and they count as
+/// one more.
+///
 /// # Errors
 ///
 /// When a setting is out of its range.
@@ -105,6 +109,28 @@ pub(crate) fn stability_of(
     settings: Settings,
 ) -> Result<Stability, ClusterError> {
     check(settings)?;
+    let is_zero = |row: &[f32]| row.iter().all(|value| *value == 0.0);
+    let n_zero = points.rows().filter(|row| is_zero(row)).count();
+    if n_zero == 0 {
+        return of_nonzero(points, own, whole, settings);
+    }
+    let kept: Vec<f32> = points.rows().filter(|row| !is_zero(row)).flatten().copied().collect();
+    let rest = Points::new(&kept, points.width())?;
+    let values = distances(rest);
+    let dendrogram = ward_of_distances(values.clone(), rest.n_rows());
+    let mut found = of_nonzero(rest, Distances::new(&values, rest.n_rows()), &dendrogram, settings)?;
+    // The zero rows are one cluster more.
+    found.of_k.iter_mut().for_each(|of_k| of_k.k += 1);
+    found.chosen = found.chosen.map(|k| k + 1);
+    Ok(found)
+}
+
+fn of_nonzero(
+    points: Points,
+    own: Distances,
+    whole: &Dendrogram,
+    settings: Settings,
+) -> Result<Stability, ClusterError> {
     let n_rows = points.n_rows();
     let k_max = settings.k_max.min(n_rows / 2);
     // The last merge joins everything: at no height when all rows are equal.
@@ -314,6 +340,20 @@ mod tests {
             Settings { n_samples: 0, ..Settings::default() },
         ] {
             assert!(matches!(stability(points, settings), Err(ClusterError::Parameter { .. })));
+        }
+    }
+
+    #[test]
+    fn rows_that_are_zero_say_nothing_of_the_others_and_are_one_cluster_more() {
+        let settings = Settings { k_max: 8, ..Settings::default() };
+        for (k, distance, seed) in [(1, 0.0, 101), (3, 1.5, 2)] {
+            let (rows, _) = rows(k, 60, 12, distance, seed);
+            let alone = stability(Points::new(&rows, 12).unwrap(), settings).unwrap();
+            let with_zeros = [rows, vec![0.0; 25 * 12]].concat();
+            let found = stability(Points::new(&with_zeros, 12).unwrap(), settings).unwrap();
+            assert_eq!(alone.chosen, (k > 1).then_some(k));
+            assert_eq!((found.p, found.chosen), (alone.p, alone.chosen.map(|k| k + 1)));
+            assert_eq!(found.of_k[0].k, 3);
         }
     }
 

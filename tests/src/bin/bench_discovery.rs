@@ -5,7 +5,7 @@
 //! memory with the functions of the verbs. Printed: how far the groups that are called changes agree with what only the
 //! tuned model shows (adjusted Rand index), and how often something is called a change where nothing was planted.
 //!
-//! Options: `--models N`, `--first-seed N`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
+//! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ use whence_shared::pair::conversation_text;
 use whence_shared::statistics::random::Random;
 use whence_tests::testbeds::{Failure, Place, Results, exit_code};
 
-/// How many behaviors are planted.
+/// How many behaviors are planted, unless told.
 const PLANTED: [usize; 3] = [0, 2, 3];
 /// Pairs that are looked at, as `whence discover` does when it is not told.
 const N_PAIRS: usize = 500;
@@ -40,6 +40,7 @@ const N_PAIRS: usize = 500;
 struct Options {
     n_models: u64,
     first_seed: u64,
+    planted: Vec<usize>,
     folder: PathBuf,
 }
 
@@ -49,25 +50,29 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-discovery-{}", std::process::id()));
-    let mut options = Options { n_models: 40, first_seed: 9000, folder };
+    let mut options = Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), folder };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
         match name.as_str() {
             "--models" => options.n_models = value.parse()?,
             "--first-seed" => options.first_seed = value.parse()?,
+            "--planted" => options.planted = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--folder" => options.folder = value.into(),
-            _ => return Err(format!("expected --models, --first-seed or --folder, got {name}").into()),
+            _ => return Err(format!("expected --models, --first-seed, --planted or --folder, got {name}").into()),
         }
     }
-    Ok(options)
+    match options.planted.iter().find(|n| **n > Behavior::ALL.len()) {
+        Some(n) => Err(format!("--planted: at most {} behaviors can be planted, got {n}", Behavior::ALL.len()).into()),
+        None => Ok(options),
+    }
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::open(&options.folder)?;
     for seed in options.first_seed..options.first_seed + options.n_models {
         let is_known = |n: usize| results.all.iter().any(|result| result["seed"] == seed && result["planted"] == n);
-        let missing: Vec<usize> = PLANTED.into_iter().filter(|n| !is_known(*n)).collect();
+        let missing: Vec<usize> = options.planted.iter().copied().filter(|n| !is_known(*n)).collect();
         if missing.is_empty() {
             continue;
         }
@@ -189,7 +194,7 @@ fn print(results: &[Value]) {
         "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | of pairs | changes found: median (range) | any found |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for n in PLANTED {
+    for n in 0..=Behavior::ALL.len() {
         let of = |field: &str| -> Vec<f64> {
             let mut values: Vec<f64> =
                 results.iter().filter(|r| r["planted"] == n).filter_map(|r| r[field].as_f64()).collect();

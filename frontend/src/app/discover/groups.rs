@@ -17,6 +17,8 @@ use crate::number::{counted, hundredths};
 
 /// Terms of a card.
 const N_TERMS: usize = 8;
+/// So many groups that are no change are shown without being asked for.
+const FEW: usize = 6;
 /// Exemplars of a card.
 const N_EXEMPLARS: usize = 3;
 const SNIPPET_CHARS: usize = 140;
@@ -31,19 +33,44 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
         let found = found.clone();
         move || {
             let groups = discovery.groups(&found);
-            (0..groups.prompts.clusters.len())
-                .map(|label| prompt_card(&found, &groups, label, compared))
-                .collect::<Vec<_>>()
+            let is_change = |label: &usize| groups.prompts.clusters[*label].one_way.is_some_and(|way| way.is_change);
+            let (changes, others): (Vec<_>, Vec<_>) = (0..groups.prompts.clusters.len()).partition(is_change);
+            let cards = |labels: Vec<usize>| {
+                labels.into_iter().map(|label| prompt_card(&found, &groups, label, compared)).collect::<Vec<_>>()
+            };
+            (cards(changes), folded(cards(others)))
         }
     };
     view! {
         <section aria-labelledby="prompt-groups-title">
             <h2 id="prompt-groups-title">"Groups of prompts"</h2>
-            <p class="about">"Prompts in one group were changed by the same pairs. Open one to read what tuning changed."</p>
+            <p class="about">
+                "Prompts in one group were changed by the same pairs; changes stand first. Open a prompt to read what tuning changed."
+            </p>
             <ContrastPanel found side=SideName::Prompts compared />
-            <div class="groups">{cards}</div>
+            {move || {
+                let (changes, others) = cards();
+                view! {
+                    <div class="groups" hidden=changes.is_empty()>{changes}</div>
+                    {others}
+                }
+            }}
         </section>
     }
+}
+
+/// Groups that are no change: out of the way where there are many.
+fn folded<V: IntoView + 'static>(cards: Vec<V>) -> Option<impl IntoView + use<V>> {
+    let title = format!("{} that are no change", counted(cards.len(), "group", "groups"));
+    let is_open = cards.len() <= FEW;
+    (!cards.is_empty()).then(|| {
+        view! {
+            <details class="others" open=is_open>
+                <summary>{title}</summary>
+                <div class="groups">{cards}</div>
+            </details>
+        }
+    })
 }
 
 fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
