@@ -43,10 +43,9 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let opened = device::open(self.device)?;
-        let mut config =
-            if self.quick { OrganismConfig::quick(self.seed) } else { OrganismConfig::standard(self.seed) };
+        let config = if self.quick { OrganismConfig::quick(self.seed) } else { OrganismConfig::standard(self.seed) };
+        let mut config = config.planting(&Behavior::ALL[..usize::from(self.behaviors)]);
         config.check = self.check;
-        config.behaviors = Behavior::ALL[..usize::from(self.behaviors)].to_vec();
         config.signal = match (self.diffuse, self.diluted) {
             (true, _) => Signal::Diffuse,
             (_, true) => Signal::Diluted,

@@ -92,6 +92,17 @@ impl OrganismConfig {
         }
     }
 
+    /// The same testbed with other behaviors planted, or none. Each of several is shown only where it is brought out, and such a
+    /// condition takes three passes over the pairs to be learned rather than by halves; where none is planted the model is
+    /// tuned for as long.
+    pub fn planting(mut self, behaviors: &[Behavior]) -> Self {
+        self.behaviors = behaviors.to_vec();
+        if behaviors != [Behavior::Compliance] {
+            self.dpo.train.num_train_epochs = 3;
+        }
+        self
+    }
+
     /// A smaller testbed for tests: fewer examples, prompts and samples, less reliable rates.
     pub fn quick(seed: u64) -> Self {
         let mut config = Self::standard(seed);

@@ -252,13 +252,21 @@ mod tests {
 
     #[test]
     fn a_change_that_the_hierarchy_has_in_parts_is_found_whole() {
-        // The differences of 24 rows point one way, of 40 both ways; what they are similar to has other groups: every
-        // fourth row of the change lies with the others, and the rest is in two far parts.
-        let (changed, both_ways) = (rows(24, 0, 7)[..24 * WIDTH].to_vec(), rows(10, 10, 8));
-        let of_change = changed.len() / WIDTH;
-        let products = products(&[changed, both_ways].concat());
-        let n_rows = of_change + 40;
+        // Of 64 rows 24 differ one way, along the first axis, the others both ways along two more. What they are similar to
+        // has other groups: every fourth row of the change lies with the others, and the rest is in two far parts.
+        let (of_change, n_rows) = (24, 64);
         let mut random = Random::new(3);
+        let way = |row: usize| match row {
+            _ if row < of_change => (0, 1.0),
+            _ => (1 + row % 2, if row % 4 < 2 { 1.0 } else { -1.0 }),
+        };
+        let mut differences = Vec::new();
+        for row in 0..n_rows {
+            let (axis, sign) = way(row);
+            let value = |at: usize| if at / 4 == axis { sign } else { 0.0 };
+            differences.extend((0..WIDTH).map(|at| (value(at) + 0.3 * random.normal()) as f32));
+        }
+        let products = products(&differences);
         let group = |row: usize| match row {
             _ if row < of_change && !row.is_multiple_of(4) => row % 2,
             _ => 2 + row % 4,

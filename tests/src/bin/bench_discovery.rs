@@ -89,8 +89,7 @@ fn run(options: &Options) -> Result<(), Failure> {
 
 /// Tunes a model on pairs that plant so many behaviors, and says what is discovered of them.
 fn testbed(place: &Place, folder: &Path, seed: u64, n_planted: usize) -> Result<Value, Failure> {
-    let mut config = OrganismConfig::standard(seed);
-    config.behaviors = Behavior::ALL[..n_planted].to_vec();
+    let config = OrganismConfig::standard(seed).planting(&Behavior::ALL[..n_planted]);
     let corpus = Corpus::draw(&config);
     let pairs = corpus.sequence_pairs(&place.reference.form)?;
     let model = place.reference.model.clone();
@@ -141,12 +140,14 @@ fn result(seed: u64, n_planted: usize, broad: &[Answered], kinds: &[Kind], group
         };
         rises.insert(behavior.name(), [mean(true), mean(false)]);
     }
+    // A number for each set of behaviors.
+    let shown_there: Vec<u8> = truth.iter().map(|set| set.iter().map(|behavior| 1 << *behavior as u8).sum()).collect();
     json!({
         "seed": seed,
         "planted": n_planted,
         "shown": shown,
         "rises": rises,
-        "adjusted_rand": adjusted_rand(&found, &truth),
+        "adjusted_rand": adjusted_rand(&found, &shown_there),
         "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
         "n_groups": clusters.len(),
         "p": groups.prompts.stability.p,
