@@ -1,11 +1,12 @@
-"""The extraction peer: what Whence's extraction is measured against, with transformers on the CPU, in f32.
+"""The extraction peer: what Whence's extraction is measured against, with transformers on the CPU in f32, or on CUDA.
 
     python extract_transformers.py --mode MODE --model DIR --work FILE --layer N --out rows.safetensors [--threads 2]
+        [--device cuda --dtype bf16 --batch-tokens 16384]
 
 Modes:
 
 - forward: the plain forward pass. FILE is a JSON list of token id lists, all of one length; they go through every layer
-  as one batch after another of at most 4096 tokens. No output projection and no final norm. Rows are the means of the
+  as one batch after another of at most --batch-tokens tokens. No output projection and no final norm. Rows are the means of the
   residual stream over all tokens.
 - paper: pair vectors by the procedure that the paper describes, written from its description. FILE has one pair per
   line. For each response: render, tokenise, run the whole language model on that one text (logits included, the prompt
@@ -35,7 +36,7 @@ from tokenizers import processors
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 MARKER = "\ue000\ue001\ue002"
-BATCH_TOKENS = 4096
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def response_span(tokenizer, conversation, text):
@@ -60,21 +61,27 @@ def conversations(path):
     return [pair["prompt"] + pair[side] for pair in pairs for side in ("chosen", "rejected")]
 
 
-def body(path, layer):
+def load(kind, args):
+    dtype = DTYPES[args.dtype]
+    return kind.from_pretrained(args.model, dtype=dtype, attn_implementation="sdpa").eval().to(args.device)
+
+
+def body(args, layer):
     """The model cut off after `layer`, un-normed: its output is the residual stream there."""
-    model = AutoModel.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = load(AutoModel, args)
     model.layers = model.layers[:layer]
     model.norm = torch.nn.Identity()
     return model
 
 
 def forward(args):
-    model = body(args.model, args.layer)
+    model = body(args, args.layer)
 
     def run(sequences):
-        n = max(1, BATCH_TOKENS // len(sequences[0]))
-        batches = [torch.tensor(sequences[i : i + n]) for i in range(0, len(sequences), n)]
-        return torch.cat([model(input_ids=batch, use_cache=False).last_hidden_state.mean(1) for batch in batches])
+        n = max(1, args.batch_tokens // len(sequences[0]))
+        batches = [torch.tensor(sequences[i : i + n]).to(args.device) for i in range(0, len(sequences), n)]
+        states = (model(input_ids=batch, use_cache=False).last_hidden_state for batch in batches)
+        return torch.cat([x.mean(1, dtype=torch.float32).cpu() for x in states])
 
     run([[0] * 64])
 
@@ -87,12 +94,12 @@ def forward(args):
 
 def paper(args):
     tokenizer = whole_offsets(AutoTokenizer.from_pretrained(args.model))
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = load(AutoModelForCausalLM, args)
     assert args.layer < model.config.num_hidden_layers, "the last of transformers' hidden states is normed"
 
     def mean(ids, start, end):
-        out = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
-        return out.hidden_states[args.layer][0, start:end].mean(0)
+        out = model(input_ids=torch.tensor([ids]).to(args.device), output_hidden_states=True)
+        return out.hidden_states[args.layer][0, start:end].mean(0, dtype=torch.float32).cpu()
 
     mean([0] * 64, 0, 64)
 
@@ -105,13 +112,13 @@ def paper(args):
 
 def careful(args):
     tokenizer = whole_offsets(AutoTokenizer.from_pretrained(args.model))
-    model = body(args.model, args.layer)
+    model = body(args, args.layer)
 
     def batches(sequences):
-        """Indices of sequences, longest first, in batches of at most BATCH_TOKENS padded tokens."""
+        """Indices of sequences, longest first, in batches of at most --batch-tokens padded tokens."""
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i][0]))
         while order:
-            n = max(1, BATCH_TOKENS // len(sequences[order[0]][0]))
+            n = max(1, args.batch_tokens // len(sequences[order[0]][0]))
             yield order[:n]
             order = order[n:]
 
@@ -122,8 +129,8 @@ def careful(args):
         for row, (ids, start, end) in enumerate(batch):
             input_ids[row, : len(ids)] = torch.tensor(ids)
             weights[row, 0, start:end] = 1.0 / (end - start)
-        states = model(input_ids=input_ids, use_cache=False).last_hidden_state
-        return torch.bmm(weights, states)[:, 0]
+        states = model(input_ids=input_ids.to(args.device), use_cache=False).last_hidden_state
+        return torch.bmm(weights.to(args.device), states.float())[:, 0].cpu()
 
     means_of([([0] * 64, 0, 64)])
 
@@ -153,6 +160,9 @@ def main():
     parser.add_argument("--layer", required=True, type=int)
     parser.add_argument("--out", required=True)
     parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's default")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="f32", choices=list(DTYPES))
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="most tokens in a filled-up batch")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

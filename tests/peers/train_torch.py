@@ -1,6 +1,6 @@
-"""The training peer: what Whence's preference optimization is measured against, in PyTorch on the CPU, in f32.
+"""The training peer: what Whence's preference optimization is measured against, in PyTorch on the CPU or on CUDA, in f32.
 
-    python train_torch.py --model DIR --work FILE [--threads 2] [--way plain|trl]
+    python train_torch.py --model DIR --work FILE [--threads 2] [--way plain|trl] [--device cuda]
 
 FILE is JSON: pairs (chosen and rejected, each with ids and response_start), reference (summed log-probabilities of both
 sides), steps (rows of every optimizer step), settings (loss_type sigmoid, beta, learning_rate, weight_decay,
@@ -40,12 +40,12 @@ def batch_of(pairs, rows):
 
 def plain(model, work):
     settings, pairs = work["settings"], work["pairs"]
-    reference = {side: torch.tensor(work["reference"][side]) for side in ("chosen", "rejected")}
+    reference = {side: torch.tensor(work["reference"][side], device=model.device) for side in ("chosen", "rejected")}
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.999), eps=1e-8,
                                   weight_decay=settings["weight_decay"])
 
     def step(rows):
-        ids, mask = batch_of(pairs, rows)
+        ids, mask = (x.to(model.device) for x in batch_of(pairs, rows))
         optimizer.zero_grad()
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         logps = F.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None])[..., 0]
@@ -127,12 +127,13 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--way", choices=["plain", "trl"], default="plain")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for --way plain")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with open(options.work, encoding="utf-8") as file:
         work = json.load(file)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32, attn_implementation="sdpa")
-    model.train()
+    model.train().to(options.device)
     losses, secs, cpu_secs = (plain if options.way == "plain" else with_trl)(model, work)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     if options.way == "trl":

@@ -47,13 +47,13 @@ impl Random {
     }
 }
 
-/// Writes a model folder: config.json, model.safetensors in f32, and the tokenizer and chat template of the fixture
+/// Writes a model folder: config.json, model.safetensors in `dtype` (norms always in f32), and the tokenizer and chat template of the fixture
 /// `olmo2/chat`, whose few tokens are the first of the vocabulary.
 ///
 /// # Panics
 ///
-/// Panics when a file cannot be written.
-pub fn write(folder: &Path, shape: &Shape) {
+/// Panics when a file cannot be written, or `dtype` is none of F32, BF16 and F16.
+pub fn write(folder: &Path, shape: &Shape, dtype: Dtype) {
     fs::create_dir_all(folder).unwrap();
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         fs::copy(fixture::model("chat").join(file), folder.join(file)).unwrap();
@@ -63,7 +63,7 @@ pub fn write(folder: &Path, shape: &Shape) {
         "hidden_size": shape.hidden, "intermediate_size": shape.intermediate, "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads, "num_key_value_heads": shape.heads, "hidden_act": "silu",
         "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 500_000.0, "rope_scaling": null,
-        "tie_word_embeddings": false, "attention_bias": false, "torch_dtype": "float32",
+        "tie_word_embeddings": false, "attention_bias": false, "torch_dtype": torch_name(dtype),
         "bos_token_id": null, "eos_token_id": 0, "pad_token_id": 1,
     });
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
@@ -89,23 +89,44 @@ pub fn write(folder: &Path, shape: &Shape) {
         push("mlp.down_proj", &[outer, inner]);
     }
     let mut random = Random(7);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
+    let tensors: Vec<(String, Vec<usize>, Dtype, Vec<u8>)> = shapes
         .into_iter()
         .map(|(key, dims)| {
             // Norms are ones; matrices keep the variance of what they multiply; embeddings have variance one.
             let scale = if key.contains("embed") { 1.0 } else { 1.0 / (dims[dims.len() - 1] as f32).sqrt() };
-            let n_values = dims.iter().product();
-            let value = |_| if dims.len() == 1 { 1.0 } else { random.unit_variance() * scale };
-            let bytes = (0..n_values).map(value).flat_map(f32::to_le_bytes).collect();
-            (key, dims, bytes)
+            let is_norm = dims.len() == 1;
+            let dtype = if is_norm { Dtype::F32 } else { dtype };
+            let mut bytes = Vec::with_capacity(dims.iter().product::<usize>() * 4);
+            for _ in 0..dims.iter().product() {
+                push_as(dtype, if is_norm { 1.0 } else { random.unit_variance() * scale }, &mut bytes);
+            }
+            (key, dims, dtype, bytes)
         })
         .collect();
     let views = tensors
         .iter()
-        .map(|(key, dims, bytes)| (key.as_str(), TensorView::new(Dtype::F32, dims.clone(), bytes).unwrap()));
+        .map(|(key, dims, dtype, bytes)| (key.as_str(), TensorView::new(*dtype, dims.clone(), bytes).unwrap()));
     // transformers wants to be told that the tensors are PyTorch's.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     safetensors::serialize_to_file(views, Some(metadata), &folder.join("model.safetensors")).unwrap();
+}
+
+/// What `torch_dtype` calls a type of weights.
+fn torch_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F32 => "float32",
+        Dtype::BF16 => "bfloat16",
+        Dtype::F16 => "float16",
+        other => panic!("no model is written in {other:?}"),
+    }
+}
+
+fn push_as(dtype: Dtype, value: f32, bytes: &mut Vec<u8>) {
+    match dtype {
+        Dtype::BF16 => bytes.extend(half::bf16::from_f32(value).to_le_bytes()),
+        Dtype::F16 => bytes.extend(half::f16::from_f32(value).to_le_bytes()),
+        _ => bytes.extend(value.to_le_bytes()),
+    }
 }
 
 /// Random token ids below `vocab`, `n_sequences` rows of `seq_len`.

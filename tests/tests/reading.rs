@@ -257,7 +257,7 @@ fn half_precision_keeps_directions_and_the_first_hundred() {
     let Some(gpu) = gpu() else { return };
     let root = tempfile::tempdir().unwrap();
     let shape = Shape { layers: 3, hidden: 128, heads: 4, intermediate: 256, vocab: 512 };
-    random_model::write(root.path(), &shape);
+    random_model::write(root.path(), &shape, safetensors::Dtype::F32);
     let pairs = pairs(N_PAIRS);
     let read = |device: OpenDevice, dtype: DType| {
         let reader = Reader::open(ModelFolder::open(root.path()).unwrap(), device, dtype);

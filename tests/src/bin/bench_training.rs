@@ -1,12 +1,13 @@
-//! `cargo xtask bench training`: preference optimization on the CPU beside PyTorch, with the same weights, the same rows
-//! in the same steps, and the same number of threads.
+//! `cargo xtask bench training`: preference optimization beside PyTorch on the same device, with the same weights, the same
+//! rows in the same steps, and the same number of threads.
 //!
 //! The two run in turn, A B A B, so that a machine that slows down slows both; medians are compared. Before a ratio is
 //! printed the losses of both must agree at every step. Loading the model and the reference's log-probabilities count on
 //! neither side. Beside the ratio by the clock stands the ratio by processor time, which other programs on the machine
 //! disturb less.
 //!
-//! Options: `--part NAME` (narrow or wide; else both), `--repetitions N`, `--way plain|trl` (the peer: a plain loop or
+//! Options: `--part NAME` (narrow or wide; else both; on a GPU wide or large, the shape of OLMo 2 1B), `--device D` as
+//! `whence retrain` takes it, where the peer then computes on CUDA; `--repetitions N`, `--way plain|trl` (the peer: a plain loop or
 //! TRL's trainer), `--activation-checkpointing true` (whence's side alone), `--memory true` (no peer: the peak memory of
 //! whence's side, of one part, for comparing runs of this program with and without activation checkpointing).
 //! Environment: `WHENCE_PYTHON`, a Python with torch and transformers (else `python3`).
@@ -38,7 +39,7 @@ struct Part {
     lengths: (usize, usize),
 }
 
-const PARTS: [Part; 2] = [
+const PARTS: [Part; 3] = [
     // The planted testbed's size.
     Part {
         name: "narrow",
@@ -54,6 +55,13 @@ const PARTS: [Part; 2] = [
         batch_size: 4,
         lengths: (96, 64),
     },
+    Part {
+        name: "large",
+        shape: Shape { layers: 16, hidden: 2048, heads: 16, intermediate: 8192, vocab: 100_352 },
+        n_pairs: 24,
+        batch_size: 4,
+        lengths: (192, 128),
+    },
 ];
 
 /// Losses of the two may differ by this much, relative to the larger of 1 and the loss.
@@ -61,6 +69,7 @@ const LOSS_TOLERANCE: f64 = 2e-3;
 
 struct Options {
     part: Option<String>,
+    device: DeviceChoice,
     repetitions: usize,
     way: String,
     activation_checkpointing: bool,
@@ -69,14 +78,21 @@ struct Options {
 
 impl Options {
     fn parse() -> Result<Self, String> {
-        let (part, way) = (None, "plain".to_owned());
-        let mut options = Self { part, repetitions: 3, way, activation_checkpointing: false, memory: false };
+        let mut options = Self {
+            part: None,
+            device: DeviceChoice::Cpu,
+            repetitions: 3,
+            way: "plain".to_owned(),
+            activation_checkpointing: false,
+            memory: false,
+        };
         let mut args = env::args().skip(1);
         while let Some(arg) = args.next() {
             let value = args.next().ok_or_else(|| format!("{arg}: expected a value after it"))?;
             let wrong = |expected: &str| format!("{arg}: expected {expected}, got {value:?}");
             match arg.as_str() {
                 "--part" => options.part = Some(value),
+                "--device" => options.device = value.parse().map_err(|error| format!("{arg}: {error}"))?,
                 "--repetitions" => options.repetitions = value.parse().map_err(|_| wrong("a positive number"))?,
                 "--way" if ["plain", "trl"].contains(&value.as_str()) => options.way = value,
                 "--way" => return Err(wrong("plain or trl")),
@@ -110,10 +126,12 @@ struct Measured {
 }
 
 fn run(options: &Options) -> Result<(), String> {
-    let wanted = |part: &&Part| options.part.as_ref().is_none_or(|name| name == part.name);
+    let is_cpu = options.device == DeviceChoice::Cpu;
+    let here = |part: &Part| if is_cpu { part.name != "large" } else { part.name != "narrow" };
+    let wanted = |part: &&Part| options.part.as_ref().map_or(here(part), |name| name == part.name);
     let parts: Vec<&Part> = PARTS.iter().filter(wanted).collect();
     if parts.is_empty() {
-        return Err(format!("--part: expected narrow or wide, got {:?}", options.part));
+        return Err(format!("--part: expected narrow, wide or large, got {:?}", options.part));
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut table = String::from(
@@ -180,8 +198,9 @@ fn run(options: &Options) -> Result<(), String> {
     }
     if !options.memory {
         println!(
-            "\nwhence {} beside {} ({versions}), {threads} threads\n\n{table}",
+            "\nwhence {} on {} beside {} ({versions}), {threads} threads\n\n{table}",
             env!("CARGO_PKG_VERSION"),
+            options.device,
             options.way
         );
     }
@@ -197,11 +216,12 @@ struct Bench {
     n_tokens: usize,
     threads: usize,
     way: String,
+    device: DeviceChoice,
 }
 
 impl Bench {
     fn prepare(part: &Part, options: &Options, root: &Path, threads: usize) -> Result<Self, String> {
-        random_model::write(&root.join("model"), &part.shape);
+        random_model::write(&root.join("model"), &part.shape, safetensors::Dtype::F32);
         let (n_prompt, n_response) = part.lengths;
         let tokens = random_model::sequences(2 * part.n_pairs, 2 * (n_prompt + n_response), part.shape.vocab);
         // Lengths vary by half in both directions, as in real data.
@@ -242,6 +262,7 @@ impl Bench {
             n_tokens,
             threads,
             way: options.way.clone(),
+            device: options.device,
         };
         let model = bench.model()?;
         bench.reference =
@@ -263,7 +284,7 @@ impl Bench {
     }
 
     fn model(&self) -> Result<whence_backend::model::CausalLm, String> {
-        let device = device::open(DeviceChoice::Cpu).map_err(|error| error.to_string())?.device;
+        let device = device::open(self.device).map_err(|error| error.to_string())?.device;
         let folder = ModelFolder::open(&self.root.join("model")).map_err(|error| error.to_string())?;
         folder.load(&device).map_err(|error| error.to_string())
     }
@@ -288,6 +309,7 @@ impl Bench {
             .arg("--work")
             .arg(self.root.join("work.json"))
             .args(["--threads", &self.threads.to_string(), "--way", &self.way])
+            .args(["--device", if self.device == DeviceChoice::Cpu { "cpu" } else { "cuda" }])
             .output()
             .map_err(|error| format!("the peer: {error}"))?;
         if !output.status.success() {
