@@ -190,7 +190,10 @@ fn run(options: &Options) -> Result<(), String> {
     let python = python()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let opened = device::open(options.device).map_err(|error| error.to_string())?;
-    println!("on {}, {threads} threads, {}, medians of {} alternating runs", opened.name, options.dtype, options.repetitions);
+    println!(
+        "on {}, {threads} threads, {}, medians of {} alternating runs",
+        opened.name, options.dtype, options.repetitions
+    );
     let mut table = String::from(
         "| part | layers × width | work | whence | transformers | ratio | ratio per processor second | least cosine |\n\
          |---|---|---|---|---|---|---|---|\n",
