@@ -15,7 +15,7 @@ use whence_tests::made_study::{self, BEHAVIOR};
 use whence_tests::served::Site;
 use whence_tests::{binary, served};
 
-const MANY_PAIRS: usize = 5_000;
+const MANY_PAIRS: usize = 1_500;
 
 fn job(verb: &str, arguments: &[&str]) -> NewJob {
     NewJob { verb: verb.into(), arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
