@@ -5,7 +5,7 @@
 //! rollouts show it) → [`sweep`] (the behavior by layer) → [`attribute`] (the ranking), [`discover`] (groups without a
 //! behavior), [`cluster`] and [`map`] (the pairs by their vectors) → [`edit`] (which pairs to drop or switch) → [`train`] →
 //! [`validate`] (retraining, and what it changed) → [`view`] (what the app is shown) → [`report`] (a bundle of it), [`server`]
-//! (it over HTTP, and decisions in [`store`]); [`organism`] makes the planted testbed; [`inspect`] says what a folder or file
+//! (it over HTTP, decisions in [`store`], verbs in [`jobs`]); [`organism`] makes the planted testbed; [`inspect`] says what a folder or file
 //! is. [`study`] knows where everything lies on disk, [`files`] writes it atomically, [`hashes`] remembers what large files hash to, [`memory`] how much was
 //! needed, [`device`] alone names compute backends.
 //!
@@ -26,6 +26,7 @@ pub mod files;
 pub mod hashes;
 pub mod index;
 pub mod inspect;
+pub mod jobs;
 pub mod judge;
 pub mod map;
 pub mod memory;

@@ -8,6 +8,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     end_quietly_when_nobody_reads();
+    end_with_standard_input();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("WHENCE_LOG").unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
@@ -24,6 +25,19 @@ fn main() -> ExitCode {
         eprintln!("{memory}");
     }
     code
+}
+
+/// A job of a server ends with it, however it ends: the server holds the other end of our standard input.
+fn end_with_standard_input() {
+    if std::env::var_os(whence_backend::jobs::PARENT).is_none() {
+        return;
+    }
+    std::thread::spawn(|| {
+        // Nothing is ever written to it; what is read is its end, or an error, which is the same to us.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        eprintln!("error: the server that ran this ended; what is done is kept");
+        std::process::exit(1);
+    });
 }
 
 /// `whence rank … | head` closes our standard output while we still print: that is how pipes end, not an error.

@@ -33,6 +33,7 @@
 //! edits/NAME.parquet                           pairs to drop or switch: row, id, hash, action, reason, score, rank
 //! edits/NAME.decisions.jsonl                   the decisions that an edit set was made of in the app
 //! arms/                                        retrained models, see [`crate::validate`]
+//! jobs/ID.log                                  what a job of the server printed, see [`crate::jobs`]
 //! whence.db                                    what people decide in the app, see [`crate::store`]
 //! ```
 
@@ -310,6 +311,21 @@ impl Study {
     /// `edits/NAME.decisions.jsonl`, see [`crate::edit::decisions`].
     pub fn edit_decisions(&self, name: &str) -> PathBuf {
         self.edits().join(format!("{name}.decisions.jsonl"))
+    }
+
+    /// `jobs/`.
+    pub fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
+    /// `jobs/ID.log`: what a job printed.
+    pub fn job_log(&self, id: u64) -> PathBuf {
+        self.jobs().join(format!("{id}.log"))
+    }
+
+    /// `jobs/ID.progress.json`: how far a running job is.
+    pub fn job_progress(&self, id: u64) -> PathBuf {
+        self.jobs().join(format!("{id}.progress.json"))
     }
 
     /// `whence.db`, a [`crate::store::Store`].

@@ -215,6 +215,8 @@ pub struct ServerView {
     pub study: String,
     /// Whether decisions and edit sets can be changed; when not, what only reads still works.
     pub can_edit: bool,
+    /// Whether it runs jobs ([`crate::jobs`]).
+    pub can_run_jobs: bool,
 }
 
 /// Why a request was refused.
@@ -250,6 +252,8 @@ pub enum ErrorKind {
     TooLarge,
     /// 409: what is asked about is no longer what it was; read it again.
     Changed,
+    /// 403: this server runs no jobs.
+    NoJobs,
     /// 409: the name is taken.
     Exists,
     /// 409: `whence.db` was written by a newer version of Whence.
@@ -260,7 +264,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NotFound,
         Self::Method,
         Self::Host,
@@ -270,6 +274,7 @@ impl ErrorKind {
         Self::Malformed,
         Self::TooLarge,
         Self::Changed,
+        Self::NoJobs,
         Self::Exists,
         Self::Newer,
         Self::Study,

@@ -31,7 +31,8 @@
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON;
-//! - [`api`]: what the app and a server say to each other beyond that: decisions, edit sets, errors.
+//! - [`api`], [`jobs`]: what the app and a server say to each other beyond that: decisions, edit sets, errors; verbs that run;
+//! - [`shares`]: read-only links to a part of a study.
 
 pub mod api;
 pub mod changes;
@@ -47,6 +48,7 @@ pub mod edit;
 pub mod filter;
 pub mod form;
 pub mod index;
+pub mod jobs;
 pub mod logistic;
 pub mod map;
 pub mod pair;
@@ -55,6 +57,7 @@ pub mod quality;
 pub mod rank;
 pub mod refusal;
 pub mod shard;
+pub mod shares;
 pub mod spans;
 pub mod stability;
 pub mod statistics;

@@ -102,6 +102,8 @@ pub fn options(app: &Path) -> ServeOptions {
         port: 0,
         app: App::at(app.to_owned()).unwrap(),
         can_edit: true,
+        jobs: None,
+        shares: false,
     }
 }
 
@@ -151,6 +153,16 @@ impl Site {
         let address = server.address();
         thread::spawn(|| server.run(std::future::pending()));
         Self { folder: self.folder.clone(), study: self.study.clone(), address }
+    }
+
+    /// A server that runs elsewhere.
+    pub fn at(folder: TempDir, study: Study, address: SocketAddr) -> Self {
+        Self { folder: Arc::new(folder), study, address }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// GET.

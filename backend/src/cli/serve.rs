@@ -24,6 +24,12 @@ pub struct Args {
     /// Let whoever reaches the server decide about pairs and make edit sets, also when it is open to the network
     #[arg(long)]
     allow_edits: bool,
+    /// Let whoever reaches the server run verbs on the study, also when it is open to the network
+    #[arg(long)]
+    jobs: bool,
+    /// Let others than this machine reach read-only links (/s/…) and nothing else
+    #[arg(long, conflicts_with_all = ["allow_edits", "jobs"])]
+    shares: bool,
     /// Folder of the built app [default: $WHENCE_APP, or the app in this program]
     #[arg(long)]
     app: Option<PathBuf>,
@@ -35,10 +41,16 @@ impl Args {
         let app = App::find(self.app, app::embedded())?;
         let study = Study::at(self.study);
         let name = study.name();
-        let can_edit = self.host.is_loopback() || self.allow_edits;
-        let server = Server::bind(study, &ServeOptions { host: self.host, port: self.port, app, can_edit })?;
+        let jobs = (self.host.is_loopback() || self.jobs || self.shares).then(std::env::current_exe).transpose()?;
+        let can_edit = self.host.is_loopback() || self.allow_edits || self.shares;
+        let server = Server::bind(
+            study,
+            &ServeOptions { host: self.host, port: self.port, app, can_edit, jobs, shares: self.shares },
+        )?;
         println!("{name}: http://{}/ (Ctrl-C to stop)", server.address());
-        if !self.host.is_loopback() {
+        if self.shares {
+            println!("others reach read-only links alone: POST /api/v1/shares makes one");
+        } else if !self.host.is_loopback() {
             println!("open to everyone who can reach this address: no password, texts included");
         }
         Ok(server.run_until_interrupted()?)

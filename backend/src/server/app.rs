@@ -32,10 +32,19 @@ pub async fn file(Extract(state): Extract<State>, request: Request) -> Result<Re
     if !matches!(request.method().as_str(), "GET" | "HEAD") {
         return Err(RequestError::Method);
     }
+    of(state, path, request.headers()).await
+}
+
+/// A file of the app.
+///
+/// # Errors
+///
+/// When there is none of this path.
+pub async fn of(state: State, path: String, headers: &HeaderMap) -> Result<Response, RequestError> {
     let name = path.clone();
     let read = blocking(move || Ok(state.app.read(&name)?)).await?;
     let bytes = read.ok_or_else(|| RequestError::not_found(format!("/{path}")))?;
-    Ok(answer(request.headers(), &path, bytes))
+    Ok(answer(headers, &path, bytes))
 }
 
 fn answer(request: &HeaderMap, path: &str, bytes: Cow<'static, [u8]>) -> Response {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use axum::body::Body;
 use axum::extract::{Path, Request, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use tower_http::services::ServeFile;
 
@@ -28,7 +28,11 @@ pub const FOLDERS: [(&str, &str, &str); 6] = [
 /// Answers `/data/NAME/…` from the study's folder of that name.
 pub fn folder(name: &'static str) -> MethodRouter<State> {
     get(move |Extract(state): Extract<State>, Path(path): Path<String>, request: Request| async move {
-        serve(state.study.root().join(name), name, &path, request).await
+        let what = format!("{name}/{path}");
+        if !is_plain(&path) {
+            return Err(RequestError::not_found(what));
+        }
+        serve(state.study.root().join(name).join(path), &what, request).await
     })
 }
 
@@ -37,22 +41,23 @@ pub async fn unknown(Path(path): Path<String>) -> RequestError {
     RequestError::not_found(format!("data/{path}"))
 }
 
-async fn serve(root: PathBuf, name: &str, path: &str, request: Request) -> Result<Response, RequestError> {
-    let not_found = || RequestError::not_found(format!("{name}/{path}"));
-    if !is_plain(path) {
-        return Err(not_found());
-    }
-    let mut served: Response = ServeFile::new(root.join(path))
+/// A file as it lies, in ranges if asked. `what` is its address, for errors.
+///
+/// # Errors
+///
+/// When it is not there or cannot be read.
+pub async fn serve(file: PathBuf, what: &str, request: Request) -> Result<Response, RequestError> {
+    let mut served: Response = ServeFile::new(file)
         .with_buf_chunk_size(1 << 18)
         .try_call(request)
         .await
-        .map_err(|error| RequestError::of_file(error, format!("{name}/{path}")))?
+        .map_err(|error| RequestError::of_file(error, what))?
         .map(Body::new);
     if served.status() == StatusCode::NOT_FOUND {
-        return Err(not_found());
+        return Err(RequestError::not_found(what));
     }
     served.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(served.into_response())
+    Ok(served)
 }
 
 /// Whether a path, already percent-decoded, names a vector file, a manifest or a behavior's prompts and cannot lead out of

@@ -15,6 +15,7 @@ use crate::data::config::ConfigError;
 use crate::data::pairs::PairFileError;
 use crate::edit::EditError;
 use crate::files::FileError;
+use crate::jobs::JobError;
 use crate::store::StoreError;
 use crate::view::ViewError;
 
@@ -53,6 +54,9 @@ pub enum RequestError {
     /// The server only reads.
     #[error("this server only reads")]
     ReadOnly,
+    /// The server runs no jobs.
+    #[error("this server runs no jobs")]
+    NoJobs,
     /// The name is taken.
     #[error("{0}")]
     Exists(String),
@@ -84,6 +88,14 @@ impl RequestError {
         Self::Study(error.into())
     }
 
+    /// A part of a study that was asked for: the reader's mistake when the study lacks it.
+    pub fn of_choice(error: ViewError) -> Self {
+        match error {
+            ViewError::Choice { asked, expected, .. } => Self::Malformed(format!("{asked}: expected {expected}")),
+            other => Self::study(other),
+        }
+    }
+
     fn status(&self) -> (StatusCode, ErrorKind) {
         match self {
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, ErrorKind::NotFound),
@@ -95,6 +107,7 @@ impl RequestError {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge),
             Self::Changed(_) => (StatusCode::CONFLICT, ErrorKind::Changed),
             Self::ReadOnly => (StatusCode::FORBIDDEN, ErrorKind::ReadOnly),
+            Self::NoJobs => (StatusCode::FORBIDDEN, ErrorKind::NoJobs),
             Self::Exists(_) => (StatusCode::CONFLICT, ErrorKind::Exists),
             Self::Newer => (StatusCode::CONFLICT, ErrorKind::Newer),
             Self::Study(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Study),
@@ -110,6 +123,9 @@ impl RequestError {
             Self::NotJson => "add the header Content-Type: application/json",
             Self::Changed(_) => "read it again and decide anew",
             Self::ReadOnly => "start `whence serve` on a loopback address, or with --allow-edits",
+            Self::NoJobs => {
+                "start `whence serve` on a loopback address, or with --jobs; one server runs a study's jobs"
+            }
             Self::Exists(_) => "choose another name, or ask for it to be replaced",
             Self::Newer => "update Whence; the file is left as it is",
             Self::Malformed(_) | Self::TooLarge(_) => "",
@@ -158,6 +174,18 @@ impl From<StoreError> for RequestError {
             StoreError::Edit(EditError::Name(_) | EditError::NothingLeft { .. } | EditError::Empty { .. }) => {
                 Self::Malformed(said)
             }
+            other => Self::study(other),
+        }
+    }
+}
+
+impl From<JobError> for RequestError {
+    fn from(error: JobError) -> Self {
+        let said = error.to_string();
+        match error {
+            JobError::Store(error) => error.into(),
+            JobError::Malformed(_) | JobError::State { .. } => Self::Malformed(said),
+            JobError::Unknown(id) => Self::not_found(format!("job {id}")),
             other => Self::study(other),
         }
     }

@@ -5,18 +5,31 @@
 //! from another origin, as browsers always say; and it cannot pass for this server through a name of its own that resolves
 //! to this machine (DNS rebinding), as such a name is refused.
 
+use std::net::SocketAddr;
+
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::State;
 use super::error::RequestError;
+use super::{State, shares};
 
-/// Adds the headers to every answer and, on loopback, refuses names that are not this machine's.
-pub fn protect(router: Router<State>, is_loopback: bool) -> Router<State> {
+/// Who may ask for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// This machine alone, for everything.
+    ThisMachine,
+    /// This machine for everything, others for what lies below `/s/`.
+    Shares,
+    /// Everyone for everything.
+    Everyone,
+}
+
+/// Adds the headers to every answer and refuses who may not ask.
+pub fn protect(router: Router<State>, door: Door) -> Router<State> {
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -25,7 +38,11 @@ pub fn protect(router: Router<State>, is_loopback: bool) -> Router<State> {
     ];
     // What is added later wraps what is there: refusals carry the headers as well.
     let router = router.layer(middleware::from_fn(only_this_origin));
-    let mut router = if is_loopback { router.layer(middleware::from_fn(only_this_machine)) } else { router };
+    let mut router = match door {
+        Door::ThisMachine => router.layer(middleware::from_fn(only_this_machine)),
+        Door::Shares => router.layer(middleware::from_fn(only_shares_for_others)),
+        Door::Everyone => router,
+    };
     for (name, value) in fixed {
         router = router.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)));
     }
@@ -47,6 +64,15 @@ pub fn content_security_policy(script_hashes: &[String]) -> String {
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_this_machine) { next.run(request).await } else { RequestError::Host.into_response() }
+}
+
+/// A proxy on this machine passes on for others: then the name that was asked for is not this machine's.
+async fn only_shares_for_others(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_here = peer.is_some_and(|peer| peer.to_canonical().is_loopback()) && host.is_some_and(is_this_machine);
+    let path = request.uri().path();
+    if is_here || path.starts_with("/s/") { next.run(request).await } else { shares::hidden() }
 }
 
 async fn only_this_origin(request: Request, next: Next) -> Response {

@@ -11,12 +11,14 @@
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
-//! /api/v1/…                                   decisions and edit sets (api)
+//! /api/v1/…                                   decisions, edit sets and jobs (api)
+//! /s/TOKEN/…                                   the app and a shared part of the study (shares)
 //! everything else                             the app's files (app)
 //! ```
 //!
-//! All of them stand in one list, [`routes`]. What is answered below `/data` is made in [`crate::view`], which a report is made of too. Errors become status codes in
-//! [`error`] and nowhere else; what every answer carries and which requests are let in is in [`guard`].
+//! All of them stand in one list, [`mod@routes`]. What is answered below `/data` is made in [`crate::view`], of which a report
+//! is made too. Errors become status codes in [`error`] and nowhere else; what every answer carries and which requests are
+//! let in is in [`guard`].
 
 pub mod api;
 pub mod app;
@@ -28,22 +30,27 @@ pub mod error;
 pub mod gather;
 pub mod guard;
 pub mod routes;
+pub mod shares;
 pub mod validation;
 pub mod view;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get};
 use thiserror::Error;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::trace::TraceLayer;
 
 use crate::data::config::{ConfigError, StudyConfig};
 use crate::data::pairs::PairFileError;
+use crate::jobs::Jobs;
 use crate::store::{self, Store};
 use crate::study::Study;
 use crate::view::app::App;
@@ -51,7 +58,9 @@ use crate::view::pairs::Pairs;
 use chunks::ChunkCache;
 use columns::ColumnsFile;
 use error::RequestError;
-use routes::Route;
+use guard::Door;
+use routes::Compression;
+use shares::Shared;
 
 /// The port asked for unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7411;
@@ -93,6 +102,10 @@ pub struct ServeOptions {
     pub app: App,
     /// Whether decisions and edit sets may be changed.
     pub can_edit: bool,
+    /// Whether others than this machine reach what lies below `/s/` and nothing else.
+    pub shares: bool,
+    /// The `whence` binary that jobs are run with; none are run without.
+    pub jobs: Option<PathBuf>,
 }
 
 /// Everything a request may need.
@@ -104,6 +117,10 @@ pub struct State {
     columns: Arc<ColumnsFile>,
     app: Arc<App>,
     store: Arc<Store>,
+    shared: Arc<Shared>,
+    jobs: Option<Arc<Jobs>>,
+    /// Whether the server is ending.
+    is_over: Arc<AtomicBool>,
     can_edit: bool,
 }
 
@@ -112,6 +129,7 @@ pub struct State {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    is_over: Arc<AtomicBool>,
     router: Router,
 }
 
@@ -129,16 +147,28 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
+        let door = match (options.shares, address.ip().is_loopback()) {
+            (true, _) => Door::Shares,
+            (false, true) => Door::ThisMachine,
+            (false, false) => Door::Everyone,
+        };
+        let is_over = Arc::new(AtomicBool::new(false));
+        let store = Arc::new(Store::of(&study));
+        let can_write = store::is_writable(&study);
+        let jobs = options.jobs.clone().filter(|_| can_write).and_then(|program| start_jobs(&study, program, &store));
         let state = State {
-            store: Arc::new(Store::of(&study)),
-            can_edit: options.can_edit && store::is_writable(&study),
+            store,
+            shared: Arc::default(),
+            jobs,
+            is_over: is_over.clone(),
+            can_edit: options.can_edit && can_write,
             study: Arc::new(study),
             pairs: Arc::new(pairs),
             chunks: Arc::default(),
             columns: Arc::default(),
             app: Arc::new(options.app.clone()),
         };
-        Ok(Self { listener, address, router: router(state, address.ip().is_loopback()) })
+        Ok(Self { listener, address, is_over, router: router(state, door) })
     }
 
     /// The address it listens on.
@@ -157,9 +187,15 @@ impl Server {
             .max_blocking_threads(N_READERS)
             .build()
             .map_err(ServeError::Run)?;
+        let Self { listener, router, is_over, .. } = self;
+        let stop = async move {
+            stop.await;
+            is_over.store(true, Ordering::Relaxed);
+        };
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(self.listener).map_err(ServeError::Run)?;
-            axum::serve(listener, self.router).with_graceful_shutdown(stop).await.map_err(ServeError::Run)
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Run)?;
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).with_graceful_shutdown(stop).await.map_err(ServeError::Run)
         })
     }
 
@@ -195,25 +231,35 @@ async fn interrupted() {
     ctrl_c.await;
 }
 
-fn router(state: State, is_loopback: bool) -> Router {
-    let (compressed, as_they_lie): (Vec<Route>, Vec<Route>) =
-        routes::routes().into_iter().partition(|route| route.is_compressed);
-    let join = |router: Router<State>, route: Route| router.route(route.doc.path, route.answering);
-    let compressed = compressed
-        .into_iter()
-        .fold(Router::new(), join)
+/// Jobs are no reason not to serve: what stops them is said and the study is served without.
+fn start_jobs(study: &Study, program: PathBuf, store: &Arc<Store>) -> Option<Arc<Jobs>> {
+    match Jobs::start(study, program, store.clone()) {
+        Ok(jobs) => Some(Arc::new(jobs)),
+        Err(error) => {
+            tracing::warn!("no jobs are run: {error}");
+            None
+        }
+    }
+}
+
+fn router(state: State, door: Door) -> Router {
+    let of = |compression: Compression| {
+        let routes = routes::routes().into_iter().filter(|route| route.compression == compression);
+        routes.fold(Router::new(), |router, route| router.route(route.doc.path, route.answering))
+    };
+    let compressed = of(Compression::All)
         .route("/", get(app::index))
         .route("/index.html", get(app::index))
         .fallback(app::file)
         .layer(CompressionLayer::new());
-    let as_they_lie = as_they_lie
-        .into_iter()
-        .fold(Router::new(), join)
-        .route("/data/{*path}", get(data_files::unknown))
-        .route("/api/{*path}", any(api::unknown));
+    let no_files = DefaultPredicate::new().and(NotForContentType::new("application/octet-stream"));
+    let text = of(Compression::OfText).layer(CompressionLayer::new().compress_when(no_files));
+    let as_they_lie =
+        of(Compression::None).route("/data/{*path}", get(data_files::unknown)).route("/api/{*path}", any(api::unknown));
     let router = compressed
+        .merge(text)
         .merge(as_they_lie)
         .method_not_allowed_fallback(|| async { RequestError::Method })
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));
-    guard::protect(router, is_loopback).layer(TraceLayer::new_for_http()).with_state(state)
+    guard::protect(router, door).layer(TraceLayer::new_for_http()).with_state(state)
 }

@@ -4,7 +4,7 @@
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::api::doc::{Answers, Doc};
-use super::{State, api, chunks, columns, data_files, gather, validation, view};
+use super::{State, api, chunks, columns, data_files, gather, shares, validation, view};
 
 /// An address and what answers it.
 pub struct Route {
@@ -12,14 +12,26 @@ pub struct Route {
     pub doc: Doc,
     /// What answers.
     pub answering: MethodRouter<State>,
-    /// Whether answers are compressed: that takes ranges away, and vectors do not compress.
-    pub is_compressed: bool,
+    /// Which answers are compressed.
+    pub compression: Compression,
+}
+
+/// Which answers are compressed: that takes ranges away, and vectors do not compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// All.
+    All,
+    /// Those that are not files as they lie.
+    OfText,
+    /// None.
+    None,
 }
 
 /// All of them but the app's.
 pub fn routes() -> Vec<Route> {
     let mut routes = data();
     routes.extend(api());
+    routes.extend(shared());
     routes
 }
 
@@ -108,10 +120,40 @@ fn api() -> Vec<Route> {
             get(api::history),
         ),
         reads("/api/v1/edits", "The edit sets of the study", List("EditSetView"), get(api::edits)),
+        reads("/api/v1/shares", "Read-only links, the newest first", List("ShareView"), get(shares::all)),
+        posts("/api/v1/shares", "Make a read-only link", "NewShare", "ShareMade", post(shares::make)),
+        posts("/api/v1/shares/{id}/revoke", "End a link", "Nothing", "ShareView", post(shares::revoke)),
+        reads("/api/v1/jobs", "All jobs, the newest first", List("JobView"), get(api::jobs::all)),
+        posts("/api/v1/jobs", "Put a verb into the queue", "NewJob", "JobView", post(api::jobs::queue)),
+        // An event must not wait for more to compress.
+        route(
+            Doc::get("/api/v1/jobs/events", "Jobs as they change", Answers::Media("text/event-stream")),
+            get(api::jobs::events),
+            false,
+        ),
+        reads("/api/v1/jobs/{id}", "One job", One("JobView"), get(api::jobs::one)),
+        reads("/api/v1/jobs/{id}/log", "What a job printed, from byte `from` on", One("JobLog"), get(api::jobs::log)),
+        posts("/api/v1/jobs/{id}/cancel", "Cancel a job", "Nothing", "JobView", post(api::jobs::cancel)),
+        posts("/api/v1/jobs/{id}/retry", "Run a job again", "Nothing", "JobView", post(api::jobs::retry)),
         posts("/api/v1/edits", "Make an edit set of the worklist", "MakeEditSet", "EditSetView", post(api::make_edits)),
     ]
 }
 
+/// What a link shows.
+fn shared() -> Vec<Route> {
+    let reads = |path, summary, answering| Route {
+        doc: Doc::get(path, summary, Answers::Media("*/*")),
+        answering,
+        compression: Compression::OfText,
+    };
+    vec![
+        reads("/s/{token}", "To /s/TOKEN/", get(shares::root)),
+        reads("/s/{token}/", "The app on a shared part of the study", get(shares::page)),
+        reads("/s/{token}/{*path}", "Files of the app, and of the shared part below data/", get(shares::file)),
+    ]
+}
+
 fn route(doc: Doc, answering: MethodRouter<State>, is_compressed: bool) -> Route {
-    Route { doc, answering, is_compressed }
+    let compression = if is_compressed { Compression::All } else { Compression::None };
+    Route { doc, answering, compression }
 }

@@ -4,7 +4,6 @@
 //! session later. A new step ends what could be redone.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Row, params};
 use whence_shared::api::{
@@ -14,7 +13,7 @@ use whence_shared::api::{
 
 use super::list::{self, Change, Held};
 use super::remap::remap;
-use super::{Store, StoreError};
+use super::{Store, StoreError, now};
 use crate::attribute::table;
 use crate::edit::pair_sha256;
 use crate::study::{Study, is_plain_name};
@@ -316,9 +315,8 @@ fn remember(database: &Connection, label: &str, changes: &[Change]) -> rusqlite:
     database.execute("DELETE FROM step WHERE is_undone", [])?;
     let number: i64 = database.query_row("SELECT coalesce(max(number), 0) + 1 FROM step", [], |row| row.get(0))?;
     database.execute("DELETE FROM step WHERE number <= ?1", [number - MAX_STEPS])?;
-    let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let n_pairs = changes.iter().filter(|change| change.is_of_content()).count();
-    database.execute("INSERT INTO step VALUES (?1, ?2, ?3, ?4, 0)", params![number, label, at_unix_ms, n_pairs])?;
+    database.execute("INSERT INTO step VALUES (?1, ?2, ?3, ?4, 0)", params![number, label, now(), n_pairs])?;
     let json =
         |held: &Option<Held>| held.as_ref().map(|held| serde_json::to_string(held).expect("plain data serializes"));
     let mut insert = database.prepare_cached("INSERT INTO step_change VALUES (?1, ?2, ?3, ?4)")?;

@@ -4,18 +4,21 @@
 //! The file appears with the first thing that is stored. It is in WAL mode, every change is one transaction, and two servers
 //! of one study may work on it: each waits for the other. `PRAGMA user_version` is the version of its tables; a file of a
 //! newer one is left alone. [`decisions`] holds the worklist, [`edit_set`]
-//! makes edit sets of it.
+//! makes edit sets of it, `jobs` is the queue of [`crate::jobs`],
+//! [`shares`] are read-only links.
 
 pub mod decisions;
 pub mod edit_set;
+mod jobs;
 mod list;
 mod remap;
+pub mod shares;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use thiserror::Error;
@@ -73,6 +76,29 @@ const SCHEMA: &str = "
         after TEXT,
         PRIMARY KEY (step, row)
     ) STRICT, WITHOUT ROWID;
+    -- Verbs to be run, that run and that ran; `arguments` is a JSON list.
+    CREATE TABLE job (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        verb TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        device TEXT NOT NULL,
+        state TEXT NOT NULL,
+        error TEXT NOT NULL,
+        n_tries INTEGER NOT NULL,
+        created_unix_ms INTEGER NOT NULL,
+        started_unix_ms INTEGER,
+        finished_unix_ms INTEGER
+    ) STRICT;
+    -- Read-only links. `choice` is JSON, of the token there is only a hash.
+    CREATE TABLE share (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        token_sha256 TEXT NOT NULL UNIQUE,
+        label TEXT NOT NULL,
+        choice TEXT NOT NULL,
+        created_unix_ms INTEGER NOT NULL,
+        expires_unix_ms INTEGER,
+        revoked_unix_ms INTEGER
+    ) STRICT;
 ";
 
 /// What stops something from being stored or read.
@@ -180,6 +206,18 @@ impl Store {
         Ok(Some(done))
     }
 
+    /// Reads or changes what is there; where nothing was ever stored, nothing is made.
+    fn look<T: Default>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let done = self.transaction(false, |database| work(database).map_err(self.sql()))?;
+        Ok(done.unwrap_or_default())
+    }
+
+    /// Stores something.
+    fn work<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let done = self.transaction(true, |database| work(database).map_err(self.sql()))?;
+        Ok(done.expect("created where it was not there"))
+    }
+
     fn sql(&self) -> impl Fn(rusqlite::Error) -> StoreError {
         let path = self.path.clone();
         move |source| StoreError::Sql { path: path.clone(), source }
@@ -233,6 +271,11 @@ pub fn is_writable(study: &Study) -> bool {
     let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe);
     let _ = remove(&probe);
     made.is_ok()
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

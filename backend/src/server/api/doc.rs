@@ -10,7 +10,10 @@ use whence_shared::api::{
     Action, ApiError, AtVersion, ChangeDecisions, Decision, DecisionRule, DecisionStep, Decisions, DecisionsChange,
     EditSetView, ErrorKind, MakeEditSet, PutDecisions, RankingEnd, ServerView,
 };
+use whence_shared::jobs::{JobLog, JobProgress, JobState, JobView, NewJob};
+use whence_shared::shares::{NewShare, ShareMade, ShareView};
 
+use super::jobs::Nothing;
 use crate::server::gather::GatherRows;
 use crate::server::routes::routes;
 
@@ -168,7 +171,15 @@ fn schemas() -> Map<String, Value> {
     add("MakeEditSet", schema(&MakeEditSet { name: "mine".into(), version: 1, replace: false }));
     add("EditSetView", schema(&edit_set()));
     let study = String::from("study");
-    add("ServerView", schema(&ServerView { whence: "0.1.0".into(), study, can_edit: true }));
+    add("ServerView", schema(&ServerView { whence: "0.1.0".into(), study, can_edit: true, can_run_jobs: true }));
+    add("Nothing", schema(&Nothing {}));
+    add("NewJob", schema(&NewJob { verb: "rank".into(), arguments: vec!["--behavior".into()] }));
+    add("JobProgress", schema(&progress()));
+    add("JobView", schema(&job()));
+    add("JobLog", schema(&JobLog { from: 0, to: 1, text: "x".into(), is_complete: false }));
+    add("NewShare", schema(&new_share()));
+    add("ShareView", schema(&share()));
+    add("ShareMade", schema(&ShareMade { share: share(), path: "/s/0123456789abcdef0123456789abcdef/".into() }));
     add("GatherRows", schema(&GatherRows { rows: vec![7], vectors_sha256: Some("0".into()) }));
     let hint = String::from("read it again");
     add("ApiError", schema(&ApiError { error: "it changed".into(), kind: ErrorKind::Changed, hint }));
@@ -178,6 +189,49 @@ fn schemas() -> Map<String, Value> {
 fn rule(note: String) -> DecisionRule {
     let (end, action) = (RankingEnd::Top, Action::Switch);
     DecisionRule { version: 1, behavior: "obeys".into(), layer: 10, end, n: 500, action, note, keep_decided: false }
+}
+
+fn new_share() -> NewShare {
+    let (behaviors, layers) = (Some(vec!["obeys".into()]), Some(vec![10]));
+    let expires_in_seconds = Some(604_800);
+    NewShare { label: "x".into(), behaviors, layers, texts: false, no_vectors: false, expires_in_seconds }
+}
+
+fn share() -> ShareView {
+    ShareView {
+        id: 1,
+        label: "x".into(),
+        behaviors: Some(vec!["obeys".into()]),
+        layers: Some(vec![10]),
+        texts: false,
+        no_vectors: false,
+        created_unix_ms: 0,
+        expires_unix_ms: Some(0),
+        revoked_unix_ms: Some(0),
+        is_open: false,
+    }
+}
+
+fn progress() -> JobProgress {
+    let (stage, unit) = ("extract".into(), "pairs".into());
+    JobProgress { stage, done: 1, total: 2, unit, detail: "x".into(), per_second: Some(0.5), seconds_left: Some(2.5) }
+}
+
+fn job() -> JobView {
+    JobView {
+        id: 1,
+        verb: "rank".into(),
+        arguments: vec!["--behavior".into()],
+        command: "whence rank".into(),
+        device: "cpu".into(),
+        state: JobState::Running,
+        error: "x".into(),
+        n_tries: 1,
+        created_unix_ms: 0,
+        started_unix_ms: Some(0),
+        finished_unix_ms: Some(0),
+        progress: Some(progress()),
+    }
 }
 
 fn edit_set() -> EditSetView {
@@ -211,6 +265,7 @@ fn schema_of(key: Option<&str>, value: &Value) -> Value {
     match (key, value) {
         (Some("action"), _) => words(Action::ALL.map(|action| json!(action)).to_vec()),
         (Some("end"), _) => words([RankingEnd::Top, RankingEnd::Bottom].map(|end| json!(end)).to_vec()),
+        (Some("state"), _) => words(JobState::ALL.map(|state| json!(state)).to_vec()),
         (Some("kind"), _) => words(ErrorKind::ALL.map(|kind| json!(kind)).to_vec()),
         (_, Value::String(_)) => json!({"type": "string"}),
         (_, Value::Bool(_)) => json!({"type": "boolean"}),

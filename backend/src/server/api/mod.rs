@@ -1,7 +1,8 @@
-//! `/api/v1`: decisions and edit sets ([`whence_shared::api`] says what goes back and forth). What is described in [`doc`] and
+//! `/api/v1`: decisions and edit sets here, jobs in [`jobs`] ([`whence_shared::api`] says what goes back and forth). What is described in [`doc`] and
 //! what answers are one list, [`routes`](super::routes::routes).
 
 pub mod doc;
+pub mod jobs;
 
 use axum::Json;
 use axum::extract::{Path, State as Extract};
@@ -25,11 +26,12 @@ pub async fn unknown(Path(path): Path<String>) -> RequestError {
     RequestError::NotFound { what: format!("api/{path}"), hint }
 }
 
-type Answer<T> = Result<Fresh<T>, RequestError>;
+/// JSON, or why not.
+pub type Answer<T> = Result<Fresh<T>, RequestError>;
 
 /// JSON that is never kept: it is what it is now.
 #[derive(Debug)]
-pub struct Fresh<T>(T);
+pub struct Fresh<T>(pub T);
 
 impl<T: serde::Serialize> IntoResponse for Fresh<T> {
     fn into_response(self) -> Response {
@@ -43,6 +45,7 @@ pub async fn server(Extract(state): Extract<State>) -> Fresh<ServerView> {
         whence: env!("CARGO_PKG_VERSION").to_owned(),
         study: state.study.name(),
         can_edit: state.can_edit,
+        can_run_jobs: state.jobs.is_some(),
     })
 }
 

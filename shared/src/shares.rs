@@ -1,0 +1,74 @@
+//! Shares: read-only links to a part of a study that a server answers, as the app sees them.
+//!
+//! ```text
+//! GET  api/v1/shares               Vec<ShareView>            all of them, the newest first
+//! POST api/v1/shares               NewShare -> ShareMade     the link is told here and never again
+//! POST api/v1/shares/ID/revoke     {}       -> ShareView
+//! GET  s/TOKEN/                    the app, with the shared part of the study below `data/`, as in a bundle
+//! ```
+//!
+//! A token is 128 random bits in hex. Only its hash is stored. Whoever has the link reads the shared part, and nothing else;
+//! whether others reach the server at all is for `whence serve` to say (`--host`, `--shares`).
+
+use serde::{Deserialize, Serialize};
+
+/// What to share.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NewShare {
+    /// What it is called, for whoever revokes it one day; may be empty.
+    #[serde(default)]
+    pub label: String,
+    /// Names of behaviors; all when absent, also those to come.
+    #[serde(default)]
+    pub behaviors: Option<Vec<String>>,
+    /// Layers; all when absent.
+    #[serde(default)]
+    pub layers: Option<Vec<usize>>,
+    /// Whether the texts of pairs are shown.
+    #[serde(default)]
+    pub texts: bool,
+    /// Whether pair vectors are not shown: then the index alone ranks.
+    #[serde(default)]
+    pub no_vectors: bool,
+    /// Seconds after which the link ends; never when absent.
+    #[serde(default)]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// A share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareView {
+    /// Its number, from 1.
+    pub id: u64,
+    /// What it is called.
+    pub label: String,
+    /// Names of behaviors; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behaviors: Option<Vec<String>>,
+    /// Layers; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
+    /// Whether the texts of pairs are shown.
+    pub texts: bool,
+    /// Whether pair vectors are not shown.
+    pub no_vectors: bool,
+    /// When it was made, in milliseconds since 1970-01-01 UTC.
+    pub created_unix_ms: u64,
+    /// When it ends; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_unix_ms: Option<u64>,
+    /// When it was revoked; not when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_unix_ms: Option<u64>,
+    /// Whether the link is answered now.
+    pub is_open: bool,
+}
+
+/// A share that was just made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareMade {
+    /// The share.
+    pub share: ShareView,
+    /// The link's path on this server: `/s/TOKEN/`.
+    pub path: String,
+}
