@@ -20,6 +20,7 @@ use crate::files::{self, hex};
 use crate::store::shares::OpenShare;
 use crate::view::app::INDEX;
 use crate::view::chunks::chunk;
+use crate::view::columns::columns;
 use crate::view::files::{Content, Shown};
 use crate::view::pairs::config_of;
 use crate::view::study::assemble;
@@ -126,17 +127,22 @@ async fn data(state: State, share: OpenShare, path: String, request: Request) ->
                 let config = config_of(&state.study, &pairs)?;
                 Ok(Content::Bytes(chunk(*kind, *number, &pairs, &config, share.choice.texts)?))
             }
+            Some(Content::Columns) => {
+                let pairs = state.pairs.current()?;
+                Ok(Content::Bytes(columns(&pairs, &config_of(&state.study, &pairs)?)?))
+            }
             Some(content) => Ok(content.clone()),
         }
     })
     .await?;
     match found {
         Content::File(file) => data_files::serve(file, &what, request).await,
-        Content::Bytes(json) => {
-            let etag = files::sha256(&json);
-            Ok(answer_with_etag(request.headers(), &etag, "no-cache", "application/json", json.into()))
+        Content::Bytes(bytes) => {
+            let etag = files::sha256(&bytes);
+            let media = if what.ends_with(".json") { "application/json" } else { "application/octet-stream" };
+            Ok(answer_with_etag(request.headers(), &etag, "no-cache", media, bytes.into()))
         }
-        Content::Chunk(..) => Err(RequestError::not_found(what)),
+        Content::Chunk(..) | Content::Columns => Err(RequestError::not_found(what)),
     }
 }
 

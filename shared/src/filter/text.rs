@@ -11,7 +11,7 @@ pub struct Matcher(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Contains(memmem::Finder<'static>),
+    Contains(Box<memmem::Finder<'static>>),
     Pattern(regex_lite::Regex),
 }
 
@@ -24,7 +24,7 @@ impl Matcher {
     /// What is wrong with the pattern.
     pub fn new(text: &str, is_regex: bool) -> Result<Self, String> {
         if !is_regex {
-            return Ok(Self(Kind::Contains(memmem::Finder::new(&folded(text)).into_owned())));
+            return Ok(Self(Kind::Contains(Box::new(memmem::Finder::new(&folded(text)).into_owned()))));
         }
         // Texts are in small letters. The library folds ASCII itself; escapes such as \S are ASCII and must stay.
         let pattern: String =

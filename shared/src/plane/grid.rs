@@ -200,7 +200,7 @@ mod tests {
             let spread = if i.is_multiple_of(5) { 0.5 } else { 0.03 };
             [0.0f64; 2].map(|_| (center + spread * random.normal()).clamp(0.0, 1.0) as f32)
         };
-        (0..n).flat_map(|i| point(i)).collect()
+        (0..n).flat_map(point).collect()
     }
 
     fn at(points: &[f32], row: usize) -> [f64; 2] {
