@@ -195,7 +195,7 @@ mod tests {
     /// Points in two clumps and all over.
     fn points(n: usize) -> Vec<f32> {
         let mut random = Random::new(3);
-        let mut point = |i: usize| {
+        let point = |i: usize| {
             let center = [0.3, 0.8][i % 2];
             let spread = if i.is_multiple_of(5) { 0.5 } else { 0.03 };
             [0.0f64; 2].map(|_| (center + spread * random.normal()).clamp(0.0, 1.0) as f32)
