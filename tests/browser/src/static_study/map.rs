@@ -26,7 +26,7 @@ pub fn clump(row: usize) -> Option<usize> {
 /// Where made-up pairs lie, `[n, 2]` by row: clumps on a circle, and points anywhere.
 pub fn points(n: usize) -> Vec<f32> {
     let mut random = Random::new(11);
-    let mut point = |row: usize| match clump(row) {
+    let point = |row: usize| match clump(row) {
         None => [0.0f64; 2].map(|_| 9.0 * random.normal()),
         Some(clump) => {
             let angle = std::f64::consts::TAU * clump as f64 / N_CLUMPS as f64;
@@ -35,7 +35,7 @@ pub fn points(n: usize) -> Vec<f32> {
             [20.0 * angle.cos() + spread * random.normal(), 14.0 * angle.sin() + spread * random.normal()]
         }
     };
-    (0..n).flat_map(|row| point(row)).map(|x| x as f32).collect()
+    (0..n).flat_map(point).map(|x| x as f32).collect()
 }
 
 /// Number of the study's first layer, and the hash of its vectors; of a study without vectors as good as any.
