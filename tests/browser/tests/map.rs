@@ -302,7 +302,7 @@ async fn the_index_gives_a_map_and_what_is_missing_or_broken_is_named() {
     browser.open(&site.address("?view=map"), "empty").await;
     browser.wait_for_text(".notice", "whence map --study").await;
 
-    let (site, _study) = self::study();
+    let (site, _study) = study();
     site.fail("data/maps/", Fault::Flip, 2);
     browser.open(&site.address("?view=map&color=none"), "failed").await;
     browser.wait_for_text("[role='alert']", "maps/umap-layer-1.safetensors: expected SHA-256").await;
