@@ -1,5 +1,5 @@
 //! Decisions pair by pair, with their history: what somebody who reads a ranking collects. Every change can be undone and
-//! done again; [`csv`] is what `whence edit --decisions` reads.
+//! done again; [`CsvLine::to_text`] is what `whence edit --decisions` reads.
 
 use std::collections::BTreeMap;
 
