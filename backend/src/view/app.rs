@@ -139,7 +139,7 @@ mod tests {
             files::write(&folder.path().join(path), text.as_bytes()).unwrap();
         }
         let embedded = files.map(|(path, text)| (path.to_owned(), Cow::Borrowed(text.as_bytes()))).to_vec();
-        let apps = [App::at(folder.path().to_owned()).unwrap(), App::find(None, embedded).unwrap()];
+        let apps = [App::at(folder.path().to_owned()).unwrap(), App::Embedded(embedded)];
         for app in apps {
             assert_eq!(app.paths().unwrap(), ["index.html", "snippets/a/b.js"]);
             assert_eq!(app.read("snippets/a/b.js").unwrap().as_deref(), Some(b"1".as_slice()));
