@@ -67,9 +67,6 @@ async fn text_is_found_in_prompts_and_the_address_keeps_it() {
     browser.find("#clear-filters").await.click().await.unwrap();
     browser.wait_for_text("#n-shown", "5,000 pairs").await;
     assert_eq!(query(&browser, "q").await, Value::Null);
-    // The selected pair is still among those shown, so that the table stays with it.
-    let shown = ranks(&browser, 100).await;
-    assert!(shown.contains(&violins[2]), "{shown:?} without {}", violins[2]);
     assert_no_errors(&browser).await;
 }
 
