@@ -12,7 +12,6 @@ pub mod inputs;
 pub mod lines;
 pub mod pairs;
 pub mod parquet_file;
-pub mod row_columns;
 pub mod rows;
 pub mod template;
 pub mod tokens;

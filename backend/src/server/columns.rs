@@ -1,7 +1,7 @@
 //! `/data/columns.safetensors`: source, lengths and metadata of every pair ([`whence_shared::columns`]), made of
 //! `pairs.parquet` when first asked for and kept in memory.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use axum::extract::State as Extract;
 use axum::http::HeaderMap;
@@ -20,14 +20,14 @@ pub struct ColumnsFile(Mutex<Option<(String, Bytes)>>);
 
 /// Answers `/data/columns.safetensors`.
 pub async fn columns(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
-    let (sha256, bytes) = blocking(move || state.columns.clone().get(&state)).await?;
+    let (sha256, bytes) = blocking(move || state.columns.get(&state)).await?;
     let etag = format!("{}-columns", sha256.get(..16).unwrap_or_default());
     Ok(answer_with_etag(&headers, &etag, "no-cache", "application/octet-stream", bytes))
 }
 
 impl ColumnsFile {
-    /// Whoever comes second waits for the first instead of making the same again.
-    fn get(self: Arc<Self>, state: &State) -> Result<(String, Bytes), RequestError> {
+    /// SHA-256 of the pairs, and the file. Whoever comes second waits for the first instead of making the same again.
+    pub fn get(&self, state: &State) -> Result<(String, Bytes), RequestError> {
         let pairs = state.pairs.current()?;
         let mut made = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((sha256, bytes)) = made.as_ref().filter(|(sha256, _)| *sha256 == pairs.sha256) {

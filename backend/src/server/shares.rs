@@ -20,7 +20,6 @@ use crate::files::{self, hex};
 use crate::store::shares::OpenShare;
 use crate::view::app::INDEX;
 use crate::view::chunks::chunk;
-use crate::view::columns::columns;
 use crate::view::files::{Content, Shown};
 use crate::view::pairs::config_of;
 use crate::view::study::assemble;
@@ -127,10 +126,8 @@ async fn data(state: State, share: OpenShare, path: String, request: Request) ->
                 let config = config_of(&state.study, &pairs)?;
                 Ok(Content::Bytes(chunk(*kind, *number, &pairs, &config, share.choice.texts)?))
             }
-            Some(Content::Columns) => {
-                let pairs = state.pairs.current()?;
-                Ok(Content::Bytes(columns(&pairs, &config_of(&state.study, &pairs)?)?))
-            }
+            // Those that the study's own address answers: made once.
+            Some(Content::Columns) => Ok(Content::Bytes(state.columns.get(&state)?.1.to_vec())),
             Some(content) => Ok(content.clone()),
         }
     })

@@ -5,7 +5,7 @@ use std::ops::Range;
 use whence_shared::pair::{Pair, Side};
 use whence_shared::study::{ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, TextChunk};
 
-use super::pairs::{OpenPairs, source_numbers};
+use super::pairs::{OpenPairs, source_number, source_numbers};
 use super::{ViewError, json};
 use crate::data::config::StudyConfig;
 use crate::data::pairs::SNIPPET_CHARS;
@@ -85,8 +85,7 @@ fn row_chunk(
         chunk.snippet.push(if has_texts { pair.snippet(SNIPPET_CHARS) } else { String::new() });
         chunk.chosen_chars.push(n_chars(&pair, Side::Chosen));
         chunk.rejected_chars.push(n_chars(&pair, Side::Rejected));
-        let number = numbers.get(pair.source.as_str()).ok_or_else(|| ViewError::Source(pair.source.clone()))?;
-        chunk.source.push(*number);
+        chunk.source.push(source_number(&numbers, &pair.source)?);
         chunk.id.push(pair.id);
     }
     Ok(chunk)

@@ -1,19 +1,23 @@
-//! `columns.safetensors`: source, lengths and metadata of every pair ([`whence_shared::columns`]), from `pairs.parquet`.
+//! `columns.safetensors`: source, lengths and metadata of every pair as columns, what the app filters by
+//! ([`whence_shared::columns`]). Made in one pass over `pairs.parquet`, a row group in memory at a time.
+
+use whence_shared::columns::Builder;
 
 use super::ViewError;
-use super::pairs::{OpenPairs, source_numbers};
+use super::pairs::{OpenPairs, source_number, source_numbers};
 use crate::data::config::StudyConfig;
-use crate::data::row_columns::{RowColumnsError, row_columns};
 
 /// The file.
 ///
 /// # Errors
 ///
-/// When the pairs cannot be read.
+/// When the pairs cannot be read or name a source that is not listed.
 pub fn columns(pairs: &OpenPairs, config: &StudyConfig) -> Result<Vec<u8>, ViewError> {
-    let columns = row_columns(&pairs.file, &source_numbers(config), &pairs.sha256).map_err(|error| match error {
-        RowColumnsError::Pairs(error) => ViewError::Pairs(error),
-        RowColumnsError::Source(source) => ViewError::Source(source),
-    })?;
-    Ok(columns.to_bytes())
+    let numbers = source_numbers(config);
+    let mut builder = Builder::default();
+    for pair in pairs.file.iter() {
+        let pair = pair?;
+        builder.push(&pair, source_number(&numbers, &pair.source)?);
+    }
+    Ok(builder.finish(pairs.sha256.clone()).to_bytes())
 }

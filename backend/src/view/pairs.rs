@@ -100,3 +100,12 @@ pub fn config_of(study: &Study, pairs: &OpenPairs) -> Result<StudyConfig, ViewEr
 pub fn source_numbers(config: &StudyConfig) -> HashMap<&str, u32> {
     config.sources.iter().zip(0..).map(|(source, number)| (source.name.as_str(), number)).collect()
 }
+
+/// One of [`source_numbers`].
+///
+/// # Errors
+///
+/// When the configuration does not list the source.
+pub fn source_number(numbers: &HashMap<&str, u32>, source: &str) -> Result<u32, ViewError> {
+    numbers.get(source).copied().ok_or_else(|| ViewError::Source(source.to_owned()))
+}

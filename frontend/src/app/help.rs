@@ -1,7 +1,8 @@
 //! The keys, in a dialog: `?` opens it.
 
-use leptos::html;
 use leptos::prelude::*;
+
+use super::dialog::Dialog;
 
 /// What keys do, in groups.
 const KEYS: [(&str, &[(&str, &str)]); 4] = [
@@ -35,15 +36,6 @@ pub fn Help(
     /// Whether it is open.
     is_open: RwSignal<bool>,
 ) -> impl IntoView {
-    let dialog = NodeRef::<html::Dialog>::new();
-    Effect::new(move || {
-        let (Some(dialog), is_open) = (dialog.get(), is_open.get()) else { return };
-        match is_open {
-            true if !dialog.open() => drop(dialog.show_modal()),
-            false if dialog.open() => dialog.close(),
-            _ => {}
-        }
-    });
     let group = |(name, keys): (&'static str, &'static [(&'static str, &'static str)])| {
         let lines: Vec<_> = keys
             .iter()
@@ -64,18 +56,7 @@ pub fn Help(
         }
     };
     view! {
-        <dialog
-            class="help"
-            id="help"
-            aria-labelledby="help-title"
-            node_ref=dialog
-            on:close=move |_| is_open.set(false)
-            on:click=move |event| {
-                if event.target() == event.current_target() {
-                    is_open.set(false);
-                }
-            }
-        >
+        <Dialog is_open id="help" labelled_by="help-title">
             <header>
                 <h2 id="help-title">"Keys"</h2>
                 <button type="button" autofocus on:click=move |_| is_open.set(false)>
@@ -83,6 +64,6 @@ pub fn Help(
                 </button>
             </header>
             <div class="groups">{KEYS.map(group).collect_view()}</div>
-        </dialog>
+        </Dialog>
     }
 }

@@ -8,6 +8,7 @@ mod charts;
 mod copy;
 mod decide;
 mod diagnosis;
+mod dialog;
 mod discover;
 mod dropdown;
 mod edit;

@@ -3,11 +3,11 @@
 
 mod commands;
 
-use leptos::html;
 use leptos::prelude::*;
 use web_sys::KeyboardEvent;
 
 use self::commands::{Command, commands, fitting};
+use super::dialog::Dialog;
 use crate::app::Surroundings;
 
 /// Commands shown at a time.
@@ -19,36 +19,12 @@ pub fn Palette(
     /// Whether it is open.
     is_open: RwSignal<bool>,
 ) -> impl IntoView {
-    let dialog = NodeRef::<html::Dialog>::new();
-    let was_open = StoredValue::new(false);
-    Effect::new(move || {
-        let (Some(dialog), is_open) = (dialog.get(), is_open.get()) else { return };
-        match is_open {
-            // The browser holds the focus in the dialog, and gives it back when it closes.
-            true if !dialog.open() => drop(dialog.show_modal()),
-            false if dialog.open() => dialog.close(),
-            _ => {}
-        }
-        was_open.set_value(is_open);
-    });
     view! {
-        <dialog
-            class="palette"
-            id="palette"
-            aria-label="Commands"
-            node_ref=dialog
-            on:close=move |_| is_open.set(false)
-            // A click on the backdrop is one on the dialog itself.
-            on:click=move |event| {
-                if event.target() == event.current_target() {
-                    is_open.set(false);
-                }
-            }
-        >
+        <Dialog is_open id="palette" label="Commands">
             <Show when=move || is_open.get()>
                 <Search is_open />
             </Show>
-        </dialog>
+        </Dialog>
     }
 }
 

@@ -111,26 +111,14 @@ pub(crate) fn stability_of(
     check(settings)?;
     let is_zero = |row: &[f32]| row.iter().all(|value| *value == 0.0);
     let n_zero = points.rows().filter(|row| is_zero(row)).count();
-    if n_zero == 0 {
-        return of_nonzero(points, own, whole, settings);
+    if (1..points.n_rows()).contains(&n_zero) {
+        let kept: Vec<f32> = points.rows().filter(|row| !is_zero(row)).flatten().copied().collect();
+        let mut found = stability(Points::new(&kept, points.width())?, settings)?;
+        // The zero rows are one cluster more.
+        found.of_k.iter_mut().for_each(|of_k| of_k.k += 1);
+        found.chosen = found.chosen.map(|k| k + 1);
+        return Ok(found);
     }
-    let kept: Vec<f32> = points.rows().filter(|row| !is_zero(row)).flatten().copied().collect();
-    let rest = Points::new(&kept, points.width())?;
-    let values = distances(rest);
-    let dendrogram = ward_of_distances(values.clone(), rest.n_rows());
-    let mut found = of_nonzero(rest, Distances::new(&values, rest.n_rows()), &dendrogram, settings)?;
-    // The zero rows are one cluster more.
-    found.of_k.iter_mut().for_each(|of_k| of_k.k += 1);
-    found.chosen = found.chosen.map(|k| k + 1);
-    Ok(found)
-}
-
-fn of_nonzero(
-    points: Points,
-    own: Distances,
-    whole: &Dendrogram,
-    settings: Settings,
-) -> Result<Stability, ClusterError> {
     let n_rows = points.n_rows();
     let k_max = settings.k_max.min(n_rows / 2);
     // The last merge joins everything: at no height when all rows are equal.
@@ -328,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_cannot_have_clusters_has_none() {
-        for rows in [vec![1.0; 40], vec![1.0, 2.0], vec![3.0]] {
+        for rows in [vec![1.0; 40], vec![1.0, 2.0], vec![3.0], vec![0.0; 5], vec![0.0, 0.0, 1.0]] {
             let found = stability(Points::new(&rows, 1).unwrap(), Settings::default()).unwrap();
             assert_eq!((found.chosen, found.p), (None, 1.0));
         }
