@@ -118,8 +118,10 @@ pub fn RankedTable() -> impl IntoView {
         let is_other = asked_before.is_some_and(|before| before != asked);
         if now.is_none() && (is_lost || is_other) {
             request_animation_frame(move || {
-                if let Some(scroller) = scroller.get_untracked() {
+                // What is asked for is known before what is shown for it: by now the pair may be there.
+                if let Some(scroller) = scroller.get_untracked().filter(|_| position.get_untracked().is_none()) {
                     scroller.set_scroll_top(0);
+                    target_px.set_value(0.0);
                 }
             });
         }
@@ -132,10 +134,12 @@ pub fn RankedTable() -> impl IntoView {
             let top_px = f64::from(scroller.scroll_top());
             scroll_px.set(top_px);
             if (top_px - target_px.get_value()).abs() > 1.0 {
-                // The reader scrolled.
+                // The reader scrolled. Of a pair that is not shown this says nothing.
                 let selected_px = position.get_untracked().map(|at| at as f64 * ROW_PX / pace.get_untracked() - top_px);
                 let is_in_view = |px: f64| px > -ROW_PX && px < height_px.get_untracked();
-                follows.set_value(selected_px.is_some_and(is_in_view));
+                if let Some(px) = selected_px {
+                    follows.set_value(is_in_view(px));
+                }
             }
         }
     };

@@ -67,6 +67,11 @@ async fn text_is_found_in_prompts_and_the_address_keeps_it() {
     browser.find("#clear-filters").await.click().await.unwrap();
     browser.wait_for_text("#n-shown", "5,000 pairs").await;
     assert_eq!(query(&browser, "q").await, Value::Null);
+    // The selected pair is among those shown again, and the table goes to it.
+    let is_there = "
+        const ranks = [...document.querySelectorAll('#rows [role=row] .rank')].map((rank) => rank.textContent);
+        return ranks.includes(arguments[0].toLocaleString('en'));";
+    browser.wait_until(is_there, vec![json!(violins[2])]).await;
     assert_no_errors(&browser).await;
 }
 
