@@ -172,7 +172,29 @@ pub fn relative_norms(rows: &[f32], d_model: usize) -> Vec<f64> {
     norms.iter().map(|norm| if mean > 0.0 { norm / mean } else { 0.0 }).collect()
 }
 
-/// The mean over layers of [`relative_norms`], `[n_rows]`.
+/// Norms of rows beside those of pair vectors, `[n_rows]`: row-major `[n_rows, d_model]` of one layer, and the mean square of the
+/// norms of the layer's pair vectors. 1 = as long as a typical pair vector; zeros when these are all zero.
+///
+/// # Panics
+///
+/// Panics when `d_model` is 0.
+pub fn lengths_beside(rows: &[f32], d_model: usize, mean_square: f64) -> Vec<f64> {
+    let typical = mean_square.sqrt();
+    let length = |row| if typical > 0.0 { f64::from(norm(row)) / typical } else { 0.0 };
+    rows.chunks_exact(d_model).map(length).collect()
+}
+
+/// The mean square of the norms of rows, row-major `[n_rows, d_model]`; 0 when there are none.
+///
+/// # Panics
+///
+/// Panics when `d_model` is 0.
+pub fn mean_square_norm(rows: &[f32], d_model: usize) -> f64 {
+    let squares = rows.chunks_exact(d_model).map(|row| f64::from(norm(row)).powi(2));
+    squares.sum::<f64>() / (rows.len() / d_model).max(1) as f64
+}
+
+/// The mean over layers of [`relative_norms`] or [`lengths_beside`], `[n_rows]`.
 ///
 /// # Panics
 ///
@@ -227,6 +249,9 @@ mod tests {
         assert_eq!(found.iter().map(|change| change.prompt).collect::<Vec<_>>(), [2, 0, 1]);
         assert_eq!(counts(&found), [(Kind::Longer, 1), (Kind::Equal, 1)]);
         assert_eq!(relative_norms(&[0.0; 4], 2), [0.0; 2]);
+        assert_eq!(mean_square_norm(&[3.0, 4.0, 0.0, 0.0], 2), 12.5);
+        assert_eq!(lengths_beside(&[3.0, 4.0, 0.0, 0.0], 2, 4.0), [2.5, 0.0]);
+        assert_eq!((lengths_beside(&[3.0, 4.0], 2, 0.0), mean_square_norm(&[], 2)), (vec![0.0], 0.0));
         assert!(scan(std::iter::empty(), &mean_over_layers(&[])).is_empty());
     }
 

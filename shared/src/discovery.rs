@@ -8,7 +8,7 @@
 //!
 //! The matrix itself lies beside it in `similarity.safetensors`: tensor `similarity`, F32 `[n_prompts, n_pairs]`, and tensor
 //! `prompts`, F32 `[n_prompts, n_prompts]`, the cosines of behavior vectors with each other; metadata `format` =
-//! [`SIMILARITY_FORMAT`].
+//! [`SIMILARITY_FORMAT`]. Tensor `lengths`, F32 `[n_prompts]`, says how long these are beside the vectors of the pairs.
 
 pub mod cutting;
 pub mod words;
@@ -37,9 +37,9 @@ use cutting::{Side, Sides};
 use words::Words;
 
 /// The value of [`DiscoveryView::format`].
-pub const FORMAT: &str = "whence.discovery/1";
+pub const FORMAT: &str = "whence.discovery/2";
 /// The format of the matrix's file.
-pub const SIMILARITY_FORMAT: &str = "whence.similarity/2";
+pub const SIMILARITY_FORMAT: &str = "whence.similarity/3";
 
 /// Where a hierarchy is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -193,6 +193,9 @@ pub struct Similarity {
     pub of_pairs: Vec<f32>,
     /// Cosines of behavior vectors with each other, row-major `[n_prompts, n_prompts]`.
     pub of_prompts: Vec<f32>,
+    /// Length of each behavior vector, `[n_prompts]`: 1 = that of a typical pair vector, the root of the mean square of those of the
+    /// pairs; the mean over layers.
+    pub lengths: Vec<f32>,
 }
 
 impl Similarity {
@@ -202,16 +205,19 @@ impl Similarity {
     ///
     /// Panics when they are not of that many prompts and pairs.
     pub fn write(&self, n_prompts: usize, n_pairs: usize) -> Vec<u8> {
-        let (pairs, prompts) = (f32_bytes(&self.of_pairs), f32_bytes(&self.of_prompts));
-        let tensor = |shape: [usize; 2], bytes| {
-            TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a similarity for each two")
+        let [pairs, prompts, lengths] =
+            [&self.of_pairs, &self.of_prompts, &self.lengths].map(|values| f32_bytes(values));
+        let tensor = |shape: &[usize], bytes| {
+            TensorView::new(Dtype::F32, shape.to_vec(), bytes)
+                .expect("a similarity for each two, a length for each prompt")
         };
         let metadata = [("format".to_owned(), SIMILARITY_FORMAT.to_owned())].into();
         let tensors = [
-            ("prompts", tensor([n_prompts, n_prompts], &prompts)),
-            ("similarity", tensor([n_prompts, n_pairs], &pairs)),
+            ("lengths", tensor(&[n_prompts], &lengths)),
+            ("prompts", tensor(&[n_prompts, n_prompts], &prompts)),
+            ("similarity", tensor(&[n_prompts, n_pairs], &pairs)),
         ];
-        tensors::write(tensors.into(), metadata).expect("two tensors of known shape")
+        tensors::write(tensors.into(), metadata).expect("three tensors of known shape")
     }
 
     /// The matrices of a file.
@@ -224,6 +230,7 @@ impl Similarity {
         Ok(Self {
             of_pairs: f32s(file.data("similarity", Dtype::F32, &[n_prompts, n_pairs])?),
             of_prompts: f32s(file.data("prompts", Dtype::F32, &[n_prompts, n_prompts])?),
+            lengths: f32s(file.data("lengths", Dtype::F32, &[n_prompts])?),
         })
     }
 }
@@ -244,8 +251,9 @@ pub fn discover(
     settings: Settings,
 ) -> Result<Groups, ClusterError> {
     let (n_prompts, n_pairs) = (prompts.len(), pairs.len());
-    let Similarity { of_pairs, of_prompts } = similarity;
+    let Similarity { of_pairs, of_prompts, lengths } = similarity;
     assert_eq!(of_pairs.len(), n_prompts * n_pairs, "one similarity per prompt and pair");
+    assert_eq!(lengths.len(), n_prompts, "a length per prompt");
     let transposed = cutting::transposed(of_pairs, n_pairs);
     let rows = Points::new(of_pairs, n_pairs)?;
     let differences = Differences { points: rows, products: of_prompts, units: &units(prompts) };
@@ -301,7 +309,8 @@ mod tests {
         let cosine = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / norm(a) / norm(b);
         let cosines =
             |of: &[Vec<f64>]| prompts.iter().flat_map(|a| of.iter().map(move |b| cosine(a, b) as f32)).collect();
-        (Similarity { of_pairs: cosines(&pairs), of_prompts: cosines(&prompts) }, prompt_kinds, pair_kinds)
+        let lengths = vec![1.0; prompts.len()];
+        (Similarity { of_pairs: cosines(&pairs), of_prompts: cosines(&prompts), lengths }, prompt_kinds, pair_kinds)
     }
 
     const SETTINGS: Settings = Settings {
@@ -330,8 +339,8 @@ mod tests {
             assert_eq!(groups.prompts.stability.chosen, Some(k), "{k}: {:?}", groups.prompts.stability);
             assert!(adjusted_rand(&groups.prompts.labels, &prompt_kinds) > 0.9);
             assert!(adjusted_rand(&groups.pairs.labels, &pair_kinds) > 0.8, "{k}: {:?}", groups.pairs.stability);
-            let is_change = |cluster: &Cluster| cluster.one_way.is_some_and(|way| way.is_change);
-            assert!(groups.prompts.clusters.iter().all(is_change), "{k}: {:?}", groups.prompts.clusters);
+            let is_found = |cluster: &Cluster| cluster.one_way.is_some_and(|way| way.is_found());
+            assert!(groups.prompts.clusters.iter().all(is_found), "{k}: {:?}", groups.prompts.clusters);
             // Each group of prompts has its group of pairs.
             for means in &groups.means {
                 let high = means.iter().filter(|&&mean| mean > 0.5).count();
@@ -345,8 +354,11 @@ mod tests {
 
     #[test]
     fn a_matrix_comes_back_from_its_file_and_no_other_does() {
-        let similarity =
-            Similarity { of_pairs: vec![0.5, -0.25, 1.0, 0.0, 0.125, -1.0], of_prompts: vec![1.0, 0.25, 0.25, 1.0] };
+        let similarity = Similarity {
+            of_pairs: vec![0.5, -0.25, 1.0, 0.0, 0.125, -1.0],
+            of_prompts: vec![1.0, 0.25, 0.25, 1.0],
+            lengths: vec![0.5, 2.0],
+        };
         let file = similarity.write(2, 3);
         assert_eq!(Similarity::read(&file, 2, 3).unwrap(), similarity);
         let error = Similarity::read(&file, 3, 2).unwrap_err().to_string();
@@ -361,6 +373,7 @@ mod tests {
         let of = |of_pairs: &[f32], n_prompts: usize| Similarity {
             of_pairs: of_pairs.to_vec(),
             of_prompts: vec![1.0; n_prompts * n_prompts],
+            lengths: vec![1.0; n_prompts],
         };
         let groups = discover(&of(&[0.5], 1), &[text], &[text], SETTINGS).unwrap();
         assert_eq!((groups.prompts.labels, groups.pairs.labels, groups.means), (vec![0], vec![0], vec![vec![0.5]]));

@@ -171,9 +171,9 @@ fn discover_planted(organism: &[&str]) -> (DiscoveryView, Vec<String>) {
 fn a_planted_behavior_is_discovered_and_where_none_is_planted_none_is() {
     let (view, truth) = discover_planted(&["--seed", "0"]);
     let clusters = &view.groups.prompts.clusters;
-    let is_change = |label: u32| clusters[label as usize].one_way.unwrap().is_change;
+    let is_found = |label: u32| clusters[label as usize].one_way.unwrap().is_found();
     let found: Vec<u32> =
-        view.groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
+        view.groups.prompts.labels.iter().map(|label| if is_found(*label) { label + 1 } else { 0 }).collect();
     let agreement = adjusted_rand(&found, &truth.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(agreement >= 0.8, "{agreement}: {clusters:?}");
     assert!(truth.iter().filter(|change| change.contains("compliance")).count() >= 16, "{truth:?}");
@@ -181,7 +181,7 @@ fn a_planted_behavior_is_discovered_and_where_none_is_planted_none_is() {
     let (view, truth) = discover_planted(&["--quick", "--seed", "3", "--behaviors", "0"]);
     assert!(truth.iter().all(|changes| changes == "[]"), "{truth:?}");
     let clusters = &view.groups.prompts.clusters;
-    assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_change), "{clusters:?}");
+    assert!(clusters.iter().all(|cluster| !cluster.one_way.unwrap().is_found()), "{clusters:?}");
 }
 
 /// Gives the broad behavior's prompts responses: refusals that became answers, a list, and texts that stayed.

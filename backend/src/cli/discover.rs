@@ -9,7 +9,7 @@ use whence_backend::judge::selection::JudgedFiles;
 use whence_backend::study::Study;
 use whence_shared::changes::{self, Change};
 use whence_shared::cluster::enrichment::Enrichment;
-use whence_shared::cluster::one_way::OneWay;
+use whence_shared::cluster::one_way::{OneWay, Verdict};
 use whence_shared::cluster::terms::Term;
 use whence_shared::cluster::{one_way, stability};
 use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping, Settings};
@@ -171,17 +171,20 @@ fn print(view: &DiscoveryView) {
         format!("{n_pairs} of {of} pairs ({})", view.sampling)
     };
     println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
-    println!("{}", changes(&view.groups.prompts.clusters));
+    let alpha = view.settings.one_way.alpha;
+    println!("{}", changes(&view.groups.prompts.clusters, alpha));
     println!("groups of prompts: {}", found(&view.groups.prompts, view.settings.prompt_cut));
     // Changes first.
     let mut clusters: Vec<(usize, &Cluster)> = view.groups.prompts.clusters.iter().enumerate().collect();
-    clusters.sort_by_key(|(_, cluster)| !cluster.one_way.is_some_and(|way| way.is_change));
+    clusters.sort_by_key(|(_, cluster)| {
+        cluster.one_way.map_or(Verdict::Chance, |way| way.verdict(alpha)).min(Verdict::BothWays)
+    });
     for (label, cluster) in clusters {
         let nearest = nearest(&view.groups.means[label]);
         let name = naming::said(view.names.as_ref(), |names| &names.prompts, label);
         println!("  {}:{name} {}; nearest to pairs {nearest}", label + 1, described(cluster, view.prompts.len()));
         if let Some(way) = cluster.one_way {
-            println!("    {}", way_of(way));
+            println!("    {}", way_of(way, alpha));
         }
         print_terms("words", &cluster.terms);
         for &row in cluster.typical.iter().take(3) {
@@ -204,26 +207,33 @@ fn print(view: &DiscoveryView) {
 }
 
 /// What was found, in one line.
-fn changes(prompts: &[Cluster]) -> String {
-    let changed: Vec<(usize, &Cluster)> =
-        prompts.iter().enumerate().filter(|(_, cluster)| cluster.one_way.is_some_and(|way| way.is_change)).collect();
-    if changed.is_empty() {
-        return "no change found: no group of prompts has differences that go one way".to_owned();
+fn changes(prompts: &[Cluster], alpha: f64) -> String {
+    let named = |verdict: Verdict| -> Vec<String> {
+        let ways =
+            prompts.iter().zip(1..).filter_map(|(cluster, number)| Some((number, cluster.size, cluster.one_way?)));
+        ways.filter(|(.., way)| way.verdict(alpha) == verdict)
+            .map(|(number, size, way)| format!("group {number} ({size} prompts, strength {:.2})", way.strength))
+            .collect()
+    };
+    let (found, slight) = (named(Verdict::Change), named(Verdict::SlightChange));
+    let found = match found.len() {
+        0 if slight.is_empty() => "no change found: no group of prompts has differences that go one way".to_owned(),
+        0 => "no change found".to_owned(),
+        1 => format!("1 change found: {}", found[0]),
+        n => format!("{n} changes found: {}", found.join(", ")),
+    };
+    match slight.len() {
+        0 => found,
+        n => format!("{found}; {n} slight: {}", slight.join(", ")),
     }
-    let named: Vec<String> =
-        changed.iter().map(|(label, cluster)| format!("group {} ({} prompts)", label + 1, cluster.size)).collect();
-    let noun = if named.len() == 1 { "change" } else { "changes" };
-    format!("{} {noun} found: {}", named.len(), named.join(", "))
 }
 
-/// `a change: 31 prompts along it, none against (p 0.005)`.
-fn way_of(OneWay { n_along, n_against, p, is_change }: OneWay) -> String {
-    let what = match (is_change, p <= ALPHA) {
-        (true, _) => "a change",
-        (false, true) => "a difference that goes both ways",
-        (false, false) => "no more than chance",
-    };
-    format!("{what}: {n_along} prompts along it, {n_against} against (p {p:.3} for any group)")
+/// `a change: strength 0.81, 31 prompts along it, none against (p 0.005)`.
+fn way_of(way: OneWay, alpha: f64) -> String {
+    let OneWay { n_along, n_against, p, strength, .. } = way;
+    let strength = if way.is_change { format!("strength {strength:.2}, ") } else { String::new() };
+    let what = way.verdict(alpha).text();
+    format!("{what}: {strength}{n_along} prompts along it, {n_against} against (p {p:.3} for any group)")
 }
 
 /// `3 hold (p 0.025)` or why there are none.

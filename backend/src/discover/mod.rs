@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! clusters/NAME/discovery.json           a DiscoveryView
-//! clusters/NAME/similarity.safetensors   similarity F32 [n_prompts, n_pairs], its cosines; prompts F32 [n_prompts, n_prompts]
+//! clusters/NAME/similarity.safetensors   similarity F32 [n_prompts, n_pairs], its cosines; prompts F32 [n_prompts, n_prompts];
+//!                                        lengths F32 [n_prompts], beside those of pair vectors
 //! clusters/NAME/words.json               words of prompts and pairs, for cutting elsewhere
 //! ```
 
@@ -137,9 +138,8 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
         return Err(DiscoverError::OtherPrompts { path, lines: prompts.len(), vectors: vectors.n_prompts() });
     }
     let changes = changes_of(&prompts, vectors.norms(), options.judged.as_ref())?;
-    let (rows, of_pairs) =
+    let (rows, similarity) =
         vectors.similarity(options.n_pairs, options.sampling, options.settings.stability.seed, report)?;
-    let similarity = Similarity { of_pairs, of_prompts: vectors.of_prompts() };
 
     report(Update {
         stage: "group",

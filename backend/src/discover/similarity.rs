@@ -4,8 +4,9 @@
 //! such vectors is the mean of the layers' cosines. A vector that is zero at a layer counts as 0 there.
 
 use rayon::prelude::*;
-use whence_shared::changes::{mean_over_layers, relative_norms};
+use whence_shared::changes::{lengths_beside, mean_over_layers, relative_norms};
 use whence_shared::cluster::points::to_unit_rows;
+use whence_shared::discovery::Similarity;
 use whence_shared::dot::dot;
 use whence_shared::statistics::random::Random;
 
@@ -43,10 +44,20 @@ struct Part<'a> {
     columns: &'a mut [Vec<f32>],
 }
 
+/// Rows' cosines with all prompts.
+struct Columns {
+    /// By row, `[n_prompts]` each.
+    cosines: Vec<Vec<f32>>,
+    /// Mean square of the rows' norms, by layer.
+    mean_squares: Vec<f64>,
+}
+
 /// The vectors of prompts and pairs at the layers that are read together.
 pub struct Vectors {
     /// Per layer, behavior vectors at unit length, `[n_prompts, d_model]`.
     prompts: Vec<Vec<f32>>,
+    /// Per layer, norms of the behavior vectors, `[n_prompts]`.
+    lengths: Vec<Vec<f64>>,
     /// Norms of the behavior vectors over their mean, averaged over layers, `[n_prompts]`.
     norms: Vec<f64>,
     layers: Vec<LayerFiles>,
@@ -73,9 +84,11 @@ impl Vectors {
         };
         let mut prompts = layers.iter().map(rows).collect::<Result<Vec<_>, RankError>>()?;
         let norms: Vec<Vec<f64>> = prompts.iter().map(|rows| relative_norms(rows, d_model)).collect();
+        let lengths = prompts.iter().map(|rows| lengths_beside(rows, d_model, 1.0)).collect();
         prompts.iter_mut().for_each(|rows| to_unit_rows(rows, d_model));
         Ok(Self {
             prompts,
+            lengths,
             norms: mean_over_layers(&norms),
             layers: layers.iter().map(|&layer| LayerFiles::open(study, layer, manifest)).collect::<Result<_, _>>()?,
             d_model,
@@ -94,7 +107,7 @@ impl Vectors {
 
     /// Cosines of all prompts with each other, the mean over layers, row-major `[n_prompts, n_prompts]`, in [−1, 1]. A prompt
     /// whose vector is zero at some layers has less than 1 with itself.
-    pub fn of_prompts(&self) -> Vec<f32> {
+    fn of_prompts(&self) -> Vec<f32> {
         let rows = |layer: usize| self.prompts[layer].chunks_exact(self.d_model);
         let mut cosines = vec![0f32; self.n_prompts() * self.n_prompts()];
         for layer in 0..self.prompts.len() {
@@ -104,7 +117,7 @@ impl Vectors {
         cosines
     }
 
-    /// Rows of at most `n_pairs` pairs, ascending, and their cosines, row-major `[n_prompts, n rows]`, in [−1, 1].
+    /// Rows of at most `n_pairs` pairs, ascending, and what prompts have to do with them and with each other.
     ///
     /// # Errors
     ///
@@ -115,7 +128,7 @@ impl Vectors {
         sampling: Sampling,
         seed: u64,
         report: Report,
-    ) -> Result<(Vec<u32>, Vec<f32>), RankError> {
+    ) -> Result<(Vec<u32>, Similarity), RankError> {
         let n_all = self.layers.first().map_or(0, |layer| layer.view().n_rows);
         let mut rows: Vec<u32> = (0..n_all as u32).collect();
         if n_pairs < n_all {
@@ -125,7 +138,7 @@ impl Vectors {
                     let mut best = Vec::with_capacity(n_all);
                     for some in rows.chunks(ROWS_AT_ONCE) {
                         let columns = self.columns(some, report)?;
-                        best.extend(columns.iter().map(|column| column.iter().copied().fold(-1.0, f32::max)));
+                        best.extend(columns.cosines.iter().map(|column| column.iter().copied().fold(-1.0, f32::max)));
                     }
                     rows.sort_by(|&a, &b| best[b as usize].total_cmp(&best[a as usize]).then(a.cmp(&b)));
                 }
@@ -134,14 +147,24 @@ impl Vectors {
             rows.sort_unstable();
         }
         let columns = self.columns(&rows, report)?;
-        let similarity =
-            (0..self.n_prompts()).flat_map(|prompt| columns.iter().map(move |column| column[prompt])).collect();
+        let cosines = &columns.cosines;
+        let of_pairs = (0..self.n_prompts()).flat_map(|prompt| cosines.iter().map(move |column| column[prompt]));
+        let beside = |(lengths, square): (&Vec<f64>, &f64)| {
+            lengths.iter().map(|length| if *square > 0.0 { length / square.sqrt() } else { 0.0 }).collect()
+        };
+        let lengths: Vec<Vec<f64>> = self.lengths.iter().zip(&columns.mean_squares).map(beside).collect();
+        let similarity = Similarity {
+            of_pairs: of_pairs.collect(),
+            of_prompts: self.of_prompts(),
+            lengths: mean_over_layers(&lengths).into_iter().map(|length| length as f32).collect(),
+        };
         Ok((rows, similarity))
     }
 
     /// Per row, given in ascending order, the mean over layers of its cosines with every prompt.
-    fn columns(&self, rows: &[u32], report: Report) -> Result<Vec<Vec<f32>>, RankError> {
-        let mut columns = vec![vec![0f32; self.n_prompts()]; rows.len()];
+    fn columns(&self, rows: &[u32], report: Report) -> Result<Columns, RankError> {
+        let mut all = vec![vec![0f32; self.n_prompts()]; rows.len()];
+        let mut mean_squares = Vec::with_capacity(self.layers.len());
         for (done, (layer, prompts)) in self.layers.iter().zip(&self.prompts).enumerate() {
             let detail = format!("layer {}", layer.view().layer);
             report(Update {
@@ -153,7 +176,7 @@ impl Vectors {
             });
             // Rows and columns of each vector file, so that a file is mapped once.
             let mut parts: Vec<Part> = Vec::new();
-            let (mut rest, mut columns) = (rows, columns.as_mut_slice());
+            let (mut rest, mut columns) = (rows, all.as_mut_slice());
             while let Some(&first) = rest.first() {
                 let file = layer.file_of(first as usize);
                 let end = layer.view().shards[file].first_row + layer.view().shards[file].n_rows;
@@ -162,20 +185,25 @@ impl Vectors {
                 parts.push(Part { file, rows: &rest[..n], columns: part });
                 (rest, columns) = (&rest[n..], others);
             }
-            parts.into_par_iter().try_for_each(|Part { file, rows, columns }| -> Result<(), VectorFileError> {
+            let squares = parts.into_par_iter().map(|Part { file, rows, columns }| -> Result<f64, VectorFileError> {
                 let mapped = layer.map(file, false)?;
                 let shard = mapped.shard();
                 let mut vector = vec![0f32; self.d_model];
+                let mut squares = 0.0;
                 for (&row, column) in rows.iter().zip(columns) {
                     shard.read_row(row as usize - shard.header.first_row, &mut vector);
+                    squares += f64::from(dot(&vector, &vector));
                     to_unit_rows(&mut vector, self.d_model);
                     for (sum, prompt) in column.iter_mut().zip(prompts.chunks_exact(self.d_model)) {
                         *sum += dot(prompt, &vector) / self.layers.len() as f32;
                     }
                 }
-                Ok(())
-            })?;
+                Ok(squares)
+            });
+            // In the order of the files: the same sum however many threads there are.
+            let squares = squares.collect::<Result<Vec<f64>, _>>()?;
+            mean_squares.push(squares.iter().sum::<f64>() / rows.len().max(1) as f64);
         }
-        Ok(columns)
+        Ok(Columns { cosines: all, mean_squares })
     }
 }

@@ -195,7 +195,7 @@ fn Details(report: Memo<Option<Report>>) -> impl IntoView {
     }
 }
 
-fn capital(word: &str) -> String {
+pub fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -1,5 +1,5 @@
 //! What the page and the worker that groups say to each other. A message is a JavaScript array: JSON first, then, where said,
-//! the two matrices, transferred.
+//! the matrices and lengths, transferred.
 
 use serde::{Deserialize, Serialize};
 use whence_shared::discovery::cutting::{ClusterContrast, SideName};

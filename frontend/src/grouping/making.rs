@@ -83,18 +83,24 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
         return Err(format!("{path}: expected a vector for each of {} prompts, got {n_vectors}", lines.len()));
     }
     let rows = sample(layer.n_rows, asked.n_pairs);
-    let pair_vectors = read_vectors(asked, &rows).await?;
+    let mut pair_vectors = read_vectors(asked, &rows).await?;
     let pairs = read_pairs(asked, &rows).await?;
     let start_ms = now_ms();
     let norms = changes::relative_norms(&vectors, layer.d_model);
     let changes = changes::scan(lines.iter().map(|line| (line.r0.as_str(), line.r1.as_str())), &norms);
-    to_unit_rows(&mut vectors, layer.d_model);
+    let mean_square = changes::mean_square_norm(&pair_vectors, layer.d_model);
+    let lengths = changes::lengths_beside(&vectors, layer.d_model, mean_square);
+    [&mut vectors, &mut pair_vectors].map(|rows| to_unit_rows(rows, layer.d_model));
     let rows_of = |values| <[f32]>::chunks_exact(values, layer.d_model);
     let cosines = |others| {
         let with_others = |prompt| rows_of(others).map(move |other| dot(prompt, other));
         rows_of(&vectors).flat_map(with_others).collect::<Vec<f32>>()
     };
-    let similarity = Similarity { of_pairs: cosines(&pair_vectors), of_prompts: cosines(&vectors) };
+    let similarity = Similarity {
+        of_pairs: cosines(&pair_vectors),
+        of_prompts: cosines(&vectors),
+        lengths: lengths.into_iter().map(|length| length as f32).collect(),
+    };
     let asked_prompts: Vec<String> = lines.iter().map(|line| spoken_text(&line.prompt)).collect();
     let asked_pairs: Vec<String> = pairs.iter().map(|pair| spoken_text(&pair.prompt)).collect();
     let of_prompts: Vec<Text> = asked_prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
@@ -173,7 +179,7 @@ fn sample(n_rows: usize, n: usize) -> Vec<u32> {
     rows
 }
 
-/// Vectors of rows at unit length, `[n rows, d_model]`: parts of the files, or whole files where the server sends no parts.
+/// Vectors of rows, `[n rows, d_model]`: parts of the files, or whole files where the server sends no parts.
 async fn read_vectors(asked: &Asked, rows: &[u32]) -> Result<Vec<f32>, String> {
     let layer = &asked.layer;
     let mut vectors = vec![0f32; rows.len() * layer.d_model];
@@ -208,7 +214,6 @@ async fn read_vectors(asked: &Asked, rows: &[u32]) -> Result<Vec<f32>, String> {
             }
         }
     }
-    to_unit_rows(&mut vectors, layer.d_model);
     Ok(vectors)
 }
 

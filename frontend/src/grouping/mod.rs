@@ -51,14 +51,15 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
 }
 
 /// The matrices of a discovery as they follow a message.
-pub fn arrays_of(matrices: &Similarity) -> [JsValue; 2] {
-    [&matrices.of_pairs, &matrices.of_prompts].map(|values| Float32Array::from(values.as_slice()).into())
+pub fn arrays_of(matrices: &Similarity) -> [JsValue; 3] {
+    [&matrices.of_pairs, &matrices.of_prompts, &matrices.lengths]
+        .map(|values| Float32Array::from(values.as_slice()).into())
 }
 
 /// The matrices that follow a message.
 pub fn matrices_of(message: &Array) -> Similarity {
-    let [of_pairs, of_prompts] = [1, 2].map(|i| message.get(i).unchecked_into::<Float32Array>().to_vec());
-    Similarity { of_pairs, of_prompts }
+    let [of_pairs, of_prompts, lengths] = [1, 2, 3].map(|i| message.get(i).unchecked_into::<Float32Array>().to_vec());
+    Similarity { of_pairs, of_prompts, lengths }
 }
 
 struct Grouper {

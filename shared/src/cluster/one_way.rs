@@ -10,6 +10,10 @@
 //! distribution as it is when nothing was changed (a permutation test; Romano, *Bootstrap and randomization tests*, 1989). The
 //! hierarchy is made again each time and the greatest excess over all its cuts, as the sign test has it, is compared, so that
 //! having looked for clusters, and at several, is accounted for.
+//!
+//! That a change is no chance does not say that it is large: with many prompts and samples a habit that is a little more frequent
+//! than before is found as surely. So each has a strength, in what a pair's two responses differ by, and is slight below
+//! [`SLIGHT`].
 
 mod changes;
 mod products;
@@ -31,6 +35,9 @@ const SHARE: f64 = 0.8;
 const COHERENT: f64 = 0.8;
 /// Nor has it one when it consists of two parts, each of at least this share of it, whose means are more than 60 degrees apart.
 const PART: f64 = 0.25;
+/// A change of less strength is slight: the mean response moved by less than this share of what separates the two responses of a
+/// typical pair.
+pub const SLIGHT: f64 = 0.25;
 
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,6 +66,9 @@ pub struct OneWay {
     pub n_against: usize,
     /// Share of the sets of turned rows, the rows themselves counted, with a cluster whose rows go one way as surely; in (0, 1].
     pub p: f64,
+    /// How far its rows moved along the mean of the others, on average: 1 = as far as the two responses of a typical pair are from
+    /// each other. Below 0 only where rows are scattered.
+    pub strength: f64,
     /// Whether it is a change: it has one direction, nine of ten rows on its axis point one way, and that is no chance.
     pub is_change: bool,
 }
@@ -68,6 +78,46 @@ impl OneWay {
     pub fn share(&self) -> f64 {
         let (along, against) = (self.n_along as f64, self.n_against as f64);
         if along + against == 0.0 { 0.0 } else { (along - against) / (along + against) }
+    }
+
+    /// What it comes to, at the chance of taking a difference for a change that was looked with.
+    pub fn verdict(&self, alpha: f64) -> Verdict {
+        match (self.is_change, self.p <= alpha) {
+            (true, _) if self.strength >= SLIGHT => Verdict::Change,
+            (true, _) => Verdict::SlightChange,
+            (false, true) => Verdict::BothWays,
+            (false, false) => Verdict::Chance,
+        }
+    }
+
+    /// Whether it is a change and no slight one: what discovery says it found.
+    pub fn is_found(&self) -> bool {
+        self.is_change && self.strength >= SLIGHT
+    }
+}
+
+/// What the rows of a cluster come to; the most telling first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// A change.
+    Change,
+    /// A change that is no chance, but moved the mean response by less than [`SLIGHT`].
+    SlightChange,
+    /// More differences go one way than chance makes, but too many go the other.
+    BothWays,
+    /// Two samples of one model would differ like this.
+    Chance,
+}
+
+impl Verdict {
+    /// In lower case, as a clause.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Change => "a change",
+            Self::SlightChange => "a slight change",
+            Self::BothWays => "goes both ways",
+            Self::Chance => "no more than chance",
+        }
     }
 }
 
@@ -80,6 +130,8 @@ struct Axis {
     n_own_along: usize,
     /// Rows of the cluster.
     size: usize,
+    /// Sum over the cluster's own rows of length × cosine with the mean of the others.
+    moved: f64,
 }
 
 impl Axis {
@@ -93,13 +145,23 @@ impl Axis {
         let excess = self.excess();
         let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
         let p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
-        let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, is_change: false };
+        let strength = self.moved / self.size.max(1) as f64;
+        let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, strength, is_change: false };
         OneWay { is_change: self.is_coherent() && p <= alpha && found.share() >= SHARE, ..found }
     }
 
     fn is_coherent(&self) -> bool {
         self.n_own_along as f64 >= COHERENT * self.size as f64
     }
+}
+
+/// Which way differences point, and how far they reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved<'a> {
+    /// Cosines of the differences with each other, `[n_rows, n_rows]`.
+    pub products: &'a [f32],
+    /// Length of each, `[n_rows]`, 1 = that of a typical pair's vector.
+    pub lengths: &'a [f32],
 }
 
 /// The differences that were clustered.
@@ -123,7 +185,7 @@ pub struct Differences<'a> {
 pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<f32> {
     let n_rows = of.points.n_rows();
     assert_eq!(of.units.len(), n_rows, "a unit per row");
-    let (products, of_points) = (Products::new(n_rows, of.products), Products::of(of.points));
+    let (products, of_points) = (Products::new(n_rows, of.products, None), Products::of(of.points));
     let mut random = Random::new(settings.seed);
     let greatest = |_| {
         let turns = turns(of.units, &mut random);
@@ -132,15 +194,15 @@ pub fn chance(of: Differences, k_max: usize, settings: Settings) -> Vec<f32> {
     (0..settings.n_turns).map(greatest).collect()
 }
 
-/// How the differences in every cluster of a partition of a hierarchy's rows point, with their inner products and their
-/// [`chance`]; labels are 0, 1, … without gaps. A cluster that is none of the hierarchy's is no change. Of a partition finer
+/// How the differences in every cluster of a partition of a hierarchy's rows point, with what is [known](Moved) of them and
+/// their [`chance`]; labels are 0, 1, … without gaps. A cluster that is none of the hierarchy's is no change. Of a partition finer
 /// than the cuts that chance was looked at in, p is of those cuts.
 ///
 /// # Panics
 ///
 /// Panics when products and labels are of different numbers of rows.
-pub fn one_way(products: &[f32], dendrogram: &Dendrogram, labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
-    let products = Products::new(labels.len(), products);
+pub fn one_way(of: Moved, dendrogram: &Dendrogram, labels: &[u32], chance: &[f32], alpha: f64) -> Vec<OneWay> {
+    let products = Products::new(labels.len(), of.products, Some(of.lengths));
     let of_hierarchy = clusters_of(dendrogram, labels);
     let axes = products.axes(labels, of_hierarchy.len());
     axes.iter()
@@ -210,7 +272,8 @@ mod tests {
         let products = products(rows);
         let settings = Settings { n_turns: 39, seed, ..Settings::default() };
         let of = Differences { points: Points::new(rows, WIDTH).unwrap(), products: &products, units };
-        one_way(&products, &ward(of.points).unwrap(), labels, &chance(of, K_MAX, settings), settings.alpha)
+        let moved = Moved { products: &products, lengths: &vec![1.0; labels.len()] };
+        one_way(moved, &ward(of.points).unwrap(), labels, &chance(of, K_MAX, settings), settings.alpha)
     }
 
     fn found(rows: &[f32], k: usize, seed: u64) -> Vec<OneWay> {
@@ -244,7 +307,8 @@ mod tests {
         let (products, units) = (products(&all), (0..points.n_rows() as u32).collect::<Vec<_>>());
         let settings = Settings { n_turns: 39, ..Settings::default() };
         let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
-        let found = changes(&products, &ward(points).unwrap(), 20, &chance, settings.alpha);
+        let moved = Moved { products: &products, lengths: &vec![1.0; units.len()] };
+        let found = changes(moved, &ward(points).unwrap(), 20, &chance, settings.alpha);
         let rows: Vec<&[u32]> = found.iter().map(|change| &change.rows[..]).collect();
         assert_eq!(rows, [(0..12).collect::<Vec<u32>>(), (12..24).collect()]);
         assert!(found.iter().all(|change| change.way.is_change && change.way.n_along >= 12));
@@ -280,10 +344,16 @@ mod tests {
         let settings = Settings { n_turns: 39, ..Settings::default() };
         let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
         let dendrogram = ward(points).unwrap();
-        let found = changes(&products, &dendrogram, 20, &chance, settings.alpha);
+        // Those of the change are a fifth as long as a pair is wide.
+        let lengths: Vec<f32> = (0..n_rows).map(|row| if row < of_change { 0.2 } else { 1.0 }).collect();
+        let moved = Moved { products: &products, lengths: &lengths };
+        let found = changes(moved, &dendrogram, 20, &chance, settings.alpha);
         let [change] = &found[..] else { panic!("one change, got {found:?}") };
         assert_eq!(change.rows, (0..of_change as u32).collect::<Vec<_>>());
         assert_eq!((change.way.n_along, change.way.n_against), (of_change, 0));
+        // The cosine with the mean of the others is a little below 1.
+        assert!(change.way.strength > 0.15 && change.way.strength < 0.2, "{change:?}");
+        assert!(change.way.is_change && !change.way.is_found(), "slight: {change:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::cluster::contrast::{self, Contrast};
 use crate::cluster::enrichment::enrichment;
 use crate::cluster::linkage::{Dendrogram, distances};
 use crate::cluster::members::{self, Distances, Members, Resampled};
-use crate::cluster::one_way::{self, OneWay};
+use crate::cluster::one_way::{self, Moved, OneWay};
 use crate::cluster::partition::by_first_row;
 use crate::cluster::points::{ClusterError, Points};
 use crate::cluster::reading::{N_EXEMPLARS, N_TERMS};
@@ -164,11 +164,10 @@ impl Sides {
     /// When the cut is not possible.
     pub fn cut_prompts(&self, cut: Cut) -> Result<Grouping, ClusterError> {
         let labels = self.prompts.labels(cut)?;
-        let (products, dendrogram) = (&self.similarity.of_prompts, &self.prompts.dendrogram);
+        let Similarity { of_prompts: products, lengths, .. } = &self.similarity;
+        let (moved, dendrogram) = (Moved { products, lengths }, &self.prompts.dendrogram);
         let changes = match cut {
-            Cut::Stable => {
-                one_way::changes(products, dendrogram, self.prompts.settings.k_max, &self.chance, self.alpha)
-            }
+            Cut::Stable => one_way::changes(moved, dendrogram, self.prompts.settings.k_max, &self.chance, self.alpha),
             Cut::Into(_) | Cut::Height(_) => Vec::new(),
         };
         let mut parts: Vec<(usize, u32)> = labels.iter().map(|label| (0, *label)).collect();
@@ -176,7 +175,7 @@ impl Sides {
             change.rows.iter().for_each(|row| parts[*row as usize] = (number, 0));
         }
         let mut grouping = self.prompts.describe(by_first_row(&parts), &self.words, &self.words.prompts);
-        let ways = one_way::one_way(products, dendrogram, &grouping.labels, &self.chance, self.alpha);
+        let ways = one_way::one_way(moved, dendrogram, &grouping.labels, &self.chance, self.alpha);
         for (cluster, way) in grouping.clusters.iter_mut().zip(ways) {
             cluster.one_way = Some(OneWay { is_change: way.is_change && cut != Cut::Stable, ..way });
         }
@@ -294,7 +293,7 @@ mod tests {
             }
         };
         let of_prompts = (0..n_prompts).flat_map(|a| (0..n_prompts).map(move |b| alike(a, b))).collect();
-        let similarity = Similarity { of_pairs, of_prompts };
+        let similarity = Similarity { of_pairs, of_prompts, lengths: vec![1.0; n_prompts] };
         let topics = ["kites fly", "rivers flow", "clocks tick"];
         let prompts: Vec<Text> = (0..n_prompts).map(|i| Text { prompt: topics[i % 3], ..Text::default() }).collect();
         let pairs: Vec<Text> = (0..n_pairs)

@@ -31,8 +31,13 @@ async fn assert_cards(browser: &Browser, side: &str, grouping: &Grouping) {
         let unit = if cluster.size == 1 { one } else { side };
         browser.wait_for_text(&card, &format!("{} {unit}", cluster.size)).await;
         if let Some(way) = cluster.one_way {
-            let verdict = if way.is_change { "A change" } else { "No more than chance" };
-            browser.wait_for_text(&card, &format!("{verdict}: {} along, {} against", way.n_along, way.n_against)).await;
+            let counts = format!("{} along, {} against", way.n_along, way.n_against);
+            let said = match (way.is_change, way.is_found()) {
+                (true, true) => format!("A change: strength {:.2}, {counts}", way.strength),
+                (true, false) => format!("A slight change: strength {:.2}, {counts}", way.strength),
+                _ => format!("No more than chance: {counts}"),
+            };
+            browser.wait_for_text(&card, &said).await;
         }
         let measures = format!("silhouette {:.2} · comes back {:.2}", cluster.silhouette, cluster.jaccard);
         browser.wait_for_text(&card, &measures.replace('-', "−")).await;

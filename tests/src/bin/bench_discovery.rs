@@ -25,6 +25,7 @@ use whence_backend::organism::models::answer_broadly;
 use whence_backend::progress::silent;
 use whence_backend::train::Run;
 use whence_backend::train::dpo::optimize_preferences;
+use whence_shared::changes::{lengths_beside, mean_over_layers, mean_square_norm};
 use whence_shared::cluster::partition::adjusted_rand;
 use whence_shared::cluster::points::to_unit_rows;
 use whence_shared::cluster::stability;
@@ -164,10 +165,10 @@ fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value,
 
 fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
     let clusters = &groups.prompts.clusters;
-    let is_change = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_change);
+    let is_found = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_found());
     // Groups that are no change are one group: of prompts where nothing was found.
     let found: Vec<u32> =
-        groups.prompts.labels.iter().map(|label| if is_change(*label) { label + 1 } else { 0 }).collect();
+        groups.prompts.labels.iter().map(|label| if is_found(*label) { label + 1 } else { 0 }).collect();
     let truth: Vec<BTreeSet<Behavior>> = broad.iter().map(Answered::changes).collect();
     let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
     let mut shown = BTreeMap::new();
@@ -194,7 +195,8 @@ fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Gr
         "n_groups": clusters.len(),
         "p": groups.prompts.stability.p,
         "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
-        "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count(),
+        "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_found())).count(),
+        "n_slight": clusters.iter().filter(|c| c.one_way.is_some_and(|way| way.is_change && !way.is_found())).count(),
         "truth": truth,
     })
 }
@@ -213,8 +215,15 @@ fn means(vectors: &[f32], d_model: usize, n_each: usize) -> Vec<f32> {
 
 /// Mean over layers of the cosines of responses with pairs and with each other.
 fn similarity(layers: &[LayerVectors], n_prompts: usize, n_pairs: usize) -> Similarity {
-    let mut similarity =
-        Similarity { of_pairs: vec![0.0; n_prompts * n_pairs], of_prompts: vec![0.0; n_prompts * n_prompts] };
+    let beside = |layer: &LayerVectors| {
+        lengths_beside(&layer.behavior, layer.d_model, mean_square_norm(&layer.rows, layer.d_model))
+    };
+    let lengths = mean_over_layers(&layers.iter().map(beside).collect::<Vec<_>>());
+    let mut similarity = Similarity {
+        of_pairs: vec![0.0; n_prompts * n_pairs],
+        of_prompts: vec![0.0; n_prompts * n_prompts],
+        lengths: lengths.into_iter().map(|length| length as f32).collect(),
+    };
     for layer in layers {
         let unit = |rows: &[f32]| {
             let mut rows = rows.to_vec();

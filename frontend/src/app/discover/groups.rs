@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
-use whence_shared::cluster::one_way::OneWay;
+use whence_shared::cluster::one_way::{OneWay, Verdict};
 use whence_shared::cluster::terms::Term;
 use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{Cluster, Groups};
@@ -12,6 +12,7 @@ use whence_shared::pair::one_line;
 use super::contrast::{Compared, ContrastPanel};
 use super::pair_link;
 use super::rank_by::RankBy;
+use crate::app::status_line::capital;
 use crate::discovery::{Discovery, Found, Origin};
 use crate::number::{counted, hundredths};
 
@@ -34,7 +35,9 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
         move || {
             let groups = discovery.groups(&found);
             let is_change = |label: &usize| groups.prompts.clusters[*label].one_way.is_some_and(|way| way.is_change);
-            let (changes, others): (Vec<_>, Vec<_>) = (0..groups.prompts.clusters.len()).partition(is_change);
+            let (mut changes, others): (Vec<_>, Vec<_>) = (0..groups.prompts.clusters.len()).partition(is_change);
+            // Slight ones after the others.
+            changes.sort_by_key(|label| !groups.prompts.clusters[*label].one_way.is_some_and(|way| way.is_found()));
             let cards = |labels: Vec<usize>| {
                 labels.into_iter().map(|label| prompt_card(&found, &groups, label, compared)).collect::<Vec<_>>()
             };
@@ -100,7 +103,7 @@ fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Comp
         <article class="group" data-side="prompts" data-label=label.to_string()>
             {head(SideName::Prompts, label, cluster, compared)}
             {named(found, SideName::Prompts, label)}
-            {cluster.one_way.map(way)}
+            {cluster.one_way.map(|of| way(of, found.view.settings.one_way.alpha))}
             <p class="meets">{meets(&groups.means[label])}</p>
             {terms("Words", &cluster.terms)}
             {exemplars("Typical", typical)}
@@ -218,18 +221,22 @@ fn named(found: &Found, side: SideName, label: usize) -> Option<impl IntoView + 
 }
 
 /// Whether a group is a change, and by which count.
-fn way(OneWay { n_along, n_against, p, is_change }: OneWay) -> impl IntoView {
-    let (verdict, about) = match (is_change, p <= ALPHA) {
-        (true, _) => ("A change", "nine of ten differences on this axis go one way, more than chance makes anywhere"),
-        (false, true) => ("Goes both ways", "more differences go one way than chance makes, but too many go the other"),
-        (false, false) => {
-            ("No more than chance", "two samples of one model would differ like this, as often one way as the other")
+fn way(way: OneWay, alpha: f64) -> impl IntoView {
+    let OneWay { n_along, n_against, p, strength, is_change } = way;
+    let verdict = way.verdict(alpha);
+    let about = match verdict {
+        Verdict::Change => "nine of ten differences on this axis go one way, more than chance makes anywhere",
+        Verdict::SlightChange => {
+            "no chance, but the mean response moved by less than a quarter of what separates the two responses of a pair"
         }
+        Verdict::BothWays => "more differences go one way than chance makes, but too many go the other",
+        Verdict::Chance => "two samples of one model would differ like this, as often one way as the other",
     };
-    let counts = format!("{n_along} along, {n_against} against, p {p:.3}");
+    let strength = is_change.then(|| format!("strength {}, ", hundredths(strength))).unwrap_or_default();
+    let counts = format!("{strength}{n_along} along, {n_against} against, p {p:.3}");
     view! {
         <p class="way" data-change=is_change.to_string() title=about>
-            <strong>{verdict}</strong>
+            <strong>{capital(verdict.text())}</strong>
             {format!(": {counts}")}
         </p>
     }

@@ -11,6 +11,7 @@ mod rank_by;
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use whence_shared::cluster::one_way::OneWay;
 use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping};
 
@@ -131,10 +132,17 @@ fn say(found: Arc<Found>, side: SideName) -> impl Fn() -> String {
 
 /// How many of the groups of prompts are changes.
 fn changes_found(clusters: &[Cluster]) -> String {
-    let n = clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_change)).count();
-    match n {
-        0 => "No change found: no group of prompts has differences that go one way.".to_owned(),
-        n => format!("{} found: differences that go one way.", counted(n, "change", "changes")),
+    let n =
+        |is: fn(&OneWay) -> bool| clusters.iter().filter(|cluster| cluster.one_way.as_ref().is_some_and(is)).count();
+    let (n_changes, n_found) = (n(|way| way.is_change), n(OneWay::is_found));
+    let found = match n_found {
+        0 => "No change found".to_owned(),
+        n => format!("{} found", counted(n, "change", "changes")),
+    };
+    match (n_changes - n_found, n_found) {
+        (0, 0) => format!("{found}: no group of prompts has differences that go one way."),
+        (0, _) => format!("{found}: differences that go one way."),
+        (n_slight, _) => format!("{found}, and {}.", counted(n_slight, "slight one", "slight ones")),
     }
 }
 

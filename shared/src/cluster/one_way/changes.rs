@@ -5,7 +5,7 @@
 //! that point the same way are united, and each change takes the rows that point along it, wherever the hierarchy has put them.
 
 use super::products::Products;
-use super::{COSINE, OneWay};
+use super::{COSINE, Moved, OneWay};
 use crate::cluster::linkage::Dendrogram;
 
 /// Times that rows are given to changes and the changes' means are made again; seldom more than three make a difference.
@@ -20,7 +20,7 @@ pub struct Change {
     pub way: OneWay,
 }
 
-/// The changes in a hierarchy of differences, with the differences' inner products and their [`chance`](super::chance): from its
+/// The changes in a hierarchy of differences, with what is [known](Moved) of these and their [`chance`](super::chance): from its
 /// largest clusters that are changes, of all cuts into up to `k_max`. In the order of their first rows.
 ///
 /// A cluster that holds two changes has no direction of its own, and what lies within a change is not looked at further.
@@ -31,8 +31,8 @@ pub struct Change {
 /// # Panics
 ///
 /// Panics when products are of another number of rows.
-pub fn changes(products: &[f32], dendrogram: &Dendrogram, k_max: usize, chance: &[f32], alpha: f64) -> Vec<Change> {
-    let products = Products::new(dendrogram.n_rows, products);
+pub fn changes(of: Moved, dendrogram: &Dendrogram, k_max: usize, chance: &[f32], alpha: f64) -> Vec<Change> {
+    let products = Products::new(dendrogram.n_rows, of.products, Some(of.lengths));
     let clusters = clusters_that_are_changes(&products, dendrogram, k_max, chance, alpha);
     let sets = with_rows_along(&products, united(&products, clusters));
     let labels = labels(dendrogram.n_rows, &sets);

@@ -10,6 +10,8 @@ use crate::dot::dot;
 pub(super) struct Products {
     pub(super) n_rows: usize,
     values: Vec<f64>,
+    /// How far each row reaches, for strengths.
+    lengths: Vec<f32>,
 }
 
 impl Products {
@@ -22,12 +24,15 @@ impl Products {
                 (values[a * n_rows + b], values[b * n_rows + a]) = (product, product);
             }
         }
-        Self { n_rows, values }
+        Self { n_rows, values, lengths: vec![1.0; n_rows] }
     }
 
-    pub(super) fn new(n_rows: usize, values: &[f32]) -> Self {
+    /// Without lengths, where strengths do not matter, all reach as far.
+    pub(super) fn new(n_rows: usize, values: &[f32], lengths: Option<&[f32]>) -> Self {
         assert_eq!(values.len(), n_rows * n_rows, "a product for every two rows");
-        Self { n_rows, values: values.iter().map(|product| f64::from(*product)).collect() }
+        let lengths = lengths.map_or_else(|| vec![1.0; n_rows], <[f32]>::to_vec);
+        assert_eq!(lengths.len(), n_rows, "a length for every row");
+        Self { n_rows, values: values.iter().map(|product| f64::from(*product)).collect(), lengths }
     }
 
     pub(super) fn of_row(&self, row: usize) -> &[f64] {
@@ -111,6 +116,7 @@ impl Products {
             for (cluster, (cosine, count)) in cosines.iter().zip(&mut counts).enumerate() {
                 let is_own = labels[row] as usize == cluster;
                 count.size += usize::from(is_own);
+                count.moved += if is_own { f64::from(self.lengths[row]) * cosine } else { 0.0 };
                 count.n_own_along += usize::from(is_own && *cosine >= COSINE);
                 count.n_along += usize::from(*cosine >= COSINE);
                 count.n_against += usize::from(*cosine <= -COSINE);

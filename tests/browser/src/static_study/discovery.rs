@@ -53,7 +53,9 @@ impl StaticStudy {
             (false, false) => 0.1,
         };
         let of_prompts = prompts().flat_map(|i| prompts().map(move |j| alike(i, j))).collect();
-        let similarity = Similarity { of_pairs, of_prompts };
+        // Those of clocks moved a little, the others as far as pairs are wide.
+        let lengths = prompts().map(|i| if i % 3 == 2 { 0.1 } else { 1.0 }).collect();
+        let similarity = Similarity { of_pairs, of_prompts, lengths };
         let prompts: Vec<PromptEntry> = (0..N_PROMPTS)
             .map(|i| {
                 let (r0, r1) = responses(i);
