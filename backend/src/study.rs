@@ -21,6 +21,7 @@
 //! behaviors/NAME/layer-20.safetensors          behavior vectors and direction
 //! behaviors/NAME/sweep.json                    the behavior by layer: separation, steering
 //! behaviors/NAME/sweep/layer-20.json           what was read at a layer; beside it, rollouts of the steered model
+//! behaviors/NAME/tokens/layer-20.json          what each token of some pairs adds to their scores
 //! rankings/NAME/layer-20.parquet               rank, row, id, score, source, snippet
 //! diagnosis/NAME-layer-20.json                 whether editing the first pairs of that ranking is likely to help
 //! clusters/NAME/discovery.json                 groups of prompts and of pairs, described
@@ -177,6 +178,11 @@ impl Study {
     /// `behaviors/NAME/sweep/`.
     pub fn sweep_parts(&self, name: &str) -> PathBuf {
         self.behavior(name).join("sweep")
+    }
+
+    /// `behaviors/NAME/tokens/layer-L.json`, a [`whence_shared::tokens::TokensView`].
+    pub fn tokens(&self, name: &str, layer: usize) -> PathBuf {
+        self.root().join(whence_shared::tokens::path(name, layer))
     }
 
     /// `rankings/`.

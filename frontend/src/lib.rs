@@ -31,4 +31,5 @@ pub mod ranker_client;
 pub mod saving;
 pub mod search;
 pub mod state;
+pub mod token_parts;
 pub mod validation;

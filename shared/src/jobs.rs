@@ -16,9 +16,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Verbs that can be jobs.
-pub const VERBS: [&str; 12] = [
-    "extract", "index", "behavior", "sweep", "rank", "diagnose", "discover", "cluster", "map", "retrain", "evaluate",
-    "validate",
+pub const VERBS: [&str; 13] = [
+    "extract", "index", "behavior", "sweep", "rank", "tokens", "diagnose", "discover", "cluster", "map", "retrain",
+    "evaluate", "validate",
 ];
 
 /// How a job stands.

@@ -28,6 +28,7 @@
 //! - [`clustering`], [`map`]: clusters of pairs by their vectors, and where pairs lie on a plane, as files;
 //! - [`plane`]: points on a plane as a person looks at them: viewport, lasso, what is where, a picture;
 //! - [`sweep`]: a behavior by layer: what `whence sweep` leaves to be read;
+//! - [`tokens`]: what each token adds to a pair's score: what `whence tokens` leaves to be read;
 //! - [`form`], [`refusal`]: the form of a response, and whether it refuses;
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON;
@@ -65,4 +66,5 @@ pub mod strata;
 pub mod study;
 pub mod sweep;
 mod tensors;
+pub mod tokens;
 pub mod validation;

@@ -205,6 +205,9 @@ pub struct BehaviorView {
     /// Whether `behaviors/NAME/sweep.json` is there, a [`crate::sweep::SweepView`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_sweep: bool,
+    /// Layers with `behaviors/NAME/tokens/layer-L.json`, ascending: a [`crate::tokens::TokensView`] each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_layers: Vec<usize>,
 }
 
 fn default_reading() -> String {
@@ -222,6 +225,27 @@ pub struct BehaviorExample {
     pub r1: String,
     /// Scenario name; empty when none was given.
     pub scenario: String,
+}
+
+/// The pairs whose vectors are nearest to one pair's: what preferring their chosen responses teaches is most like what that of
+/// this pair does. `nearest/LAYER/ROW.json` of a server; a static folder has none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NearestPairs {
+    /// The layer.
+    pub layer: usize,
+    /// The pair.
+    pub row: u32,
+    /// The nearest first, itself left out.
+    pub pairs: Vec<NearPair>,
+}
+
+/// A pair beside another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NearPair {
+    /// Its row of the study.
+    pub row: u32,
+    /// Cosine of the two vectors, in [−1, 1].
+    pub cosine: f64,
 }
 
 /// What a table needs of a contiguous range of rows, as columns of equal length.

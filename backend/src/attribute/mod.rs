@@ -3,7 +3,8 @@
 //! [`probe`] scores every pair by the cosine of its vector with the behavior's direction and orders them; [`table`]
 //! stores a ranking as Parquet and reads it back; [`truth`] measures a ranking where the culprits are known. [`mod@query`]
 //! finds the first few along any direction that an [`expression`] states, through the index. [`diagnosis`] says whether
-//! editing the first pairs is likely to help, and what else their scores go with ([`covariates`]).
+//! editing the first pairs is likely to help, and what else their scores go with ([`covariates`]). [`mod@tokens`] reads some pairs
+//! again and says what each token adds to their scores.
 
 pub mod covariates;
 pub mod diagnosis;
@@ -11,12 +12,14 @@ pub mod expression;
 pub mod probe;
 pub mod query;
 pub mod table;
+pub mod tokens;
 pub mod truth;
 
 pub use diagnosis::{DiagnoseOptions, diagnose};
 pub use probe::{RankOptions, Ranking, rank};
 pub use query::{Queried, QueryOptions, query};
 pub use table::RankedRow;
+pub use tokens::{TokensOptions, tokens};
 pub use truth::Truth;
 
 use std::path::PathBuf;

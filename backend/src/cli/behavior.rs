@@ -91,9 +91,10 @@ fn method(text: &str) -> Result<DirectionMethod, String> {
 
 /// Rows as [`spans::parse`] reads them.
 #[derive(Debug, Clone)]
-struct Rows(Vec<u32>);
+pub struct Rows(pub Vec<u32>);
 
-fn rows(text: &str) -> Result<Rows, String> {
+/// Parses rows such as `0-4,17`.
+pub fn rows(text: &str) -> Result<Rows, String> {
     spans::parse(text).map(Rows).ok_or_else(|| format!("expected rows such as 0-4,17, got {text:?}"))
 }
 

@@ -32,6 +32,7 @@ mod retrain;
 mod rollouts;
 mod serve;
 mod sweep;
+mod tokens;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -70,6 +71,8 @@ enum Verb {
     Rank(rank::Args),
     /// Find the pairs that push hardest along any direction: behaviors, pairs, files, and combinations of them
     Query(query::Args),
+    /// Say what each token of the first pairs of a ranking adds to their scores
+    Tokens(tokens::Args),
     /// Say whether editing the first pairs of a ranking is likely to help
     Diagnose(diagnose::Args),
     /// Group prompts that changed alike and the pairs that changed them, without a behavior defined
@@ -120,6 +123,7 @@ impl Cli {
             Verb::Sweep(args) => args.run(),
             Verb::Rank(args) => args.run(),
             Verb::Query(args) => args.run(),
+            Verb::Tokens(args) => args.run(),
             Verb::Diagnose(args) => args.run(),
             Verb::Discover(args) => args.run(),
             Verb::Cluster(args) => args.run(),

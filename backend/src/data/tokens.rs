@@ -258,6 +258,25 @@ impl TextEncoder {
         Ok(Tokens { response: first..end, turn_end: turn_end.min(ids.len()), n_cut: last + 1 - end, ids })
     }
 
+    /// Text of every response token of a conversation and its [`Tokens`]; together the response as the model reads it, as far
+    /// as it was not cut. Of a character that several tokens share, the first has all.
+    ///
+    /// # Errors
+    ///
+    /// As [`TextEncoder::encode`].
+    pub fn pieces(&self, conversation: &[Message], tokens: &Tokens) -> Result<Vec<String>, Unreadable> {
+        let (text, span) = self.text(conversation)?;
+        let encoding = self.tokenize(&text)?;
+        let mut start = span.start;
+        let piece = |&(_, end): &(usize, usize)| {
+            let end = text.ceil_char_boundary(end).clamp(start, span.end);
+            let piece = text[start..end].to_owned();
+            start = end;
+            piece
+        };
+        Ok(encoding.get_offsets()[tokens.response.clone()].iter().map(piece).collect())
+    }
+
     /// Tokens of a prompt, up to where the assistant begins to speak: what a model continues with a response. Never cut.
     ///
     /// Without a template, messages are joined by blank lines, and no token that would end the text follows them.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use whence_shared::dot::norm;
 use whence_shared::pair::{Pair, Side};
 
 use super::budget::{self, BatchError, Budget};
@@ -307,6 +308,44 @@ impl Differ<'_> {
         Ok(pooled.into_iter().map(|row| row.vectors).collect())
     }
 
+    /// What each response token of a pair adds to the cosine of the pair's vector with a direction at one layer, as
+    /// [`whence_shared::tokens`] defines it: of the chosen response, then of the rejected one. Zeros when the vector is zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] when the device fails.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the direction is of another width than the model's.
+    pub fn token_parts(
+        &self,
+        [chosen, rejected]: [&Tokens; 2],
+        layer: usize,
+        direction: &[f32],
+    ) -> Result<[Vec<f32>; 2], ModelError> {
+        let row = Row::of_pair(0, chosen, rejected);
+        let batch = Batch::of([(row.shape, row.parts.clone())].into_iter());
+        let x = self.model.read(&batch, &[layer]).pop().expect("one layer was asked for");
+        let d_model = direction.len();
+        let weights = self.weights(&[&row], batch.seq_len, &x)?;
+        let vector = self.weighted(&weights, 1, x.clone())?;
+        let along = Tensor::<3>::from_data(TensorData::new(direction.to_vec(), [1, d_model, 1]), self.device);
+        let projections = download(x.matmul(along).reshape([batch.seq_len]))?;
+        let norms = f64::from(norm(&vector)) * f64::from(norm(direction));
+        let columns = || row.texts.iter().flat_map(Text::response);
+        let center = columns().map(|column| f64::from(projections[column])).sum::<f64>() / columns().count() as f64;
+        let part = |column: usize| match norms > 0.0 {
+            true => (f64::from(weights[column]) * (f64::from(projections[column]) - center) / norms) as f32,
+            false => 0.0,
+        };
+        let of = |side: Side| -> Vec<f32> {
+            let text = row.texts.iter().find(|text| text.side == Some(side)).expect("a pair has both sides");
+            text.response().map(part).collect()
+        };
+        Ok(SIDES.map(of))
+    }
+
     /// Pools every row, in the order given; `first_row` is for error messages.
     fn pool(
         &self,
@@ -388,7 +427,13 @@ impl Differ<'_> {
     /// - `x`: `[n_rows, seq_len, d_model]`
     /// - output: row-major `[n_rows, d_model]`
     fn pool_layer(&self, rows: &[&Row], seq_len: usize, x: Tensor<3>) -> Result<Vec<f32>, ModelError> {
-        let [n_rows, _, d_model] = x.dims();
+        let weights = self.weights(rows, seq_len, &x)?;
+        self.weighted(&weights, rows.len(), x)
+    }
+
+    /// The weight of every column of every row, row-major `[n_rows, seq_len]`.
+    fn weights(&self, rows: &[&Row], seq_len: usize, x: &Tensor<3>) -> Result<Vec<f32>, ModelError> {
+        let n_rows = rows.len();
         let norms = match self.pooling.needs_norms() {
             true => download(x.clone().square().sum_dim(2).sqrt().reshape([n_rows * seq_len]))?,
             false => Vec::new(),
@@ -403,7 +448,13 @@ impl Differ<'_> {
                 self.pooling.add_weights(weights, text.response(), norms, text.sign());
             }
         }
-        let weights = Tensor::<3>::from_data(TensorData::new(weights, [n_rows, 1, seq_len]), self.device);
+        Ok(weights)
+    }
+
+    /// Sums of columns times their weights, row-major `[n_rows, d_model]`.
+    fn weighted(&self, weights: &[f32], n_rows: usize, x: Tensor<3>) -> Result<Vec<f32>, ModelError> {
+        let [_, seq_len, d_model] = x.dims();
+        let weights = Tensor::<3>::from_data(TensorData::new(weights.to_vec(), [n_rows, 1, seq_len]), self.device);
         download(weights.matmul(x).reshape([n_rows * d_model]))
     }
 

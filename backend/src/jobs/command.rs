@@ -10,7 +10,7 @@ use crate::study::Study;
 /// Most bytes of all arguments together.
 const MAX_BYTES: usize = 64 << 10;
 /// Verbs that compute with a model.
-const WITH_A_MODEL: [&str; 5] = ["extract", "behavior", "sweep", "retrain", "evaluate"];
+const WITH_A_MODEL: [&str; 6] = ["extract", "behavior", "sweep", "tokens", "retrain", "evaluate"];
 
 /// Refuses what is no job.
 ///

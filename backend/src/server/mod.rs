@@ -29,6 +29,7 @@ pub mod data_files;
 pub mod error;
 pub mod gather;
 pub mod guard;
+mod nearest;
 pub mod routes;
 pub mod shares;
 pub mod validation;

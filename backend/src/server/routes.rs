@@ -4,7 +4,7 @@
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::api::doc::{Answers, Doc};
-use super::{State, api, chunks, columns, data_files, gather, shares, validation, view};
+use super::{State, api, chunks, columns, data_files, gather, nearest, shares, validation, view};
 
 /// An address and what answers it.
 pub struct Route {
@@ -51,6 +51,12 @@ fn data() -> Vec<Route> {
             ),
             get(columns::columns),
             true,
+        ),
+        json(
+            "/data/nearest/{layer}/{row}",
+            "The pairs whose vectors are nearest to one pair's, ROW.json",
+            "NearestPairs",
+            get(nearest::nearest),
         ),
         json("/data/report.json", "What retraining found", "ValidationReport", get(validation::report)),
         json("/data/runs.json", "How far retraining is", "RunsView", get(validation::runs)),

@@ -43,6 +43,8 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
         for name in study.behavior_names()? {
             let mut view: BehaviorView = read_json(&study.behavior_view(&name))?;
             view.has_sweep = study.sweep(&name).is_file();
+            view.token_layers = view.layers.clone();
+            view.token_layers.retain(|&layer| study.tokens(&name, layer).is_file());
             view.layers.retain(|&layer| {
                 inputs_of(&study.behavior_vectors(&name, layer)).is_some_and(|inputs| inputs == manifest.inputs)
             });

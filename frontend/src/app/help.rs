@@ -16,7 +16,14 @@ const KEYS: [(&str, &[(&str, &str)]); 4] = [
             ("Esc", "close what is open"),
         ],
     ),
-    ("Ranking", &[("j, k", "next, previous pair"), ("↓ ↑ PgDn PgUp Home End", "move, with the focus in the table")]),
+    (
+        "Ranking",
+        &[
+            ("j, k", "next, previous pair"),
+            ("↓ ↑ PgDn PgUp Home End", "move, with the focus in the table"),
+            ("T", "tint tokens by what they add to the score"),
+        ],
+    ),
     (
         "Decisions",
         &[

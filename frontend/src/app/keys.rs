@@ -56,6 +56,7 @@ fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
         ("?", ..) => around.help.set(true),
         ("/", ..) if around.state.page.get_untracked() == Page::Ranking => focus(around.state, "text-filter"),
         ("c" | "C", ..) => around.covers.toggle(),
+        ("t" | "T", ..) => around.tokens.is_shown.update(|is_shown| *is_shown = !*is_shown),
         _ => return on_decision(around, &key),
     }
     true

@@ -29,6 +29,7 @@ mod sources;
 mod status_line;
 mod sweep;
 mod table;
+mod tinted;
 mod turns;
 mod validate;
 
@@ -42,6 +43,7 @@ use crate::discovery::{Discovery, DiscoveryStatus};
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
 use crate::state::{RankStatus, State, StudyStatus, View};
+use crate::token_parts::TokenParts;
 use crate::validation::{ReportStatus, Validation};
 
 /// What keys and commands act on; cheap to copy.
@@ -53,6 +55,8 @@ pub struct Surroundings {
     pub decisions: Decisions,
     /// What is covered.
     pub covers: Covers,
+    /// What tokens add to scores.
+    pub tokens: TokenParts,
     /// Whether the keys are shown.
     pub help: RwSignal<bool>,
     /// Whether the command palette is open.
@@ -81,7 +85,10 @@ pub fn App() -> impl IntoView {
     provide_context(Listing::start(state, decisions));
     let covers = Covers::start();
     provide_context(covers);
-    let around = Surroundings { state, decisions, covers, help: RwSignal::new(false), palette: RwSignal::new(false) };
+    let tokens = TokenParts::start(state);
+    provide_context(tokens);
+    let around =
+        Surroundings { state, decisions, covers, tokens, help: RwSignal::new(false), palette: RwSignal::new(false) };
     provide_context(around);
     keys::listen(around);
     let maps = Maps::start(state);

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 use serde_json::Value;
 use web_sys::{ScrollBehavior, ScrollIntoViewOptions};
 use whence_shared::pair::{Pair, Side};
-use whence_shared::study::{BehaviorView, TextChunk};
+use whence_shared::study::{BehaviorView, NearPair, NearestPairs, TextChunk};
 
 use super::copy::Copy;
 use super::decide::Decide;
+use super::navigation::is_plain_click;
 use super::sweep;
 use super::table::source_name;
+use super::tinted::{PartsTable, TintChoice, TokensCommand, tinted};
 use super::turns::{both_marked, is_comparable, turn};
 use crate::address::{Page, Step};
 use crate::covers::{Covers, is_flagged};
+use crate::fetch::File;
 use crate::number::{self, count, counted, score};
 use crate::state::{Chunk, State, StudyStatus, View};
+use crate::token_parts::TokenParts;
 
 /// The pane.
 #[component]
@@ -154,7 +159,101 @@ fn Covered(pair: Arc<Pair>, row: u32) -> impl IntoView {
             </div>
         }
         .into_any(),
-        false => view! { {whole_pair(&pair)} <NearestCommand row /> }.into_any(),
+        false => view! { {whole_pair(&pair, row)} <Nearest row /> <TokensCommand row /> }.into_any(),
+    }
+}
+
+/// The pairs that teach the same as this one: a server finds them; elsewhere, how to find them.
+#[component]
+fn Nearest(row: u32) -> impl IntoView {
+    let state = State::here();
+    let has_server = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(study) if study.api));
+    move || match has_server.get() {
+        true => view! { <NearestPairsList row /> }.into_any(),
+        false => view! { <NearestCommand row /> }.into_any(),
+    }
+}
+
+/// Found when it is opened, and again at another layer.
+#[component]
+fn NearestPairsList(row: u32) -> impl IntoView {
+    let state = State::here();
+    let is_open = RwSignal::new(false);
+    let found = RwSignal::new(None::<Result<NearestPairs, String>>);
+    let layer = Memo::new(move |_| match state.view.get() {
+        View::Ready { layer, .. } => Some(layer.layer),
+        _ => None,
+    });
+    Effect::new(move || {
+        let (true, Some(layer)) = (is_open.get(), layer.get()) else { return };
+        found.set(None);
+        spawn_local(async move {
+            let path = format!("nearest/{layer}/{row}.json");
+            let answer = File::new(&state.data_folder(), &path).json::<NearestPairs>().await;
+            // Gone, or at another layer, when the reader went on meanwhile.
+            if layer_is(state, layer) {
+                found.try_set(Some(answer.map_err(|error| error.to_string())));
+            }
+        });
+    });
+    let on_toggle = move |event: leptos::ev::Event| {
+        is_open.set(event_target::<web_sys::HtmlDetailsElement>(&event).open());
+    };
+    view! {
+        <details class="nearest" id="nearest" on:toggle=on_toggle>
+            <summary>"Pairs that teach the same"</summary>
+            {move || match found.get() {
+                None => view! { <p class="quiet">"Looking for them…"</p> }.into_any(),
+                Some(Err(error)) => {
+                    let text = format!("They cannot be found: {error}. Close and open this to try again.");
+                    view! { <p class="problem" role="alert">{text}</p> }.into_any()
+                }
+                Some(Ok(found)) if found.pairs.is_empty() => {
+                    view! { <p class="quiet">"This pair has no vector: nothing is near to it."</p> }.into_any()
+                }
+                Some(Ok(found)) => {
+                    let item = |near: &NearPair| view! { <NearPairItem near=*near /> };
+                    let items = found.pairs.iter().map(item).collect_view();
+                    view! {
+                        <p class="quiet">"By the cosine of their vectors with this one’s:"</p>
+                        <ol class="near-pairs">{items}</ol>
+                    }
+                        .into_any()
+                }
+            }}
+        </details>
+    }
+}
+
+fn layer_is(state: State, layer: usize) -> bool {
+    matches!(state.view.get_untracked(), View::Ready { layer: now, .. } if now.layer == layer)
+}
+
+#[component]
+fn NearPairItem(near: NearPair) -> impl IntoView {
+    let state = State::here();
+    let href = move || state.link_to_pair(Page::Ranking, near.row).unwrap_or_default();
+    let about = move || {
+        let (chunk, i) = state.row_chunk(near.row)?;
+        let snippet = match chunk.snippet[i].as_str() {
+            "" => chunk.id[i].clone(),
+            snippet => snippet.to_owned(),
+        };
+        Some(snippet)
+    };
+    let on_click = move |event: leptos::ev::MouseEvent| {
+        if is_plain_click(&event) {
+            event.prevent_default();
+            state.select(Some(near.row), Step::Push);
+        }
+    };
+    view! {
+        <li>
+            <span class="value">{score(near.cosine as f32)}</span>
+            <a href=href on:click=on_click>
+                {move || about().unwrap_or_else(|| format!("row {}", count(near.row as usize)))}
+            </a>
+        </li>
     }
 }
 
@@ -201,10 +300,10 @@ fn WithheldPair(row: u32) -> impl IntoView {
     }
 }
 
-fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
+fn whole_pair(pair: &Arc<Pair>, row: u32) -> impl IntoView + use<> {
+    let parts = TokenParts::here();
     let prompt: Vec<_> = pair.prompt.iter().map(turn).collect();
     let (chosen, rejected) = (pair.response(Side::Chosen), pair.response(Side::Rejected));
-    let (left, right) = both_marked(chosen, rejected);
     let is_compared = is_comparable(chosen, rejected);
     let note = (!is_compared).then(|| {
         view! { <p class="quiet">"These responses are too long for a word-level difference."</p> }
@@ -213,8 +312,19 @@ fn whole_pair(pair: &Pair) -> impl IntoView + use<> {
         <section class="prompt" aria-label="Prompt">
             {prompt}
         </section>
-        <div class="sides">{side(pair, Side::Chosen, left)} {side(pair, Side::Rejected, right)}</div>
+        <TintChoice row />
+        {
+            let pair = pair.clone();
+            move || {
+                let (left, right) = tinted(parts, row)
+                    .unwrap_or_else(|| both_marked(pair.response(Side::Chosen), pair.response(Side::Rejected)));
+                view! {
+                    <div class="sides">{side(&pair, Side::Chosen, left)} {side(&pair, Side::Rejected, right)}</div>
+                }
+            }
+        }
         {note}
+        <PartsTable row />
         {metadata(pair)}
     }
 }

@@ -89,7 +89,7 @@ fn marked(runs: &[Run]) -> Vec<AnyView> {
 
 /// A text with every character that cannot be seen in a box that names it. The characters stay where they are: what is copied
 /// is what is there.
-fn visible(text: &str) -> Vec<AnyView> {
+pub fn visible(text: &str) -> Vec<AnyView> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_invisible) {
