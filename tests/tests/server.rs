@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::from_slice;
 use tempfile::tempdir;
+use whence_backend::attribute::{QueryOptions, query};
 use whence_backend::cluster::{self, ClusterOptions};
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
@@ -22,7 +23,7 @@ use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::map::PairMap;
-use whence_shared::study::{ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
+use whence_shared::study::{NearestPairs, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
 use whence_tests::made_study;
 use whence_tests::served::{INDEX, N_PAIRS, Site, app, options};
@@ -56,6 +57,23 @@ fn the_study_and_its_chunks_are_what_the_folder_holds() {
     assert_eq!(texts.pairs.last().unwrap().chosen[0].content, format!("yes {}", N_PAIRS - 1));
     for path in ["rows/2.json", "texts/132.json", "texts/-1.json", "texts/00.json", "texts/0", "rows/x.json", "nothing"]
     {
+        let answer = site.get(&format!("/data/{path}"));
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.error().contains(path), "{}", answer.error());
+    }
+}
+
+#[test]
+fn the_nearest_pairs_are_those_that_a_query_finds() {
+    let site = Site::start();
+    let found: NearestPairs = from_slice(site.get("/data/nearest/2/7.json").json()).unwrap();
+    let options = QueryOptions { layer: 2, expression: "row:7".into(), k: 11, ..QueryOptions::default() };
+    let rows = query(&site.study, &options, &silent).unwrap().groups.remove(0).rows;
+    assert_eq!((found.layer, found.row, rows[0].row), (2, 7, 7), "itself first");
+    let expected: Vec<(u32, f64)> = rows[1..].iter().map(|row| (row.row, row.score)).collect();
+    assert_eq!(found.pairs.iter().map(|near| (near.row, near.cosine)).collect::<Vec<_>>(), expected);
+    assert_eq!(expected.len(), 10);
+    for path in ["nearest/9/7.json", "nearest/x/7.json", "nearest/2/99999.json", "nearest/2/-1.json", "nearest/2/7"] {
         let answer = site.get(&format!("/data/{path}"));
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.error().contains(path), "{}", answer.error());

@@ -24,6 +24,7 @@ mod index;
 pub mod map;
 mod retraining;
 mod sweep;
+mod tokens;
 
 const SOURCES: [&str; 4] = ["open-prompts", "format-following", "safety-refusals", ""];
 
