@@ -16,6 +16,7 @@ use web_sys::{Blob, Headers, RequestCache, RequestInit, Response, Url};
 use whence_shared::api::{ApiError, ServerView, VERSION};
 use whence_shared::study::StudyView;
 
+use crate::address::Page;
 use crate::fetch::sleep;
 use crate::state::{State, StudyStatus};
 
@@ -91,6 +92,7 @@ pub struct Api {
     pub is_answering: RwSignal<bool>,
     /// Absolute address of `/api/v1`, without a final slash.
     base: StoredValue<String>,
+    state: State,
 }
 
 impl Api {
@@ -101,6 +103,7 @@ impl Api {
             server: RwSignal::new(ServerStatus::Asking),
             is_answering: RwSignal::new(true),
             base: StoredValue::new(base.unwrap_or_default()),
+            state,
         };
         let has_api = Memo::new(move |_| match state.study.get() {
             StudyStatus::Loading => None,
@@ -206,6 +209,28 @@ impl Api {
     fn missed(self) -> RequestError {
         self.is_answering.set(false);
         RequestError::Unreachable
+    }
+
+    /// Asks again what the backend can do: another may have taken its place.
+    pub async fn look_again(self) {
+        if let Ok(server) = self.get::<ServerView>("").await {
+            let status = ServerStatus::Ready(Arc::new(server));
+            if self.server.with_untracked(|known| *known != status) {
+                self.server.set(status);
+            }
+        }
+    }
+
+    /// Whether a page has something to do here: jobs need a server that runs them. Tracked.
+    pub fn offers(self, page: Page) -> bool {
+        let has_api = || self.state.study.with(|study| matches!(study, StudyStatus::Ready(study) if study.api));
+        page != Page::Jobs
+            || match self.server.get() {
+                ServerStatus::Asking => has_api(),
+                ServerStatus::None => false,
+                ServerStatus::Ready(server) => server.can_run_jobs,
+                ServerStatus::Failed(error) => error.is_unreachable(),
+            }
     }
 
     async fn ask_server(self) {

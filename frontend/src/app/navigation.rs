@@ -6,6 +6,7 @@ use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
 use crate::address::Page;
+use crate::api::Api;
 use crate::state::State;
 
 /// Whether a click on a link is one that the app follows itself; every other way to follow it is the browser's.
@@ -16,7 +17,7 @@ pub fn is_plain_click(event: &MouseEvent) -> bool {
 /// Links to the app's pages.
 #[component]
 pub fn Navigation() -> impl IntoView {
-    let state = State::here();
+    let (state, api) = (State::here(), Api::here());
     let link = move |page: Page| {
         let on_click = move |event: MouseEvent| {
             if is_plain_click(&event) {
@@ -37,7 +38,12 @@ pub fn Navigation() -> impl IntoView {
     };
     view! {
         <nav class="pages" aria-label="Pages">
-            {Page::ALL.map(link).collect_view()}
+            {Page::ALL
+                .map(|page| {
+                    let is_offered = Memo::new(move |_| api.offers(page));
+                    move || is_offered.get().then(|| link(page))
+                })
+                .collect_view()}
         </nav>
     }
 }

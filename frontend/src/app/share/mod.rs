@@ -1,0 +1,7 @@
+//! The Share page.
+use leptos::prelude::*;
+/// The page.
+#[component]
+pub fn SharePage() -> impl IntoView {
+    view! { <main></main> }
+}
