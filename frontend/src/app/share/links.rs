@@ -1,12 +1,9 @@
 //! Read-only links: made here, told once, listed, revoked.
 
-use std::sync::Arc;
-
 use leptos::ev::SubmitEvent;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use web_sys::Url;
-use whence_shared::api::ServerView;
 use whence_shared::shares::{ShareMade, ShareView};
 use whence_shared::shell;
 
@@ -69,12 +66,16 @@ impl Known {
 
 /// The section.
 #[component]
-pub fn Links(part: Part, server: Arc<ServerView>) -> impl IntoView {
+pub fn Links(
+    part: Part,
+    /// Whether others than this machine reach them.
+    others_reach: bool,
+) -> impl IntoView {
     let (state, api) = (State::here(), Api::here());
     let known = Known { api, list: RwSignal::new(None), problem: RwSignal::new(None) };
     let made = RwSignal::new(None::<ShareMade>);
     spawn_local(known.ask());
-    let hint = (!server.others_reach_links).then(|| {
+    let hint = (!others_reach).then(|| {
         view! {
             <div class="hint" id="links-closed">
                 <p>

@@ -34,7 +34,7 @@ pub fn SharePage() -> impl IntoView {
                             view! {
                                 <div class="edit-panes">
                                     <div>
-                                        <links::Links part server=server.clone() />
+                                        <links::Links part others_reach=server.others_reach_links />
                                     </div>
                                     <div>
                                         <part::PartForm part />
