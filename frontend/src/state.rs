@@ -452,6 +452,11 @@ impl State {
         self.change(Step::Replace, |address| address.verb = Some(verb.to_owned()));
     }
 
+    /// Shows the form that starts a job of a verb.
+    pub fn open_start(self, verb: &str) {
+        self.change(Step::Push, |address| (address.page, address.verb) = (Page::Jobs, Some(verb.to_owned())));
+    }
+
     /// Reads the study again, after something was made in it. What was read before stays where it cannot be read now.
     pub async fn read_again(self) {
         let read = File::new(&self.data.get_value(), "study.json").json::<StudyView>().await;

@@ -3,7 +3,7 @@
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
-use web_sys::HtmlElement;
+use web_sys::{HtmlElement, ScrollIntoViewOptions, ScrollLogicalPosition};
 
 use crate::address::Page;
 use crate::api::Api;
@@ -36,6 +36,19 @@ pub fn Navigation() -> impl IntoView {
             </a>
         }
     };
+    // Where the links are wider than the window, the page that is shown is in sight.
+    Effect::new(move || {
+        state.page.track();
+        request_animation_frame(|| {
+            let link = document().query_selector(".pages a[aria-current]").ok().flatten();
+            let options = ScrollIntoViewOptions::new();
+            options.set_inline(ScrollLogicalPosition::Nearest);
+            options.set_block(ScrollLogicalPosition::Nearest);
+            if let Some(link) = link {
+                link.scroll_into_view_with_scroll_into_view_options(&options);
+            }
+        });
+    });
     view! {
         <nav class="pages" aria-label="Pages">
             {Page::ALL

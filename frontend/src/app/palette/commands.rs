@@ -5,6 +5,7 @@ use std::rc::Rc;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use whence_shared::filter::Filter;
+use whence_shared::jobs::VERBS;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
 use crate::address::{Page, Step};
@@ -40,6 +41,10 @@ pub fn commands(around: Surroundings) -> Vec<Command> {
         .filter(|page| api.offers(*page))
         .map(|page| command(page.title(), "page", "", move || state.open_page(page)))
         .collect();
+    if api.offers(Page::Jobs) {
+        let start = |verb: &'static str| command(format!("Start {verb}…"), "job", "", move || state.open_start(verb));
+        all.extend(VERBS.map(start));
+    }
     if let View::Ready { study, behavior, layer } = state.view.get() {
         for other in &study.behaviors {
             let name = other.name.clone();
