@@ -39,6 +39,7 @@ pub fn Navigation() -> impl IntoView {
     // Where the links are wider than the window, the page that is shown is in sight.
     Effect::new(move || {
         state.page.track();
+        api.offers(Page::Jobs);
         request_animation_frame(|| {
             let link = document().query_selector(".pages a[aria-current]").ok().flatten();
             let options = ScrollIntoViewOptions::new();

@@ -175,7 +175,7 @@ pub fn StartForm() -> impl IntoView {
                         class="mono"
                         autocomplete="off"
                         spellcheck="false"
-                        placeholder=move || format!("as whence {} --help lists them", verb.get())
+                        placeholder=move || format!("whence {} --help lists them", verb.get())
                         prop:value=move || draft.more()
                         on:input=move |event| {
                             draft.put(verbs::key(verb.get_untracked(), "more"), event_target_value(&event));

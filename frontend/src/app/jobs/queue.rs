@@ -191,6 +191,16 @@ fn when(job: &JobView, now: f64) -> String {
     }
 }
 
+/// A rate, in units a minute where it is low: `35 pairs/s`, `4.3 epochs/s`, `12 steps/min`.
+fn in_time(per_second_of: f64, unit: &str) -> String {
+    match per_second_of {
+        rate if rate >= 10.0 => per_second(rate, 1000.0, unit),
+        rate if rate >= 1.0 => format!("{rate:.1} {unit}/s"),
+        rate if rate >= 1.0 / 6.0 => format!("{:.0} {unit}/min", 60.0 * rate),
+        rate => format!("{:.1} {unit}/min", 60.0 * rate),
+    }
+}
+
 /// How far a job is, with rate and time left where they are known.
 #[component]
 fn ProgressLine(progress: JobProgress) -> impl IntoView {
@@ -203,7 +213,7 @@ fn ProgressLine(progress: JobProgress) -> impl IntoView {
     let parts = [
         Some(format!("{stage}: {n}")),
         share.map(percent),
-        rate.filter(|rate| *rate > 0.0).map(|rate| per_second(rate, 1000.0, &unit)),
+        rate.filter(|rate| *rate > 0.0).map(|rate| in_time(rate, &unit)),
         seconds_left.filter(|_| share.is_some()).map(|seconds| format!("{} left", lasting(1000.0 * seconds))),
         Some(detail).filter(|detail| !detail.is_empty()),
     ];

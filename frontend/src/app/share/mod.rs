@@ -16,6 +16,7 @@ use crate::state::{State, StudyStatus};
 pub fn SharePage() -> impl IntoView {
     let (state, api) = (State::here(), Api::here());
     let is_ready = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(_)));
+    let is_loading = Memo::new(move |_| state.study.get() == StudyStatus::Loading);
     let is_failed = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Failed(_)));
     let part = part::Part::new(state);
     view! {
@@ -24,7 +25,10 @@ pub fn SharePage() -> impl IntoView {
                 <Show when=move || is_failed.get()>
                     <Notices />
                 </Show>
-                <Show when=move || is_ready.get() fallback=Skeleton>
+                <Show when=move || is_loading.get()>
+                    <Skeleton />
+                </Show>
+                <Show when=move || is_ready.get()>
                     <Away />
                     <here::Here />
                     {move || match api.server.get() {
@@ -34,10 +38,10 @@ pub fn SharePage() -> impl IntoView {
                             view! {
                                 <div class="edit-panes">
                                     <div>
-                                        <links::Links part others_reach=server.others_reach_links />
+                                        <part::PartForm part />
                                     </div>
                                     <div>
-                                        <part::PartForm part />
+                                        <links::Links part others_reach=server.others_reach_links />
                                         <bundle::Bundle part />
                                     </div>
                                 </div>
