@@ -17,7 +17,7 @@ use super::shares::only_editors;
 use super::{State, data_files};
 use crate::files::hex;
 use crate::progress::silent;
-use crate::report::{ReportError, ReportOptions, report};
+use crate::report::{ReportOptions, report};
 use crate::view::choice::Choice;
 
 /// Answers `POST /api/v1/report`.
@@ -84,14 +84,5 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Best effort: what is left lies among other temporary files.
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-impl From<ReportError> for RequestError {
-    fn from(error: ReportError) -> Self {
-        match error {
-            ReportError::View(error) => Self::of_choice(error),
-            other => Self::study(other),
-        }
     }
 }
