@@ -45,6 +45,10 @@ pub struct Address {
     pub sort: Sort,
     /// `chart=length`: the chart beside the ranking shows scores and lengths, instead of scores alone.
     pub is_length_chart: bool,
+    /// `job`: number of the job whose log is shown.
+    pub job: Option<u64>,
+    /// `start`: the verb that a job can be started of.
+    pub verb: Option<String>,
 }
 
 /// How the map is looked at, as text: what it means is known where the map is.
@@ -146,11 +150,16 @@ pub enum Page {
     Edit,
     /// What retraining on edited pairs did.
     Validate,
+    /// Verbs that the backend runs.
+    Jobs,
+    /// Links and bundles for others.
+    Share,
 }
 
 impl Page {
     /// All pages, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [Self::Overview, Self::Ranking, Self::Map, Self::Discover, Self::Edit, Self::Validate];
+    pub const ALL: [Self; 8] =
+        [Self::Overview, Self::Ranking, Self::Map, Self::Discover, Self::Edit, Self::Validate, Self::Jobs, Self::Share];
 
     /// As the address and `<body>` name it.
     pub fn name(self) -> &'static str {
@@ -161,6 +170,8 @@ impl Page {
             Page::Discover => "discover",
             Page::Edit => "edit",
             Page::Validate => "validate",
+            Page::Jobs => "jobs",
+            Page::Share => "share",
         }
     }
 
@@ -173,12 +184,19 @@ impl Page {
             Page::Discover => "Discover",
             Page::Edit => "Edit",
             Page::Validate => "Validate",
+            Page::Jobs => "Jobs",
+            Page::Share => "Share",
         }
     }
 
     /// Whether it shows pairs of a ranking: then there is one to be made.
     pub fn ranks(self) -> bool {
         matches!(self, Page::Ranking | Page::Edit)
+    }
+
+    /// Whether it shows the study, and not what is done with it.
+    pub fn is_of_study(self) -> bool {
+        !matches!(self, Page::Jobs | Page::Share)
     }
 
     fn named(name: &str) -> Option<Self> {
@@ -227,6 +245,8 @@ impl Address {
             filter: Filter::from_query(all),
             sort: Sort::parse(&name("sort").unwrap_or_default()),
             is_length_chart: name("chart").as_deref() == Some("length"),
+            job: name("job").and_then(|number| number.parse().ok()),
+            verb: name("start"),
         }
     }
 
@@ -254,6 +274,8 @@ impl Address {
             ("row", self.row.map(|n| n.to_string())),
             ("sort", (self.sort != Sort::default()).then(|| self.sort.to_string())),
             ("chart", self.is_length_chart.then(|| "length".to_owned())),
+            ("job", self.job.map(|id| id.to_string())),
+            ("start", self.verb.clone()),
         ];
         for (key, value) in values {
             match value {

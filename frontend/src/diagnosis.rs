@@ -34,6 +34,7 @@ impl Diagnosed {
             _ => None,
         });
         Effect::new(move || {
+            state.n_readings.track();
             let Some((behavior, layer)) = wanted.get() else { return };
             spawn_local(async move {
                 let key = (behavior, layer.layer);

@@ -149,6 +149,13 @@ impl Discovery {
             }),
             Some(Some(name)) => discovery.fetch(name),
         });
+        Effect::new(move |before: Option<usize>| {
+            let n_readings = state.n_readings.get();
+            if before.is_some_and(|before| before != n_readings) {
+                discovery.forget(chosen.get_untracked().flatten());
+            }
+            n_readings
+        });
         Effect::new(move || match discovery.status.get() {
             DiscoveryStatus::Ready(found) => discovery.cut(found, state.cuts.get()),
             _ => discovery.shown.set(None),
@@ -205,6 +212,23 @@ impl Discovery {
                 Err(error) => DiscoveryStatus::Failed(error),
             });
         });
+    }
+
+    /// What is stored may have been made anew; what was made here stays. `shown` is what the page shows now, if it does.
+    fn forget(self, shown: Option<String>) {
+        let is_stored = self.status.with_untracked(|status| match status {
+            DiscoveryStatus::Ready(found) => found.origin == Origin::Stored,
+            DiscoveryStatus::Loading | DiscoveryStatus::Making => false,
+            DiscoveryStatus::Absent | DiscoveryStatus::Failed(_) => true,
+        });
+        if is_stored {
+            self.status.set(DiscoveryStatus::Loading);
+            match (shown, self.state.page.get_untracked()) {
+                (Some(name), _) => self.fetch(name),
+                (None, Page::Discover) => self.status.set(DiscoveryStatus::Absent),
+                (None, _) => {}
+            }
+        }
     }
 
     async fn read(self, name: &str) -> Result<Found, DiscoveryError> {

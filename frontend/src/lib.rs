@@ -10,17 +10,21 @@
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
 //! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
 //! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
-//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered.
+//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend serves the study,
+//! [`api`] asks it, and [`jobs`] follows what it runs.
 
 pub mod address;
+pub mod api;
 pub mod app;
 pub mod cache;
+pub mod clock;
 pub mod covers;
 pub mod decisions;
 pub mod diagnosis;
 pub mod discovery;
 pub mod fetch;
 pub mod grouping;
+pub mod jobs;
 pub mod listing;
 pub mod mapping;
 pub mod maps;

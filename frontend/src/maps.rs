@@ -152,6 +152,13 @@ impl Maps {
             }),
             Some(color) => maps.sort_by(color),
         });
+        Effect::new(move |before: Option<usize>| {
+            let n_readings = state.n_readings.get();
+            if before.is_some_and(|before| before != n_readings) {
+                maps.forget_clusters(color.get_untracked());
+            }
+            n_readings
+        });
         Effect::new(move || {
             let selected = match (maps.status.get(), lasso.get()) {
                 (MapStatus::Ready(map), Some(lasso)) => Some(Arc::from(map.grid.rows_within(&lasso))),
@@ -273,6 +280,21 @@ impl Maps {
                 });
             }
         });
+    }
+
+    /// Clusters may have been made anew under the same name. `color` is what the map is colored by, if it is looked at.
+    fn forget_clusters(self, color: Option<ColorBy>) {
+        // The worker keeps what it read.
+        self.link.set_value(None);
+        let is_of_clusters = |status: &CategoriesStatus| {
+            matches!(status, CategoriesStatus::Ready(ColorBy::Cluster(_), _) | CategoriesStatus::Failed(_))
+        };
+        if self.categories.with_untracked(is_of_clusters) {
+            self.categories.set(CategoriesStatus::Nothing);
+            if let Some(color @ ColorBy::Cluster(_)) = color {
+                self.sort_by(color);
+            }
+        }
     }
 
     async fn sources(self, asked: Asked, study: &StudyView) -> Result<Categories, String> {

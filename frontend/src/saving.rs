@@ -26,16 +26,7 @@ impl Growing {
 
     /// Offers the file as a download of this name.
     pub fn save(self, name: &str) {
-        let blob = self.blob(&self.parts);
-        let Ok(address) = Url::create_object_url_with_blob(&blob) else { return };
-        if let Ok(link) = document().create_element("a") {
-            let link: HtmlAnchorElement = link.unchecked_into();
-            link.set_href(&address);
-            link.set_download(name);
-            link.click();
-        }
-        // The browser reads the blob after this turn of the event loop.
-        set_timeout(move || drop(Url::revoke_object_url(&address)), std::time::Duration::from_secs(60));
+        save(&self.blob(&self.parts), name);
     }
 
     fn blob(&self, parts: &Array) -> Blob {
@@ -43,6 +34,19 @@ impl Growing {
         options.set_type(self.kind);
         Blob::new_with_blob_sequence_and_options(parts, &options).expect("strings and blobs make a blob")
     }
+}
+
+/// Offers a file as a download of this name.
+pub fn save(file: &Blob, name: &str) {
+    let Ok(address) = Url::create_object_url_with_blob(file) else { return };
+    if let Ok(link) = document().create_element("a") {
+        let link: HtmlAnchorElement = link.unchecked_into();
+        link.set_href(&address);
+        link.set_download(name);
+        link.click();
+    }
+    // The browser reads the file after this turn of the event loop.
+    set_timeout(move || drop(Url::revoke_object_url(&address)), std::time::Duration::from_secs(60));
 }
 
 /// Lets the page answer before going on.

@@ -285,6 +285,14 @@ pub struct State {
     pub listed: RwSignal<Option<Arc<Vec<u32>>>>,
     /// Something the reader should know about how the address was read.
     pub remark: RwSignal<Option<String>>,
+    /// Number of the job whose log is shown.
+    pub job: Memo<Option<u64>>,
+    /// The verb that a job can be started of.
+    pub verb: Memo<Option<String>>,
+    /// The page of the study that was read last.
+    pub came_from: RwSignal<Page>,
+    /// How often the study was read again, because something was made in it: what was fetched of it may be of old.
+    pub n_readings: RwSignal<usize>,
     /// Columns of the table.
     pub rows: Chunks<RowChunk>,
     /// Whole pairs.
@@ -354,6 +362,10 @@ impl State {
             is_length_chart: Memo::new(move |_| address.with(|address| address.is_length_chart)),
             listed: RwSignal::new(None),
             remark: RwSignal::new(None),
+            job: Memo::new(move |_| address.with(|address| address.job)),
+            verb: Memo::new(move |_| address.with(|address| address.verb.clone())),
+            came_from: RwSignal::new(Page::default()),
+            n_readings: RwSignal::new(0),
             rows: Chunks::new("rows", data),
             texts: Chunks::new("texts", data),
             address,
@@ -365,6 +377,12 @@ impl State {
         window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
         Effect::new(move || state.rank());
         Effect::new(move || state.complete_address());
+        Effect::new(move || {
+            let page = state.page.get();
+            if page.is_of_study() {
+                state.came_from.set(page);
+            }
+        });
         spawn_local(async move {
             let loaded = File::new(&data.get_value(), "study.json").json::<StudyView>().await;
             study.set(match loaded {
@@ -412,6 +430,52 @@ impl State {
     /// The address of a pair on a page. Tracked.
     pub fn link_to_pair(self, page: Page, row: u32) -> Option<String> {
         Address { page, row: Some(row), ..self.address.get() }.href()
+    }
+
+    /// The address of a page as others can open it, who run no jobs. Tracked.
+    pub fn link_for_others(self, page: Page) -> Option<String> {
+        Address { page, job: None, verb: None, ..self.address.get() }.href()
+    }
+
+    /// The address of a job's log. Tracked.
+    pub fn link_to_job(self, id: u64) -> Option<String> {
+        Address { page: Page::Jobs, job: Some(id), ..self.address.get() }.href()
+    }
+
+    /// Shows a job's log, or none.
+    pub fn choose_job(self, id: Option<u64>) {
+        self.change(Step::Push, |address| address.job = id);
+    }
+
+    /// Chooses the verb that a job can be started of.
+    pub fn choose_verb(self, verb: &str) {
+        self.change(Step::Replace, |address| address.verb = Some(verb.to_owned()));
+    }
+
+    /// Shows the form that starts a job of a verb.
+    pub fn open_start(self, verb: &str) {
+        self.change(Step::Push, |address| (address.page, address.verb) = (Page::Jobs, Some(verb.to_owned())));
+    }
+
+    /// Reads the study again, after something was made in it. What was read before stays where it cannot be read now.
+    pub async fn read_again(self) {
+        let read = File::new(&self.data.get_value(), "study.json").json::<StudyView>().await;
+        let Ok(study) = read else { return };
+        if study.format != FORMAT {
+            return;
+        }
+        let before = self.view.get_untracked();
+        let is_other = self.study.with_untracked(|known| !matches!(known, StudyStatus::Ready(it) if **it == study));
+        if is_other {
+            self.study.set(StudyStatus::Ready(Arc::new(study)));
+        }
+        if is_made_anew(&before, &self.view.get_untracked()) {
+            // The worker keeps what it read of the old files.
+            self.client.set_value(None);
+            self.request.update_value(|(_, asked)| *asked = None);
+            untrack(|| self.rank());
+        }
+        self.n_readings.update(|n| *n += 1);
     }
 
     /// Shows a pair in the ranking.
@@ -777,6 +841,15 @@ fn set_ranking_by(address: &mut Address, behavior: &str, prompts: &[u32]) {
     address.behavior = Some(behavior.to_owned());
     address.only = Some(spans::format(prompts));
     (address.row, address.without, address.is_bank) = (None, None, false);
+}
+
+/// Whether what is ranked has the same name as before and other vectors.
+fn is_made_anew(before: &View, after: &View) -> bool {
+    let (View::Ready { behavior: b, layer: l, .. }, View::Ready { behavior, layer, .. }) = (before, after) else {
+        return false;
+    };
+    let is_same_name = b.name == behavior.name && l.layer == layer.layer;
+    is_same_name && ((&b.inputs, b.n_pairs) != (&behavior.inputs, behavior.n_pairs) || l.shards != layer.shards)
 }
 
 /// The behavior and layer that the address asks for, or the nearest there is.

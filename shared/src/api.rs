@@ -217,6 +217,9 @@ pub struct ServerView {
     pub can_edit: bool,
     /// Whether it runs jobs ([`crate::jobs`]).
     pub can_run_jobs: bool,
+    /// Whether others than this machine reach its read-only links ([`crate::shares`]).
+    #[serde(default)]
+    pub others_reach_links: bool,
 }
 
 /// Why a request was refused.

@@ -33,7 +33,8 @@
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON;
 //! - [`api`], [`jobs`]: what the app and a server say to each other beyond that: decisions, edit sets, errors; verbs that run;
-//! - [`shares`]: read-only links to a part of a study.
+//! - [`shares`]: read-only links to a part of a study, and bundles of it;
+//! - [`shell`]: command lines as people type them.
 
 pub mod api;
 pub mod changes;
@@ -59,6 +60,7 @@ pub mod rank;
 pub mod refusal;
 pub mod shard;
 pub mod shares;
+pub mod shell;
 pub mod spans;
 pub mod stability;
 pub mod statistics;

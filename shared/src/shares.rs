@@ -1,9 +1,10 @@
-//! Shares: read-only links to a part of a study that a server answers, as the app sees them.
+//! Shares: read-only links to a part of a study that a server answers, and the same part as one file, as the app sees them.
 //!
 //! ```text
 //! GET  api/v1/shares               Vec<ShareView>            all of them, the newest first
 //! POST api/v1/shares               NewShare -> ShareMade     the link is told here and never again
 //! POST api/v1/shares/ID/revoke     {}       -> ShareView
+//! POST api/v1/report               NewBundle -> a .zip       what `whence report` writes
 //! GET  s/TOKEN/                    the app, with the shared part of the study below `data/`, as in a bundle
 //! ```
 //!
@@ -33,6 +34,23 @@ pub struct NewShare {
     /// Seconds after which the link ends; never when absent.
     #[serde(default)]
     pub expires_in_seconds: Option<u64>,
+}
+
+/// A bundle to make: the app and a part of the study as one archive, for any web server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NewBundle {
+    /// Names of behaviors; all when absent.
+    #[serde(default)]
+    pub behaviors: Option<Vec<String>>,
+    /// Layers; all with vectors when absent.
+    #[serde(default)]
+    pub layers: Option<Vec<usize>>,
+    /// Whether the texts of pairs are in it.
+    #[serde(default)]
+    pub texts: bool,
+    /// Whether pair vectors are left out: then the index alone ranks.
+    #[serde(default)]
+    pub no_vectors: bool,
 }
 
 /// A share.

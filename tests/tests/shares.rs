@@ -1,8 +1,12 @@
 //! Read-only links, over a real socket: what they show, and that they show nothing else and end.
 
 use serde_json::json;
-use whence_shared::api::ErrorKind;
-use whence_shared::shares::{NewShare, ShareMade, ShareView};
+use whence_backend::progress::silent;
+use whence_backend::report::{ReportOptions, report};
+use whence_backend::view::app::App;
+use whence_backend::view::choice::Choice;
+use whence_shared::api::{ErrorKind, ServerView};
+use whence_shared::shares::{NewBundle, NewShare, ShareMade, ShareView};
 use whence_shared::study::{RowChunk, StudyView};
 use whence_tests::made_study::BEHAVIOR;
 use whence_tests::served::{INDEX, Site};
@@ -110,4 +114,47 @@ fn a_link_ends_when_it_is_revoked_or_expires() {
         assert_eq!((answer.status, answer.refusal().kind), (400, ErrorKind::Malformed), "{body}");
         assert!(answer.error().contains(said), "{}", answer.error());
     }
+}
+
+#[test]
+fn a_bundle_by_request_is_the_one_that_is_reported_and_leaves_nothing_behind() {
+    let site = Site::start();
+    let out = site.folder.path().join("study.zip");
+    let choice = Choice { behaviors: None, layers: Some(vec![2]), texts: false, vectors: true };
+    let options = ReportOptions { out: out.clone(), is_zip: true, choice, replace: false };
+    report(&site.study, &App::at(site.folder.path().join("app")).unwrap(), &options, &silent).unwrap();
+    let asked = NewBundle { layers: Some(vec![2]), ..NewBundle::default() };
+    let answer = site.post_json("/api/v1/report", &asked);
+    assert_eq!(
+        (answer.status, answer.header("content-type"), answer.header("cache-control")),
+        (200, "application/zip", "no-store")
+    );
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"study.zip\"");
+    assert!(answer.body.starts_with(b"PK") && answer.body == std::fs::read(&out).unwrap());
+    assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+    let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("whence-report-")).collect();
+    assert!(left.iter().all(|entry| !entry.path().join("report.zip").exists()), "{left:?}");
+
+    let malformed = site.post_json("/api/v1/report", &json!({"layers": [7]}));
+    assert_eq!((malformed.status, malformed.refusal().kind), (400, ErrorKind::Malformed));
+    assert!(malformed.error().contains("layers with vectors: 1, 2"), "{}", malformed.error());
+    let length = serde_json::to_string(&asked).unwrap().len().to_string();
+    let other = [
+        ("host", "localhost"),
+        ("content-type", "application/json"),
+        ("content-length", &length),
+        ("origin", "http://evil.example"),
+    ];
+    let refused = site.send("POST", "/api/v1/report", &other, &serde_json::to_string(&asked).unwrap());
+    assert_eq!((refused.status, refused.refusal().kind), (403, ErrorKind::Origin));
+    let reading = Site::start_with(|options| options.can_edit = false);
+    let refused = reading.post_json("/api/v1/report", &asked);
+    assert_eq!((refused.status, refused.refusal().kind), (403, ErrorKind::ReadOnly));
+}
+
+#[test]
+fn a_server_says_whether_others_reach_its_links() {
+    assert!(open().get("/api/v1").of::<ServerView>().others_reach_links);
+    assert!(!Site::start().get("/api/v1").of::<ServerView>().others_reach_links);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use whence_shared::jobs::{NewJob, VERBS};
+use whence_shared::shell;
 
 use super::JobError;
 use crate::study::Study;
@@ -57,16 +58,8 @@ pub fn arguments(study: &Study, verb: &str, arguments: &[String]) -> Vec<String>
 /// The command line, quoted for a POSIX shell. The program is named as people call it.
 pub fn line(program: &Path, study: &Study, verb: &str, given: &[String]) -> String {
     let name = program.file_stem().map_or_else(|| "whence".into(), |name| name.to_string_lossy().into_owned());
-    let words = [name].into_iter().chain(arguments(study, verb, given));
-    words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=@%+".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
+    let words: Vec<String> = [name].into_iter().chain(arguments(study, verb, given)).collect();
+    shell::line(words.iter().map(String::as_str))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::data::pairs::PairFileError;
 use crate::edit::EditError;
 use crate::files::FileError;
 use crate::jobs::JobError;
+use crate::report::ReportError;
 use crate::store::StoreError;
 use crate::view::ViewError;
 
@@ -174,6 +175,15 @@ impl From<StoreError> for RequestError {
             StoreError::Edit(EditError::Name(_) | EditError::NothingLeft { .. } | EditError::Empty { .. }) => {
                 Self::Malformed(said)
             }
+            other => Self::study(other),
+        }
+    }
+}
+
+impl From<ReportError> for RequestError {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::View(error) => Self::of_choice(error),
             other => Self::study(other),
         }
     }

@@ -11,7 +11,7 @@
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
-//! /api/v1/…                                   decisions, edit sets and jobs (api)
+//! /api/v1/…                                   decisions, edit sets, jobs and bundles (api, report)
 //! /s/TOKEN/…                                   the app and a shared part of the study (shares)
 //! everything else                             the app's files (app)
 //! ```
@@ -30,6 +30,7 @@ pub mod error;
 pub mod gather;
 pub mod guard;
 mod nearest;
+pub mod report;
 pub mod routes;
 pub mod shares;
 pub mod validation;
@@ -123,6 +124,7 @@ pub struct State {
     /// Whether the server is ending.
     is_over: Arc<AtomicBool>,
     can_edit: bool,
+    others_reach_links: bool,
 }
 
 /// A server that has its address and does not answer yet.
@@ -163,6 +165,7 @@ impl Server {
             jobs,
             is_over: is_over.clone(),
             can_edit: options.can_edit && can_write,
+            others_reach_links: door != Door::ThisMachine,
             study: Arc::new(study),
             pairs: Arc::new(pairs),
             chunks: Arc::default(),

@@ -4,7 +4,7 @@
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::api::doc::{Answers, Doc};
-use super::{State, api, chunks, columns, data_files, gather, nearest, shares, validation, view};
+use super::{State, api, chunks, columns, data_files, gather, nearest, report, shares, validation, view};
 
 /// An address and what answers it.
 pub struct Route {
@@ -129,6 +129,18 @@ fn api() -> Vec<Route> {
         reads("/api/v1/shares", "Read-only links, the newest first", List("ShareView"), get(shares::all)),
         posts("/api/v1/shares", "Make a read-only link", "NewShare", "ShareMade", post(shares::make)),
         posts("/api/v1/shares/{id}/revoke", "End a link", "Nothing", "ShareView", post(shares::revoke)),
+        // An archive does not compress.
+        route(
+            Doc::post(
+                "/api/v1/report",
+                "A part of the study with the app, as one archive for any web server",
+                "NewBundle",
+                Answers::Media("application/zip"),
+            )
+            .changing(),
+            post(report::make),
+            false,
+        ),
         reads("/api/v1/jobs", "All jobs, the newest first", List("JobView"), get(api::jobs::all)),
         posts("/api/v1/jobs", "Put a verb into the queue", "NewJob", "JobView", post(api::jobs::queue)),
         // An event must not wait for more to compress.

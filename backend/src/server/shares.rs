@@ -156,7 +156,12 @@ fn entries(state: &State, share: &OpenShare) -> Result<Entries, RequestError> {
     Ok(entries)
 }
 
-fn only_editors(state: &State) -> Result<(), RequestError> {
+/// Who may not change anything hands nothing out.
+///
+/// # Errors
+///
+/// When the server only reads.
+pub fn only_editors(state: &State) -> Result<(), RequestError> {
     if state.can_edit { Ok(()) } else { Err(RequestError::ReadOnly) }
 }
 

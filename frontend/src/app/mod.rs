@@ -16,6 +16,7 @@ mod filters;
 mod header;
 mod help;
 mod histogram;
+mod jobs;
 mod keys;
 mod map;
 mod navigation;
@@ -25,6 +26,7 @@ mod palette;
 mod ranking_csv;
 mod reading;
 mod scatter;
+mod share;
 mod sources;
 mod status_line;
 mod sweep;
@@ -36,10 +38,12 @@ mod validate;
 use leptos::prelude::*;
 
 use crate::address::Page;
+use crate::api::{Api, ServerStatus};
 use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
 use crate::discovery::{Discovery, DiscoveryStatus};
+use crate::jobs::Jobs;
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
 use crate::state::{RankStatus, State, StudyStatus, View};
@@ -75,6 +79,10 @@ impl Surroundings {
 pub fn App() -> impl IntoView {
     let state = State::start();
     provide_context(state);
+    let api = Api::start(state);
+    provide_context(api);
+    let jobs = Jobs::start(state, api);
+    provide_context(jobs);
     let validation = Validation::start(state);
     provide_context(validation);
     provide_context(Diagnosed::start(state));
@@ -93,7 +101,7 @@ pub fn App() -> impl IntoView {
     keys::listen(around);
     let maps = Maps::start(state);
     provide_context(maps);
-    Effect::new(move || mark_body(state, validation, discovery, maps));
+    Effect::new(move || mark_body(Marked { state, validation, discovery, maps, api, jobs }));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
     let was_ranking = Memo::new(move |before: Option<&bool>| before == Some(&true) || is_ranking.get());
@@ -154,14 +162,27 @@ pub fn App() -> impl IntoView {
             Page::Map => view! { <map::MapPage /> }.into_any(),
             Page::Discover => view! { <discover::DiscoverPage /> }.into_any(),
             Page::Validate => view! { <validate::ValidatePage /> }.into_any(),
+            Page::Jobs => view! { <jobs::JobsPage /> }.into_any(),
+            Page::Share => view! { <share::SharePage /> }.into_any(),
         }}
         <palette::Palette is_open=around.palette />
         <help::Help is_open=around.help />
     }
 }
 
+/// What `<body>` tells of.
+#[derive(Clone, Copy)]
+struct Marked {
+    state: State,
+    validation: Validation,
+    discovery: Discovery,
+    maps: Maps,
+    api: Api,
+    jobs: Jobs,
+}
+
 /// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
-fn mark_body(state: State, validation: Validation, discovery: Discovery, maps: Maps) {
+fn mark_body(Marked { state, validation, discovery, maps, api, jobs }: Marked) {
     let page = state.page.get();
     let of_ranking = match (state.study.get(), state.view.get(), state.status.get()) {
         (StudyStatus::Loading, ..) => "loading",
@@ -200,12 +221,25 @@ fn mark_body(state: State, validation: Validation, discovery: Discovery, maps: M
         StudyStatus::Failed(_) => "failed",
         StudyStatus::Ready(_) => "ready",
     };
+    let of_share = match (of_study, api.server.get()) {
+        ("ready", ServerStatus::Asking) => "loading",
+        _ => of_study,
+    };
+    let of_jobs = match (of_share, api.server.get()) {
+        ("ready", ServerStatus::Ready(server)) if !server.can_run_jobs => "empty",
+        ("ready", ServerStatus::None) => "empty",
+        ("ready", ServerStatus::Failed(_)) => "failed",
+        ("ready", _) if jobs.list.with(Option::is_none) => "loading",
+        (of_share, _) => of_share,
+    };
     let stage = match page {
         Page::Overview => of_study,
         Page::Ranking | Page::Edit => of_ranking,
         Page::Map => of_map,
         Page::Discover => of_discovery,
         Page::Validate => of_validation,
+        Page::Jobs => of_jobs,
+        Page::Share => of_share,
     };
     let (ranked, certainty) = state.ranking.with(|ranking| {
         ranking.as_ref().map_or_else(Default::default, |ranking| {

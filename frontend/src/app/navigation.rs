@@ -3,9 +3,10 @@
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
-use web_sys::HtmlElement;
+use web_sys::{HtmlElement, ScrollIntoViewOptions, ScrollLogicalPosition};
 
 use crate::address::Page;
+use crate::api::Api;
 use crate::state::State;
 
 /// Whether a click on a link is one that the app follows itself; every other way to follow it is the browser's.
@@ -16,7 +17,7 @@ pub fn is_plain_click(event: &MouseEvent) -> bool {
 /// Links to the app's pages.
 #[component]
 pub fn Navigation() -> impl IntoView {
-    let state = State::here();
+    let (state, api) = (State::here(), Api::here());
     let link = move |page: Page| {
         let on_click = move |event: MouseEvent| {
             if is_plain_click(&event) {
@@ -35,9 +36,28 @@ pub fn Navigation() -> impl IntoView {
             </a>
         }
     };
+    // Where the links are wider than the window, the page that is shown is in sight.
+    Effect::new(move || {
+        state.page.track();
+        api.offers(Page::Jobs);
+        request_animation_frame(|| {
+            let link = document().query_selector(".pages a[aria-current]").ok().flatten();
+            let options = ScrollIntoViewOptions::new();
+            options.set_inline(ScrollLogicalPosition::Nearest);
+            options.set_block(ScrollLogicalPosition::Nearest);
+            if let Some(link) = link {
+                link.scroll_into_view_with_scroll_into_view_options(&options);
+            }
+        });
+    });
     view! {
         <nav class="pages" aria-label="Pages">
-            {Page::ALL.map(link).collect_view()}
+            {Page::ALL
+                .map(|page| {
+                    let is_offered = Memo::new(move |_| api.offers(page));
+                    move || is_offered.get().then(|| link(page))
+                })
+                .collect_view()}
         </nav>
     }
 }

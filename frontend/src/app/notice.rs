@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::address::Page;
+use crate::api::Api;
 use crate::fetch::FetchError;
 use crate::number::counted;
 use crate::state::{RankStatus, State, StudyError, StudyStatus, View};
@@ -12,13 +14,15 @@ struct Notice {
     remedy: String,
     /// A command to copy, or nothing.
     command: Option<String>,
+    /// The verb that a job would do this with.
+    verb: Option<&'static str>,
     is_error: bool,
 }
 
 /// The notice that applies, if any.
 #[component]
 pub fn Notices() -> impl IntoView {
-    let state = State::here();
+    let (state, api) = (State::here(), Api::here());
     move || {
         let notice = notice(state)?;
         let can_retry = matches!(state.status.get(), RankStatus::Failed(_));
@@ -28,6 +32,16 @@ pub fn Notices() -> impl IntoView {
                 <p class="cause">{notice.text}</p>
                 <p>{notice.remedy}</p>
                 {notice.command.map(|command| view! { <pre><code>{command}</code></pre> })}
+                {notice
+                    .verb
+                    .filter(|_| api.offers(Page::Jobs))
+                    .map(|verb| {
+                        view! {
+                            <button type="button" class="start-here" on:click=move |_| state.open_start(verb)>
+                                {format!("Start {verb} here…")}
+                            </button>
+                        }
+                    })}
                 {can_retry
                     .then(|| view! { <button type="button" on:click=move |_| state.retry()>"Try again"</button> })}
             </section>
@@ -48,6 +62,7 @@ fn notice(state: State) -> Option<Notice> {
             ),
             remedy: "Extract them with the model that training started from, then reload this page:".into(),
             command: Some(format!("whence extract --study {} --model MODEL_FOLDER --layers all", study.name)),
+            verb: Some("extract"),
             is_error: false,
         }),
         (View::NoBehaviors(study), _) => Some(Notice {
@@ -61,6 +76,7 @@ fn notice(state: State) -> Option<Notice> {
                 "whence behavior --study {} --name NAME --pairs FILE.jsonl --model MODEL_FOLDER",
                 study.name
             )),
+            verb: Some("behavior"),
             is_error: false,
         }),
         (View::NoSharedLayer(study, behavior), _) => Some(Notice {
@@ -75,6 +91,7 @@ fn notice(state: State) -> Option<Notice> {
                 "whence behavior --study {} --name {} --pairs FILE.jsonl --model MODEL_FOLDER --layers all",
                 study.name, behavior.name
             )),
+            verb: Some("behavior"),
             is_error: false,
         }),
         (_, RankStatus::Failed(error)) => Some(Notice {
@@ -82,6 +99,7 @@ fn notice(state: State) -> Option<Notice> {
             text: error.to_string(),
             remedy: error.remedy().into(),
             command: None,
+            verb: None,
             is_error: true,
         }),
         _ => None,
@@ -106,6 +124,7 @@ fn no_study(error: &StudyError) -> Notice {
         text: error.to_string(),
         remedy: remedy.into(),
         command: Some("whence serve --study STUDY_FOLDER".into()),
+        verb: None,
         is_error: true,
     }
 }

@@ -231,8 +231,17 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// Panics when it does not come.
+    /// Panics when it does not come or is no text.
     pub async fn downloaded(&self, name: &str) -> String {
+        String::from_utf8(self.downloaded_bytes(name).await).unwrap()
+    }
+
+    /// Waits for a download and gives its bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not come.
+    pub async fn downloaded_bytes(&self, name: &str) -> Vec<u8> {
         let path = self.downloads.join(name);
         let start = Instant::now();
         // Chromium reserves the name with an empty file, writes under another name and renames: our downloads have at
@@ -241,9 +250,9 @@ impl Browser {
             assert!(start.elapsed() < PATIENCE, "no download {name}; {}", self.situation().await);
             tokio::time::sleep(POLL).await;
         }
-        let text = std::fs::read_to_string(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        text
+        bytes
     }
 
     /// The most memory that a tab has had resident so far, in bytes, its workers included; `None` where the system does

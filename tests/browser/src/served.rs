@@ -74,15 +74,35 @@ impl Served {
     ///
     /// Panics when it names no address.
     pub fn start(study: &Path) -> Self {
+        Self::start_with(study, &["--port", "0"])
+    }
+
+    /// The same with other options; `--port` must be among them.
+    ///
+    /// # Panics
+    ///
+    /// As [`Served::start`].
+    pub fn start_with(study: &Path, options: &[&str]) -> Self {
         let mut command = whence();
-        command.arg("serve").arg("--study").arg(study).args(["--port", "0"]);
+        command.arg("serve").arg("--study").arg(study).args(options);
         command.env_remove("WHENCE_APP").current_dir(study);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let address = address.unwrap_or_else(|| panic!("whence serve names no address: {line:?}")).to_owned();
-        Self { process, address }
+        let address = address.unwrap_or_else(|| panic!("whence serve names no address: {line:?}"));
+        // Whoever listens everywhere is reached here.
+        Self { process, address: address.replace("//0.0.0.0:", "//127.0.0.1:") }
+    }
+
+    /// Its port.
+    ///
+    /// # Panics
+    ///
+    /// Panics when its address has none.
+    pub fn port(&self) -> &str {
+        let address = self.address.trim_end_matches('/');
+        address.rsplit_once(':').unwrap_or_else(|| panic!("no port in {address}")).1
     }
 }
 

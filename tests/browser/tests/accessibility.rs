@@ -4,6 +4,7 @@
 use serde_json::json;
 use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
+use whence_browser_tests::served::{Served, study};
 use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::{Plan, StaticStudy};
 
@@ -92,6 +93,8 @@ async fn every_page_tells_assistive_technology_what_it_needs_in_both_themes() {
         ("?view=discover", "discovered"),
         ("?view=edit&behavior=flattery&layer=2", "ranked"),
         ("?view=validate", "validated"),
+        ("?view=jobs", "empty"),
+        ("?view=share", "ready"),
     ];
     let mut found = Vec::new();
     let mut note = |what: String, faults: Vec<String>| found.extend(faults.into_iter().map(|f| format!("{what}: {f}")));
@@ -118,6 +121,50 @@ async fn every_page_tells_assistive_technology_what_it_needs_in_both_themes() {
             browser.press(Key::Escape).await;
             browser.wait_until("return !document.querySelector('dialog[open]')", vec![]).await;
         }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Asks the server for something, as the app does.
+const ASK: &str = "return await fetch(arguments[0], { method: 'POST', headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(arguments[1]) }).then((answer) => answer.json())";
+
+#[tokio::test]
+async fn pages_over_a_backend_tell_assistive_technology_what_it_needs_in_both_themes() {
+    let axe = axe();
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&format!("{}?view=jobs", served.address), "ready").await;
+    for behavior in ["lists", "none"] {
+        let job = json!({ "verb": "rank", "arguments": ["--behavior", behavior] });
+        browser.evaluate(ASK, vec![json!("api/v1/jobs"), job]).await;
+    }
+    for texts in [true, false] {
+        let share = json!({ "label": "for a reader", "texts": texts });
+        browser.evaluate(ASK, vec![json!("api/v1/shares"), share]).await;
+    }
+    browser.evaluate(ASK, vec![json!("api/v1/shares/1/revoke"), json!({})]).await;
+    browser.find("#job-2[data-state='failed']").await;
+    let mut found = Vec::new();
+    for is_dark in [false, true] {
+        browser.resize(Screen { is_dark, ..Screen::DESK }).await;
+        let mut note = |what: &str, faults: Vec<String>| {
+            found.extend(faults.into_iter().map(|fault| format!("{what}, dark {is_dark}: {fault}")));
+        };
+        browser.open(&format!("{}?view=jobs&job=1&start=cluster", served.address), "ready").await;
+        browser.wait_for_text("#log-text", "stored in").await;
+        note("jobs", faults(&browser, axe.as_deref()).await);
+        browser.open(&format!("{}?view=share", served.address), "ready").await;
+        browser.find("#all-layers").await.click().await.unwrap();
+        browser.find("#make-link:enabled").await.click().await.unwrap();
+        browser.find("#made-link").await;
+        browser.find("#link-1[data-state='revoked']").await;
+        note("share", faults(&browser, axe.as_deref()).await);
+        browser.find("#link-2 .revoke-link").await.click().await.unwrap();
+        browser.find("#revoke[open]").await;
+        note("revoke", faults(&browser, axe.as_deref()).await);
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -11,7 +11,7 @@ use whence_shared::api::{
     EditSetView, ErrorKind, MakeEditSet, PutDecisions, RankingEnd, ServerView,
 };
 use whence_shared::jobs::{JobLog, JobProgress, JobState, JobView, NewJob};
-use whence_shared::shares::{NewShare, ShareMade, ShareView};
+use whence_shared::shares::{NewBundle, NewShare, ShareMade, ShareView};
 
 use super::jobs::Nothing;
 use crate::server::gather::GatherRows;
@@ -171,13 +171,15 @@ fn schemas() -> Map<String, Value> {
     add("MakeEditSet", schema(&MakeEditSet { name: "mine".into(), version: 1, replace: false }));
     add("EditSetView", schema(&edit_set()));
     let study = String::from("study");
-    add("ServerView", schema(&ServerView { whence: "0.1.0".into(), study, can_edit: true, can_run_jobs: true }));
+    let (whence, can) = (String::from("0.1.0"), true);
+    add("ServerView", schema(&ServerView { whence, study, can_edit: can, can_run_jobs: can, others_reach_links: can }));
     add("Nothing", schema(&Nothing {}));
     add("NewJob", schema(&NewJob { verb: "rank".into(), arguments: vec!["--behavior".into()] }));
     add("JobProgress", schema(&progress()));
     add("JobView", schema(&job()));
     add("JobLog", schema(&JobLog { from: 0, to: 1, text: "x".into(), is_complete: false }));
     add("NewShare", schema(&new_share()));
+    add("NewBundle", schema(&new_bundle()));
     add("ShareView", schema(&share()));
     add("ShareMade", schema(&ShareMade { share: share(), path: "/s/0123456789abcdef0123456789abcdef/".into() }));
     add("GatherRows", schema(&GatherRows { rows: vec![7], vectors_sha256: Some("0".into()) }));
@@ -195,6 +197,10 @@ fn new_share() -> NewShare {
     let (behaviors, layers) = (Some(vec!["obeys".into()]), Some(vec![10]));
     let expires_in_seconds = Some(604_800);
     NewShare { label: "x".into(), behaviors, layers, texts: false, no_vectors: false, expires_in_seconds }
+}
+
+fn new_bundle() -> NewBundle {
+    NewBundle { behaviors: Some(vec!["obeys".into()]), layers: Some(vec![10]), texts: false, no_vectors: false }
 }
 
 fn share() -> ShareView {

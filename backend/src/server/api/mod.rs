@@ -46,6 +46,7 @@ pub async fn server(Extract(state): Extract<State>) -> Fresh<ServerView> {
         study: state.study.name(),
         can_edit: state.can_edit,
         can_run_jobs: state.jobs.is_some(),
+        others_reach_links: state.others_reach_links,
     })
 }
 

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use whence_shared::filter::Filter;
+use whence_shared::jobs::VERBS;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
 use crate::address::{Page, Step};
+use crate::api::Api;
 use crate::app::Surroundings;
 use crate::number::count;
 use crate::protocol::End;
@@ -33,8 +35,16 @@ fn command(title: impl Into<String>, kind: &'static str, keys: &'static str, run
 /// Everything there is to do now.
 pub fn commands(around: Surroundings) -> Vec<Command> {
     let Surroundings { state, decisions, covers, help, .. } = around;
-    let mut all: Vec<Command> =
-        Page::ALL.into_iter().map(|page| command(page.title(), "page", "", move || state.open_page(page))).collect();
+    let api = Api::here();
+    let mut all: Vec<Command> = Page::ALL
+        .into_iter()
+        .filter(|page| api.offers(*page))
+        .map(|page| command(page.title(), "page", "", move || state.open_page(page)))
+        .collect();
+    if api.offers(Page::Jobs) {
+        let start = |verb: &'static str| command(format!("Start {verb}…"), "job", "", move || state.open_start(verb));
+        all.extend(VERBS.map(start));
+    }
     if let View::Ready { study, behavior, layer } = state.view.get() {
         for other in &study.behaviors {
             let name = other.name.clone();

@@ -13,7 +13,7 @@ use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::{Plan, StaticStudy};
 
 /// Every page: its name, its query string, and the state of a page that is done.
-const PAGES: [(&str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str); 10] = [
     ("overview", "?view=overview", "ready"),
     ("ranking", "?view=ranking&row=FIRST", "ranked"),
     ("ranking-length", "?view=ranking&chart=length", "ranked"),
@@ -21,6 +21,8 @@ const PAGES: [(&str, &str, &str); 8] = [
     ("discover", "?view=discover", "discovered"),
     ("edit", "?view=edit", "ranked"),
     ("validate", "?view=validate", "validated"),
+    ("jobs", "?view=jobs", "ready"),
+    ("share", "?view=share", "ready"),
     ("palette", "?view=ranking", "ranked"),
 ];
 
