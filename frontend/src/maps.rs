@@ -113,8 +113,6 @@ pub struct Maps {
     pub categories: RwSignal<CategoriesStatus>,
     /// What was decided of pairs, as categories; whoever keeps decisions sets it, and the map offers it as a color.
     pub decisions: RwSignal<Option<Arc<Categories>>>,
-    /// The lasso.
-    pub lasso: Memo<Option<Arc<Lasso>>>,
     link: StoredValue<Option<Rc<MapLink>>, LocalStorage>,
     state: State,
 }
@@ -122,18 +120,16 @@ pub struct Maps {
 impl Maps {
     /// Fetches a map once it is looked at. Called once, by the root component.
     pub fn start(state: State) -> Self {
-        let lasso = Memo::new(move |_| state.map.with(|map| map.lasso.as_deref().and_then(Lasso::parse)).map(Arc::new));
         let maps = Self {
             status: RwSignal::new(MapStatus::Loading),
             progress: RwSignal::new(None),
             categories: RwSignal::new(CategoriesStatus::Nothing),
             decisions: RwSignal::new(None),
-            lasso,
             link: StoredValue::new_local(None),
             state,
         };
         // A lasso selects pairs for the other pages, too.
-        let is_needed = Memo::new(move |_| state.page.get() == Page::Map || lasso.with(Option::is_some));
+        let is_needed = Memo::new(move |_| state.page.get() == Page::Map || state.lasso.with(Option::is_some));
         let chosen = Memo::new(move |_| is_needed.get().then(|| maps.chosen()).flatten());
         let has_study = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(_)));
         Effect::new(move || match (chosen.get(), state.study.get()) {
@@ -153,7 +149,7 @@ impl Maps {
             Some(color) => maps.sort_by(color),
         });
         Effect::new(move || {
-            let selected = match (maps.status.get(), lasso.get()) {
+            let selected = match (maps.status.get(), state.lasso.get()) {
                 (MapStatus::Ready(map), Some(lasso)) => Some(Arc::from(map.grid.rows_within(&lasso))),
                 _ => None,
             };
@@ -201,7 +197,24 @@ impl Maps {
 
     /// Selects the pairs within a lasso, or none.
     pub fn select(self, lasso: Option<Lasso>) {
-        self.state.change_map(Step::Push, |map| map.lasso = lasso.map(|lasso| lasso.format()));
+        let name = untrack(|| self.chosen()).map(|choice| choice.name);
+        self.state.change_map(Step::Push, |map| {
+            map.lasso = lasso.map(|lasso| lasso.format());
+            // Elsewhere other pairs lie there: the address says which map it was drawn on.
+            if map.lasso.is_some() {
+                map.name = name;
+            }
+        });
+    }
+
+    /// Why it is not known which pairs the lasso encloses; `None` where it is known, or there is no lasso. Tracked.
+    pub fn lasso_problem(self) -> Option<String> {
+        self.state.lasso.with(Option::is_some).then_some(())?;
+        match self.status.get() {
+            MapStatus::Failed(reason) => Some(format!("The map of the lasso did not arrive: {reason}")),
+            MapStatus::Absent => Some("The map that the lasso was drawn on is not in this study".to_owned()),
+            MapStatus::Loading | MapStatus::Ready(_) => None,
+        }
     }
 
     /// Tries again what failed.

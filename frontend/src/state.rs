@@ -17,6 +17,7 @@ use thiserror::Error;
 use wasm_bindgen::JsCast;
 use whence_shared::discovery::cutting::SideName;
 use whence_shared::filter::{Filter, Sort};
+use whence_shared::plane::lasso::Lasso;
 use whence_shared::spans;
 use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
@@ -261,8 +262,10 @@ pub struct State {
     pub map: Memo<MapAddress>,
     /// What points of the map are colored by.
     pub color: Memo<ColorBy>,
-    /// Rows of the pairs that the lasso on the map encloses, ascending; `None` while there is no lasso. What a filter of the
-    /// ranking reads; [`crate::maps::Maps`] sets it.
+    /// The lasso on the map: pairs that it does not enclose are not shown.
+    pub lasso: Memo<Option<Arc<Lasso>>>,
+    /// Rows of the pairs that it encloses, ascending; `None` while there is no lasso or its map is not here.
+    /// [`crate::maps::Maps`] sets it.
     pub selected_rows: RwSignal<Option<Arc<[u32]>>>,
     /// Whether what is shown needs scores.
     pub needs_ranking: Memo<bool>,
@@ -276,6 +279,8 @@ pub struct State {
     pub kept: RwSignal<Option<CacheSize>>,
     /// Which pairs of the ranking are shown.
     pub filter: Memo<Filter>,
+    /// Whether a filter or a lasso may leave pairs out.
+    pub is_filtered: Memo<bool>,
     /// In which order.
     pub sort: Memo<Sort>,
     /// Whether the chart beside the ranking shows lengths.
@@ -332,6 +337,10 @@ impl State {
             Page::Map => color.get() == ColorBy::Score,
             page => page.ranks(),
         });
+        let lasso = Memo::new(move |_| {
+            address.with(|address| address.map.lasso.as_deref().and_then(Lasso::parse)).map(Arc::new)
+        });
+        let filter = Memo::new(move |_| address.with(|address| address.filter.clone()));
         let state = Self {
             page: Memo::new(move |_| address.with(|address| address.page)),
             study,
@@ -345,11 +354,13 @@ impl State {
             cuts: Memo::new(move |_| address.with(|address| address.cuts)),
             map: Memo::new(move |_| address.with(|address| address.map.clone())),
             color,
+            lasso,
             selected_rows: RwSignal::new(None),
             needs_ranking,
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
-            filter: Memo::new(move |_| address.with(|address| address.filter.clone())),
+            filter,
+            is_filtered: Memo::new(move |_| lasso.with(Option::is_some) || !filter.with(Filter::is_empty)),
             sort: Memo::new(move |_| address.with(|address| address.sort)),
             is_length_chart: Memo::new(move |_| address.with(|address| address.is_length_chart)),
             listed: RwSignal::new(None),
@@ -552,6 +563,11 @@ impl State {
         self.change(step, |address| edit(&mut address.filter));
     }
 
+    /// Shows all pairs again: no filter and no lasso.
+    pub fn show_all(self) {
+        self.change(Step::Push, |address| (address.filter, address.map.lasso) = (Filter::default(), None));
+    }
+
     /// Changes the order in which pairs are shown.
     pub fn choose_sort(self, sort: Sort) {
         self.change(Step::Push, |address| address.sort = sort);
@@ -560,6 +576,11 @@ impl State {
     /// Shows scores and lengths beside the ranking, or scores alone.
     pub fn choose_length_chart(self, is_chosen: bool) {
         self.change(Step::Replace, |address| address.is_length_chart = is_chosen);
+    }
+
+    /// Rows of the pairs that a filter leaves in, where there is one and a ranking to filter: what the map lights. Tracked.
+    pub fn lit_rows(self) -> Option<Arc<Vec<u32>>> {
+        self.listed.get().filter(|_| self.is_filtered.get())
     }
 
     /// How many pairs are shown. Tracked.

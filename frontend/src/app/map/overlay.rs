@@ -10,7 +10,7 @@ use whence_shared::plane::viewport::{Viewport, Window};
 use super::colors::Paint;
 use super::sight::{Sight, Tool};
 use crate::address::ColorBy;
-use crate::maps::{Categories, Mapped, Maps};
+use crate::maps::{Categories, Mapped};
 use crate::state::State;
 
 /// Names written on the map at most.
@@ -25,7 +25,7 @@ const LABEL_CHARS: usize = 16;
 /// The overlay.
 #[component]
 pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
-    let (state, maps, sight) = (State::here(), Maps::here(), Sight::here());
+    let (state, sight) = (State::here(), Sight::here());
     let seen = move || {
         let map = sight.map()?;
         let window = sight.window(&map);
@@ -38,7 +38,7 @@ pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
         Some(view! { <circle class=class cx=x cy=y r="7"></circle> })
     };
     let lasso = move || {
-        let (lasso, (_, window, viewport)) = (maps.lasso.get()?, seen()?);
+        let (lasso, (_, window, viewport)) = (state.lasso.get()?, seen()?);
         Some(view! { <polygon class="lasso" points=points_of(lasso.corners(), window, viewport)></polygon> })
     };
     let drawing = move || {

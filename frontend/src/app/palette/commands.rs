@@ -4,10 +4,9 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use whence_shared::filter::Filter;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
-use crate::address::{Page, Step};
+use crate::address::Page;
 use crate::app::Surroundings;
 use crate::number::count;
 use crate::protocol::End;
@@ -50,9 +49,8 @@ pub fn commands(around: Surroundings) -> Vec<Command> {
         };
         all.push(command(to, "ranking", "", move || state.choose_end(end)));
     }
-    if !state.filter.with(Filter::is_empty) {
-        let clear = move || state.choose_filter(Step::Push, |filter| *filter = Filter::default());
-        all.push(command("Show all pairs", "filter", "", clear));
+    if state.is_filtered.get() {
+        all.push(command("Show all pairs", "filter", "", move || state.show_all()));
     }
     all.push(command("Filter by text", "filter", "/", move || super::super::keys::focus(state, "text-filter")));
     all.push(command("Undo the last decision", "decisions", "Ctrl Z", move || decisions.undo()));
