@@ -10,9 +10,11 @@
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
 //! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
 //! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
-//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered.
+//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend serves the study,
+//! [`api`] asks it.
 
 pub mod address;
+pub mod api;
 pub mod app;
 pub mod cache;
 pub mod covers;

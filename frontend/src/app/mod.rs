@@ -35,6 +35,7 @@ mod validate;
 use leptos::prelude::*;
 
 use crate::address::Page;
+use crate::api::Api;
 use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
@@ -71,6 +72,7 @@ impl Surroundings {
 pub fn App() -> impl IntoView {
     let state = State::start();
     provide_context(state);
+    provide_context(Api::start(state));
     let validation = Validation::start(state);
     provide_context(validation);
     provide_context(Diagnosed::start(state));
