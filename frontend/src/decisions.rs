@@ -81,6 +81,16 @@ impl Store {
     }
 }
 
+/// What was decided, in a word; `None` = nothing.
+pub fn decided_name(decision: Option<Decision>) -> &'static str {
+    match decision {
+        None => "undecided",
+        Some(Decision::Keep) => "kept",
+        Some(Decision::Drop) => "dropped",
+        Some(Decision::Switch) => "switched",
+    }
+}
+
 /// The worklist of the study that is shown; cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Decisions {

@@ -80,13 +80,14 @@ pub fn App() -> impl IntoView {
     provide_context(discovery);
     let decisions = Decisions::start(state);
     provide_context(decisions);
-    provide_context(Listing::start(state, decisions));
+    let listing = Listing::start(state, decisions);
+    provide_context(listing);
     let covers = Covers::start();
     provide_context(covers);
     let around = Surroundings { state, decisions, covers, help: RwSignal::new(false), palette: RwSignal::new(false) };
     provide_context(around);
     keys::listen(around);
-    let maps = Maps::start(state);
+    let maps = Maps::start(state, decisions, listing);
     provide_context(maps);
     Effect::new(move || mark_body(state, validation, discovery, maps));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);

@@ -6,6 +6,7 @@ use whence_shared::filter::{Filter, Span};
 
 use crate::address::Step;
 use crate::app::table::source_name;
+use crate::decisions::decided_name;
 use crate::number::{count, counted, score};
 use crate::state::State;
 
@@ -55,19 +56,9 @@ pub fn chips(state: State) -> Vec<Chip> {
         add(format!("score {}", range(filter.score, score)), Part::Score);
     }
     for decision in filter.decisions {
-        add(decision_name(decision).to_owned(), Part::Decision(decision));
+        add(decided_name(decision).to_owned(), Part::Decision(decision));
     }
     chips
-}
-
-/// What was decided, in a word.
-pub fn decision_name(decision: Option<Decision>) -> &'static str {
-    match decision {
-        None => "undecided",
-        Some(Decision::Keep) => "kept",
-        Some(Decision::Drop) => "dropped",
-        Some(Decision::Switch) => "switched",
-    }
 }
 
 fn range<T: Copy>(span: Span<T>, show: impl Fn(T) -> String) -> String {

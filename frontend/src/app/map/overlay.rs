@@ -10,7 +10,7 @@ use whence_shared::plane::viewport::{Viewport, Window};
 use super::colors::Paint;
 use super::sight::{Sight, Tool};
 use crate::address::ColorBy;
-use crate::maps::{Categories, Mapped};
+use crate::maps::{Categories, Kind, Mapped};
 use crate::state::State;
 
 /// Names written on the map at most.
@@ -90,9 +90,10 @@ fn middles(map: &Mapped, categories: &Categories) -> Vec<Option<[f64; 2]>> {
             (sum[0], sum[1], *n) = (sum[0] + x, sum[1] + y, *n + 1);
         }
     }
-    let middle =
-        |((sum, n), is_rest): (([f64; 2], usize), bool)| (n > 0 && !is_rest).then(|| sum.map(|sum| sum / n as f64));
-    sums.into_iter().zip(categories.names.iter().map(|category| category.is_rest)).map(middle).collect()
+    let middle = |((sum, n), kind): (([f64; 2], usize), Kind)| {
+        (n > 0 && kind != Kind::Rest).then(|| sum.map(|sum| sum / n as f64))
+    };
+    sums.into_iter().zip(categories.names.iter().map(|category| category.kind)).map(middle).collect()
 }
 
 fn labels(
