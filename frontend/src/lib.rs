@@ -10,7 +10,7 @@
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
 //! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
 //! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
-//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend serves the study,
+//! [`decisions`], and [`edit_sets`] are made of it; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend serves the study,
 //! [`api`] asks it.
 
 pub mod address;
@@ -21,6 +21,7 @@ pub mod covers;
 pub mod decisions;
 pub mod diagnosis;
 pub mod discovery;
+pub mod edit_sets;
 pub mod fetch;
 pub mod grouping;
 pub mod listing;

@@ -40,6 +40,7 @@ use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
 use crate::discovery::{Discovery, DiscoveryStatus};
+use crate::edit_sets::EditSets;
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
 use crate::state::{RankStatus, State, StudyStatus, View};
@@ -72,14 +73,16 @@ impl Surroundings {
 pub fn App() -> impl IntoView {
     let state = State::start();
     provide_context(state);
-    provide_context(Api::start(state));
+    let api = Api::start(state);
+    provide_context(api);
     let validation = Validation::start(state);
     provide_context(validation);
     provide_context(Diagnosed::start(state));
     let discovery = Discovery::start(state);
     provide_context(discovery);
-    let decisions = Decisions::start(state);
+    let decisions = Decisions::start(state, api);
     provide_context(decisions);
+    provide_context(EditSets::start(state, api, decisions));
     let listing = Listing::start(state, decisions);
     provide_context(listing);
     let covers = Covers::start();
