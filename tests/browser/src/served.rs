@@ -74,8 +74,17 @@ impl Served {
     ///
     /// Panics when it names no address.
     pub fn start(study: &Path) -> Self {
+        Self::start_at(study, 0)
+    }
+
+    /// The same, at a port: where one was before, or any free one (0).
+    ///
+    /// # Panics
+    ///
+    /// As [`Served::start`].
+    pub fn start_at(study: &Path, port: u16) -> Self {
         let mut command = whence();
-        command.arg("serve").arg("--study").arg(study).args(["--port", "0"]);
+        command.arg("serve").arg("--study").arg(study).args(["--port", &port.to_string()]);
         command.env_remove("WHENCE_APP").current_dir(study);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -83,6 +92,18 @@ impl Served {
         let address = line.split_whitespace().find(|word| word.starts_with("http://"));
         let address = address.unwrap_or_else(|| panic!("whence serve names no address: {line:?}")).to_owned();
         Self { process, address }
+    }
+}
+
+impl Served {
+    /// The port that it listens on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when its address names none.
+    pub fn port(&self) -> u16 {
+        let port = self.address.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or_else(|| panic!("no port in {}", self.address))
     }
 }
 
