@@ -5,6 +5,8 @@
 //! chooses is in the address ([`address`]), so copying the address shares the view. All data are fetched relative to
 //! the document's base, so any static host at any sub-path will do.
 //!
+//! A bundle may also be opened from the reader's machine: then [`fetch`] reads what [`opened`] has.
+//!
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
@@ -28,6 +30,7 @@ pub mod listing;
 pub mod mapping;
 pub mod maps;
 pub mod number;
+pub mod opened;
 pub mod protocol;
 pub mod ranker;
 pub mod ranker_client;

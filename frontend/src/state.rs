@@ -26,6 +26,7 @@ use whence_shared::study::{
 use crate::address::{self, Address, ColorBy, Cuts, MapAddress, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
+use crate::opened;
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
 use crate::ranker_client::RankerClient;
 
@@ -235,7 +236,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
 
     async fn fetch(self, n: usize) -> Result<Arc<T>, FetchError> {
         let path = format!("{}/{n}.json", self.folder);
-        File::new(&self.data.get_value(), &path).json().await.map(Arc::new)
+        let folder = self.data.try_get_value().unwrap_or_default();
+        File::new(&folder, &path).json().await.map(Arc::new)
     }
 }
 
@@ -305,7 +307,7 @@ pub struct State {
 impl State {
     /// Reads the address and starts fetching the study. Called once, by the root component.
     pub fn start() -> Self {
-        let data = StoredValue::new(address::data_folder());
+        let data = StoredValue::new(opened::data_folder().unwrap_or_else(address::data_folder));
         let study = RwSignal::new(StudyStatus::Loading);
         let address = RwSignal::new(Address::read());
         let view = Memo::new(move |_| resolve(&study.get(), &address.get()));
@@ -373,7 +375,8 @@ impl State {
             request: StoredValue::default(),
             pause: StoredValue::default(),
         };
-        window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
+        let listener = window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
+        on_cleanup(move || listener.remove());
         Effect::new(move || state.rank());
         Effect::new(move || state.complete_address());
         spawn_local(async move {
@@ -671,7 +674,8 @@ impl State {
         match step {
             Step::Push => self.address.with_untracked(|address| address.write(step)),
             Step::Replace => {
-                let write = move || self.address.with_untracked(|address| address.write(step));
+                // The study may have made room for another one.
+                let write = move || self.address.try_with_untracked(|address| address.write(step)).unwrap_or_default();
                 self.pause.set_value(set_timeout_with_handle(write, ADDRESS_PAUSE).ok());
             }
         }

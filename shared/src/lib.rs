@@ -32,9 +32,12 @@
 //! - [`diff`]: the word-level difference of two responses;
 //! - [`study`]: what a study looks like from outside, as JSON;
 //! - [`api`], [`jobs`]: what the app and a server say to each other beyond that: decisions, edit sets, errors; verbs that run;
-//! - [`shares`]: read-only links to a part of a study.
+//! - [`shares`]: read-only links to a part of a study;
+//! - [`bundle`], [`archive`]: a study as files, and reading them out of a zip.
 
 pub mod api;
+pub mod archive;
+pub mod bundle;
 pub mod changes;
 pub mod cluster;
 pub mod clustering;

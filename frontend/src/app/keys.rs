@@ -31,11 +31,12 @@ pub fn is_taken(target: &EventTarget) -> bool {
 
 /// Listens for the keys. Called once, by the root component.
 pub fn listen(around: Surroundings) {
-    window_event_listener(leptos::ev::keydown, move |event| {
+    let listener = window_event_listener(leptos::ev::keydown, move |event| {
         if on_key(around, &event) {
             event.prevent_default();
         }
     });
+    on_cleanup(move || listener.remove());
 }
 
 /// Whether the key was one of ours.

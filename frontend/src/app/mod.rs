@@ -20,6 +20,7 @@ mod keys;
 mod map;
 mod navigation;
 mod notice;
+mod open;
 mod overview;
 mod palette;
 mod ranking_csv;
@@ -31,6 +32,9 @@ mod sweep;
 mod table;
 mod turns;
 mod validate;
+
+use std::any::Any;
+use std::cell::RefCell;
 
 use leptos::prelude::*;
 
@@ -59,6 +63,8 @@ pub struct Surroundings {
     pub help: RwSignal<bool>,
     /// Whether the command palette is open.
     pub palette: RwSignal<bool>,
+    /// Whether the dialog is open in which a bundle is opened.
+    pub open: RwSignal<bool>,
 }
 
 impl Surroundings {
@@ -66,6 +72,18 @@ impl Surroundings {
     pub fn here() -> Self {
         expect_context()
     }
+}
+
+thread_local! {
+    /// What is shown, until something else is.
+    static SHOWN: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Shows the app in the page, from the beginning: what was shown before goes.
+pub fn mount() {
+    drop(SHOWN.take());
+    let body = document().body().expect("scripts run when there is a body");
+    SHOWN.set(Some(Box::new(mount_to(body, App))));
 }
 
 /// The whole app.
@@ -87,7 +105,8 @@ pub fn App() -> impl IntoView {
     provide_context(listing);
     let covers = Covers::start();
     provide_context(covers);
-    let around = Surroundings { state, decisions, covers, help: RwSignal::new(false), palette: RwSignal::new(false) };
+    let [help, palette, open] = std::array::from_fn(|_| RwSignal::new(false));
+    let around = Surroundings { state, decisions, covers, help, palette, open };
     provide_context(around);
     keys::listen(around);
     let maps = Maps::start(state, decisions, listing);
@@ -156,6 +175,7 @@ pub fn App() -> impl IntoView {
         }}
         <palette::Palette is_open=around.palette />
         <help::Help is_open=around.help />
+        <open::OpenBundle is_open=around.open />
     }
 }
 

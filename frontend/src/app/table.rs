@@ -149,7 +149,7 @@ pub fn RankedTable() -> impl IntoView {
             }
         }
     };
-    window_event_listener(leptos::ev::keydown, move |event| {
+    let listener = window_event_listener(leptos::ev::keydown, move |event| {
         if state.page.get_untracked() != Page::Ranking {
             return;
         }
@@ -158,6 +158,7 @@ pub fn RankedTable() -> impl IntoView {
             state.select_position(target, Step::Replace);
         }
     });
+    on_cleanup(move || listener.remove());
     view! {
         <div
             class="table"

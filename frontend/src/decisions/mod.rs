@@ -9,8 +9,6 @@ mod server;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use wasm_bindgen::prelude::Closure;
-use wasm_bindgen::{JsCast, JsValue};
 use whence_shared::api::DecisionStep;
 use whence_shared::edit::Decision;
 use whence_shared::edit::worklist::{Decided, Worklist};
@@ -203,21 +201,22 @@ impl Decisions {
                 });
             }
         });
-        let on_other_tab = Closure::<dyn Fn(JsValue)>::new(move |event: JsValue| {
+        let on_other_tab = window_event_listener_untyped("storage", move |event| {
             let key = js_sys::Reflect::get(&event, &"key".into()).ok().and_then(|key| key.as_string());
             let ours = decisions.store.with_value(|store| store.as_ref().map(Store::key));
             if ours.is_some() && ours == key && decisions.keeper.get_untracked() == Keeper::Browser {
                 decisions.read();
             }
         });
-        let _ = window().add_event_listener_with_callback("storage", on_other_tab.as_ref().unchecked_ref());
-        // Lives as long as the page.
-        on_other_tab.forget();
         // Whoever comes back to the page may have decided elsewhere meanwhile.
-        window_event_listener(leptos::ev::focus, move |_| {
+        let on_focus = window_event_listener(leptos::ev::focus, move |_| {
             if decisions.keeper.get_untracked() == Keeper::Server {
                 decisions.look();
             }
+        });
+        on_cleanup(move || {
+            on_other_tab.remove();
+            on_focus.remove();
         });
         decisions
     }

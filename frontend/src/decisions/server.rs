@@ -40,12 +40,19 @@ impl Decisions {
                     (Some(known), Some(step)) => self.send(&known, &step).await,
                     (Some(_), None) => break,
                 };
+                // The study may have made room for another one.
+                if self.known.is_disposed() {
+                    return;
+                }
                 match done {
                     Ok(()) => pause_ms = FIRST_PAUSE_MS,
                     Err(error) if error.is_unreachable() => {
                         self.say_away();
                         sleep(pause_ms).await;
                         pause_ms = (2.0 * pause_ms).min(MAX_PAUSE_MS);
+                        if self.known.is_disposed() {
+                            return;
+                        }
                     }
                     Err(RequestError::Refused(error)) if error.kind == ErrorKind::Changed => self.known.set(None),
                     Err(error) => {

@@ -31,7 +31,7 @@ fn command(title: impl Into<String>, kind: &'static str, keys: &'static str, run
 
 /// Everything there is to do now.
 pub fn commands(around: Surroundings) -> Vec<Command> {
-    let Surroundings { state, decisions, covers, help, .. } = around;
+    let Surroundings { state, decisions, covers, help, open, .. } = around;
     let mut all: Vec<Command> =
         Page::ALL.into_iter().map(|page| command(page.title(), "page", "", move || state.open_page(page))).collect();
     if let View::Ready { study, behavior, layer } = state.view.get() {
@@ -57,6 +57,7 @@ pub fn commands(around: Surroundings) -> Vec<Command> {
     all.push(command("Redo", "decisions", "Ctrl ⇧ Z", move || decisions.redo()));
     let cover = if covers.is_on.get() { "Show texts" } else { "Cover texts" };
     all.push(command(cover, "texts", "C", move || covers.toggle()));
+    all.push(command("Open a bundle from this machine", "study", "", move || open.set(true)));
     all.push(command("Show the keys", "help", "?", move || help.set(true)));
     all
 }
