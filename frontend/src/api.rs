@@ -125,7 +125,7 @@ impl Api {
 
     /// Absolute address of what lies at `path` below `/api/v1`: `decisions/undo`, or `""` for `/api/v1` itself.
     pub fn address(self, path: &str) -> String {
-        let base = self.base.get_value();
+        let base = self.base.try_get_value().unwrap_or_default();
         if path.is_empty() { base } else { format!("{base}/{path}") }
     }
 
@@ -235,7 +235,8 @@ impl Api {
 
     async fn ask_server(self) {
         let mut pause_ms = FIRST_PAUSE_MS;
-        loop {
+        // The study may make room for another one.
+        while !self.server.is_disposed() {
             let error = match self.get::<ServerView>("").await {
                 Ok(server) => return self.server.set(ServerStatus::Ready(Arc::new(server))),
                 Err(error) => error,

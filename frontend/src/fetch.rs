@@ -19,6 +19,8 @@ use web_sys::{
     AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
 };
 
+use crate::opened::{self, Refusal};
+
 /// Tries in a row that bring nothing before a download is given up.
 pub const MAX_TRIES: u32 = 5;
 /// Pause before the second try, in milliseconds; each further pause is twice as long.
@@ -65,6 +67,14 @@ pub enum FetchError {
         /// The file.
         path: String,
     },
+    /// It lies on the reader's machine and cannot be read there.
+    #[error("{path}: {reason}")]
+    Disk {
+        /// The file.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Not the JSON it should be.
     #[error("{path}: {reason}")]
     Json {
@@ -87,7 +97,7 @@ impl FetchError {
         match self {
             Self::Unreachable { .. } | Self::Cancelled { .. } => false,
             Self::Status { status, .. } => !is_passing(*status),
-            Self::Size { .. } | Self::NoRanges { .. } | Self::Json { .. } => true,
+            Self::Size { .. } | Self::NoRanges { .. } | Self::Disk { .. } | Self::Json { .. } => true,
         }
     }
 
@@ -255,6 +265,9 @@ impl<'a> File<'a> {
             return FetchError::Cancelled { path };
         }
         let reason = error.dyn_ref::<js_sys::Error>().map_or_else(|| format!("{error:?}"), |e| e.message().into());
+        if opened::is_opened(self.folder) {
+            return FetchError::Disk { path, reason: format!("{reason} Open the bundle again") };
+        }
         FetchError::Unreachable { path, reason }
     }
 
@@ -262,7 +275,21 @@ impl<'a> File<'a> {
         FetchError::Size { path: self.path.to_owned(), expected, got }
     }
 
-    async fn response(&self, options: &RequestInit, transfer: &Transfer) -> Result<Response, FetchError> {
+    /// What answers for the file, or a part of it.
+    async fn response(
+        &self,
+        options: &RequestInit,
+        part: Option<Range<u64>>,
+        transfer: &Transfer,
+    ) -> Result<Response, FetchError> {
+        if opened::is_opened(self.folder) {
+            return self.opened(part, transfer).await;
+        }
+        if let Some(Range { start, end }) = part {
+            let headers = Headers::new().expect("an empty list of headers is valid");
+            headers.set("Range", &format!("bytes={start}-{}", end - 1)).expect("a valid header");
+            options.set_headers(&headers);
+        }
         options.set_cache(self.cache);
         options.set_signal(Some(&transfer.signal()));
         // Behavior and file names are letters, digits, `-` and `_`, so the path needs no escaping.
@@ -276,6 +303,20 @@ impl<'a> File<'a> {
         let seconds = response.headers().get("Retry-After").ok().flatten().and_then(|text| text.parse::<u32>().ok());
         let retry_after_ms = seconds.map(|seconds| seconds.saturating_mul(1000));
         Err(FetchError::Status { path: self.path.to_owned(), status: response.status(), retry_after_ms })
+    }
+
+    /// The same of a file on the reader's machine.
+    async fn opened(&self, part: Option<Range<u64>>, transfer: &Transfer) -> Result<Response, FetchError> {
+        let path = self.path.to_owned();
+        if transfer.is_cancelled() {
+            return Err(FetchError::Cancelled { path });
+        }
+        let status = |status| FetchError::Status { path: self.path.to_owned(), status, retry_after_ms: None };
+        opened::response(self.folder, self.path, part).await.map_err(|refusal| match refusal {
+            Refusal::NotThere => status(404),
+            Refusal::Short => status(416),
+            Refusal::Unreadable(reason) => FetchError::Disk { path, reason },
+        })
     }
 
     /// The file's contents as JSON.
@@ -321,7 +362,7 @@ impl<'a> File<'a> {
 
     async fn answer(&self, options: &RequestInit, transfer: &Transfer) -> Result<Uint8Array, FetchError> {
         transfer.gate.pass().await;
-        let response = self.response(options, transfer).await?;
+        let response = self.response(options, None, transfer).await?;
         let buffer = async { JsFuture::from(response.array_buffer()?).await }.await;
         Ok(Uint8Array::new(&buffer.map_err(|error| self.failed(&error, transfer))?))
     }
@@ -395,12 +436,7 @@ impl<'a> File<'a> {
         }
         let options = RequestInit::new();
         let asks_part = !is_whole || from > 0;
-        if asks_part {
-            let headers = Headers::new().expect("an empty list of headers is valid");
-            headers.set("Range", &format!("bytes={from}-{}", end - 1)).expect("a valid header");
-            options.set_headers(&headers);
-        }
-        let response = match self.response(&options, transfer).await {
+        let response = match self.response(&options, asks_part.then_some(from..end), transfer).await {
             // The file is shorter than that.
             Err(FetchError::Status { status: 416, .. }) => return Err(self.size(end, from.min(end - 1))),
             response => response?,

@@ -5,13 +5,15 @@
 //! chooses is in the address ([`address`]), so copying the address shares the view. All data are fetched relative to
 //! the document's base, so any static host at any sub-path will do.
 //!
+//! A bundle may also be opened from the reader's machine: then [`fetch`] reads what [`opened`] has.
+//!
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
 //! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
 //! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
-//! [`decisions`]; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend serves the study,
-//! [`api`] asks it, and [`jobs`] follows what it runs.
+//! [`decisions`], and [`edit_sets`] are made of it; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend
+//! serves the study, [`api`] asks it, and [`jobs`] follows what it runs. What tokens add to scores comes through [`token_parts`].
 
 pub mod address;
 pub mod api;
@@ -22,6 +24,7 @@ pub mod covers;
 pub mod decisions;
 pub mod diagnosis;
 pub mod discovery;
+pub mod edit_sets;
 pub mod fetch;
 pub mod grouping;
 pub mod jobs;
@@ -29,6 +32,7 @@ pub mod listing;
 pub mod mapping;
 pub mod maps;
 pub mod number;
+pub mod opened;
 pub mod protocol;
 pub mod ranker;
 pub mod ranker_client;

@@ -10,8 +10,10 @@ use whence_shared::filter::listing::{Known, listing};
 use whence_shared::filter::{Filter, Sort};
 use whence_shared::study::{ROWS_PER_ROW_CHUNK, StudyView};
 
+use crate::address::Page;
 use crate::decisions::Decisions;
 use crate::fetch::{FetchError, File, Transfer};
+use crate::maps::marked;
 use crate::saving::now_ms;
 use crate::search::{Asked, MAX_TEXTS, Searcher};
 use crate::state::{Ranking, State, StudyStatus};
@@ -51,8 +53,13 @@ impl Listing {
             state,
         };
         let needs_columns = Memo::new(move |_| {
-            let is_asked = state.filter.with(Filter::needs_columns) || state.sort.get().needs_columns();
-            state.page.get().ranks() && (is_asked || state.is_length_chart.get())
+            let (page, is_asked) = (state.page.get(), state.filter.with(Filter::needs_columns));
+            let is_charted = state.is_length_chart.get() || state.lasso.with(Option::is_some);
+            match page {
+                // Points that the filter leaves out are not lit.
+                Page::Map => is_asked && state.ranking.with(Option::is_some),
+                page => page.ranks() && (is_asked || is_charted || state.sort.get().needs_columns()),
+            }
         });
         Effect::new(move || {
             if needs_columns.get() && matches!(state.study.get(), StudyStatus::Ready(_)) {
@@ -145,7 +152,7 @@ impl Listing {
         let (Some(ranking), StudyStatus::Ready(study)) = (self.state.ranking.get(), self.state.study.get()) else {
             return;
         };
-        if filter.is_empty() && sort == Sort::default() {
+        if !self.state.is_filtered.get() && sort == Sort::default() {
             if self.state.listed.with_untracked(Option::is_some) {
                 self.state.listed.set(None);
             }
@@ -165,6 +172,11 @@ impl Listing {
             self.searcher.search.with(|search| search.as_ref().map(|s| s.matches.clone()).unwrap_or_default())
         });
         let sources: Vec<&str> = study.sources.iter().map(|source| source.name.as_str()).collect();
+        let n_rows = ranking.scores.len();
+        // While the map is on its way nothing is known to lie within.
+        let enclosed = self.state.lasso.with(Option::is_some).then(|| {
+            self.state.selected_rows.with(|rows| rows.as_ref().map(|rows| marked(rows, n_rows)).unwrap_or_default())
+        });
         decisions.list.with(|worklist| {
             let known = Known {
                 order: &ranking.order,
@@ -173,6 +185,7 @@ impl Listing {
                 columns: columns.as_deref(),
                 worklist,
                 matches: matches.as_ref().map(|matches| matches.as_slice()),
+                enclosed: enclosed.as_deref(),
             };
             listing(filter, sort, &known)
         })

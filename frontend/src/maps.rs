@@ -9,6 +9,8 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use whence_shared::clustering::ClusteringView;
+use whence_shared::edit::Decision;
+use whence_shared::edit::worklist::Worklist;
 use whence_shared::map::Method;
 use whence_shared::plane::Frame;
 use whence_shared::plane::grid::Grid;
@@ -16,7 +18,9 @@ use whence_shared::plane::lasso::Lasso;
 use whence_shared::study::{LayerView, StudyView};
 
 use crate::address::{ColorBy, Page, Step};
+use crate::decisions::{Decisions, decided_name};
 use crate::fetch::sleep;
+use crate::listing::Listing;
 use crate::mapping::calls::{Answer, Asked, Call, Facts, MapOf, Note, Opening};
 use crate::mapping::{MAPPER, MapLink};
 use crate::state::{State, StudyStatus};
@@ -85,8 +89,19 @@ pub struct Category {
     pub name: String,
     /// Pairs in it.
     pub n: usize,
-    /// Whether it is what belongs to no category: never a color of its own.
-    pub is_rest: bool,
+    /// What gives it its color.
+    pub kind: Kind,
+}
+
+/// What gives a category its color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Its place among the others.
+    Named,
+    /// What was decided: the color that decisions have everywhere.
+    Decided(Decision),
+    /// Nothing: it is what belongs to no category.
+    Rest,
 }
 
 /// How far the categories are.
@@ -111,29 +126,24 @@ pub struct Maps {
     pub progress: RwSignal<Option<Note>>,
     /// What points are colored by, where it is categories.
     pub categories: RwSignal<CategoriesStatus>,
-    /// What was decided of pairs, as categories; whoever keeps decisions sets it, and the map offers it as a color.
-    pub decisions: RwSignal<Option<Arc<Categories>>>,
-    /// The lasso.
-    pub lasso: Memo<Option<Arc<Lasso>>>,
     link: StoredValue<Option<Rc<MapLink>>, LocalStorage>,
+    listing: Listing,
     state: State,
 }
 
 impl Maps {
     /// Fetches a map once it is looked at. Called once, by the root component.
-    pub fn start(state: State) -> Self {
-        let lasso = Memo::new(move |_| state.map.with(|map| map.lasso.as_deref().and_then(Lasso::parse)).map(Arc::new));
+    pub fn start(state: State, decisions: Decisions, listing: Listing) -> Self {
         let maps = Self {
             status: RwSignal::new(MapStatus::Loading),
             progress: RwSignal::new(None),
             categories: RwSignal::new(CategoriesStatus::Nothing),
-            decisions: RwSignal::new(None),
-            lasso,
             link: StoredValue::new_local(None),
+            listing,
             state,
         };
         // A lasso selects pairs for the other pages, too.
-        let is_needed = Memo::new(move |_| state.page.get() == Page::Map || lasso.with(Option::is_some));
+        let is_needed = Memo::new(move |_| state.page.get() == Page::Map || state.lasso.with(Option::is_some));
         let chosen = Memo::new(move |_| is_needed.get().then(|| maps.chosen()).flatten());
         let has_study = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(_)));
         Effect::new(move || match (chosen.get(), state.study.get()) {
@@ -146,10 +156,11 @@ impl Maps {
         Effect::new(move || match color.get() {
             None => {}
             Some(ColorBy::Score | ColorBy::Nothing) => maps.categories.set(CategoriesStatus::Nothing),
-            Some(ColorBy::Decision) => maps.categories.set(match maps.decisions.get() {
-                Some(decisions) => CategoriesStatus::Ready(ColorBy::Decision, decisions),
-                None => CategoriesStatus::Failed("nothing was decided yet".to_owned()),
-            }),
+            Some(ColorBy::Decision) => {
+                let StudyStatus::Ready(study) = state.study.get() else { return };
+                let categories = decisions.list.with(|list| decided(list, study.n_pairs));
+                maps.categories.set(CategoriesStatus::Ready(ColorBy::Decision, Arc::new(categories)));
+            }
             Some(color) => maps.sort_by(color),
         });
         Effect::new(move |before: Option<usize>| {
@@ -160,7 +171,7 @@ impl Maps {
             n_readings
         });
         Effect::new(move || {
-            let selected = match (maps.status.get(), lasso.get()) {
+            let selected = match (maps.status.get(), state.lasso.get()) {
                 (MapStatus::Ready(map), Some(lasso)) => Some(Arc::from(map.grid.rows_within(&lasso))),
                 _ => None,
             };
@@ -208,7 +219,24 @@ impl Maps {
 
     /// Selects the pairs within a lasso, or none.
     pub fn select(self, lasso: Option<Lasso>) {
-        self.state.change_map(Step::Push, |map| map.lasso = lasso.map(|lasso| lasso.format()));
+        let name = untrack(|| self.chosen()).map(|choice| choice.name);
+        self.state.change_map(Step::Push, |map| {
+            map.lasso = lasso.map(|lasso| lasso.format());
+            // Elsewhere other pairs lie there: the address says which map it was drawn on.
+            if map.lasso.is_some() {
+                map.name = name;
+            }
+        });
+    }
+
+    /// Why it is not known which pairs the lasso encloses; `None` where it is known, or there is no lasso. Tracked.
+    pub fn lasso_problem(self) -> Option<String> {
+        self.state.lasso.with(Option::is_some).then_some(())?;
+        match self.status.get() {
+            MapStatus::Failed(reason) => Some(format!("The map of the lasso did not arrive: {reason}")),
+            MapStatus::Absent => Some("The map that the lasso was drawn on is not in this study".to_owned()),
+            MapStatus::Loading | MapStatus::Ready(_) => None,
+        }
     }
 
     /// Tries again what failed.
@@ -223,7 +251,12 @@ impl Maps {
     fn asked(self) -> Option<(Asked, Arc<StudyView>)> {
         match self.state.study.get_untracked() {
             StudyStatus::Ready(study) => {
-                Some((Asked { data: self.state.data_folder(), n_pairs: study.n_pairs }, study))
+                let asked = Asked {
+                    data: self.state.data_folder(),
+                    n_pairs: study.n_pairs,
+                    pairs_sha256: study.pairs_sha256.clone(),
+                };
+                Some((asked, study))
             }
             _ => None,
         }
@@ -298,8 +331,14 @@ impl Maps {
     }
 
     async fn sources(self, asked: Asked, study: &StudyView) -> Result<Categories, String> {
-        let (_, message) = self.call(&Call::Sources(asked)).await?;
-        let mut of_rows = message.get(1).unchecked_into::<Uint32Array>().to_vec();
+        // Filters read the same file: what is here is not fetched again.
+        let mut of_rows = match untrack(|| self.listing.ready_columns()) {
+            Some(columns) => columns.source.clone(),
+            None => {
+                let (_, message) = self.call(&Call::Sources(asked)).await?;
+                message.get(1).unchecked_into::<Uint32Array>().to_vec()
+            }
+        };
         // The largest first, whatever their numbers.
         let mut order: Vec<usize> = (0..study.sources.len()).collect();
         order.sort_by_key(|&i| (std::cmp::Reverse(study.sources[i].n_pairs), i));
@@ -312,7 +351,7 @@ impl Maps {
         }
         let category = |&i: &usize| {
             let source = &study.sources[i];
-            Category { name: source.name.clone(), n: source.n_pairs, is_rest: false }
+            Category { name: source.name.clone(), n: source.n_pairs, kind: Kind::Named }
         };
         Ok(Categories { names: order.iter().map(category).collect(), of_rows, named_by: None })
     }
@@ -356,6 +395,26 @@ fn of_index(layer: &LayerView) -> Choice {
     }
 }
 
+/// What was decided as categories: every decision, and after them the undecided.
+fn decided(list: &Worklist, n_pairs: usize) -> Categories {
+    let actions = [Decision::Drop, Decision::Switch, Decision::Keep];
+    let category = |action: &Decision| {
+        let (name, n) = (decided_name(Some(*action)).to_owned(), list.n(*action));
+        Category { name, n, kind: Kind::Decided(*action) }
+    };
+    let mut names: Vec<Category> = actions.iter().map(category).collect();
+    let n_left = n_pairs.saturating_sub(list.len());
+    names.push(Category { name: decided_name(None).to_owned(), n: n_left, kind: Kind::Rest });
+    let mut of_rows = vec![actions.len() as u32; n_pairs];
+    for (row, decided) in list.iter() {
+        let category = actions.iter().position(|action| *action == decided.action);
+        if let (Some(of_row), Some(category)) = (of_rows.get_mut(row as usize), category) {
+            *of_row = category as u32;
+        }
+    }
+    Categories { names, of_rows, named_by: None }
+}
+
 /// Clusters as categories, and after them what is in none.
 fn clusters_of(view: &ClusteringView, labels: &[i32]) -> Result<Categories, String> {
     let named = |i: usize| view.names.as_ref().and_then(|names| names.pairs.get(i)).cloned();
@@ -366,11 +425,11 @@ fn clusters_of(view: &ClusteringView, labels: &[i32]) -> Result<Categories, Stri
     let mut names: Vec<Category> = (0..view.clusters.len())
         .map(|i| {
             let name = format!("{} {}", i + 1, named(i).unwrap_or_else(|| words(i)));
-            Category { name: name.trim_end().to_owned(), n: view.clusters[i].size, is_rest: false }
+            Category { name: name.trim_end().to_owned(), n: view.clusters[i].size, kind: Kind::Named }
         })
         .collect();
     let n_clusters = names.len() as u32;
-    let rest = |name: &str, n: usize| Category { name: name.to_owned(), n, is_rest: true };
+    let rest = |name: &str, n: usize| Category { name: name.to_owned(), n, kind: Kind::Rest };
     names.extend([
         rest("between the clusters", view.n_noise),
         rest("without a direction", view.n_no_direction),

@@ -123,7 +123,8 @@ struct Run {
 
 impl Run {
     fn is_on(&self) -> bool {
-        self.searcher.id.get_value() == self.id
+        // The study may have made room for another one.
+        self.searcher.id.try_get_value() == Some(self.id)
     }
 
     fn show(&mut self) {

@@ -17,6 +17,7 @@ use thiserror::Error;
 use wasm_bindgen::JsCast;
 use whence_shared::discovery::cutting::SideName;
 use whence_shared::filter::{Filter, Sort};
+use whence_shared::plane::lasso::Lasso;
 use whence_shared::spans;
 use whence_shared::study::{
     BehaviorView, FORMAT, LayerView, ROWS_PER_ROW_CHUNK, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk,
@@ -25,6 +26,7 @@ use whence_shared::study::{
 use crate::address::{self, Address, ColorBy, Cuts, MapAddress, Page, Step, Trial};
 use crate::cache::{Cache, CacheSize};
 use crate::fetch::{FetchError, File, sleep};
+use crate::opened;
 use crate::protocol::{Ask, End, Goal, Of, Progress, Query, RankError, RankRequest, Reply, Report};
 use crate::ranker_client::RankerClient;
 
@@ -234,7 +236,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Chunks<T> {
 
     async fn fetch(self, n: usize) -> Result<Arc<T>, FetchError> {
         let path = format!("{}/{n}.json", self.folder);
-        File::new(&self.data.get_value(), &path).json().await.map(Arc::new)
+        let folder = self.data.try_get_value().unwrap_or_default();
+        File::new(&folder, &path).json().await.map(Arc::new)
     }
 }
 
@@ -261,8 +264,10 @@ pub struct State {
     pub map: Memo<MapAddress>,
     /// What points of the map are colored by.
     pub color: Memo<ColorBy>,
-    /// Rows of the pairs that the lasso on the map encloses, ascending; `None` while there is no lasso. What a filter of the
-    /// ranking reads; [`crate::maps::Maps`] sets it.
+    /// The lasso on the map: pairs that it does not enclose are not shown.
+    pub lasso: Memo<Option<Arc<Lasso>>>,
+    /// Rows of the pairs that it encloses, ascending; `None` while there is no lasso or its map is not here.
+    /// [`crate::maps::Maps`] sets it.
     pub selected_rows: RwSignal<Option<Arc<[u32]>>>,
     /// Whether what is shown needs scores.
     pub needs_ranking: Memo<bool>,
@@ -276,6 +281,8 @@ pub struct State {
     pub kept: RwSignal<Option<CacheSize>>,
     /// Which pairs of the ranking are shown.
     pub filter: Memo<Filter>,
+    /// Whether a filter or a lasso may leave pairs out.
+    pub is_filtered: Memo<bool>,
     /// In which order.
     pub sort: Memo<Sort>,
     /// Whether the chart beside the ranking shows lengths.
@@ -308,7 +315,7 @@ pub struct State {
 impl State {
     /// Reads the address and starts fetching the study. Called once, by the root component.
     pub fn start() -> Self {
-        let data = StoredValue::new(address::data_folder());
+        let data = StoredValue::new(opened::data_folder().unwrap_or_else(address::data_folder));
         let study = RwSignal::new(StudyStatus::Loading);
         let address = RwSignal::new(Address::read());
         let view = Memo::new(move |_| resolve(&study.get(), &address.get()));
@@ -340,6 +347,10 @@ impl State {
             Page::Map => color.get() == ColorBy::Score,
             page => page.ranks(),
         });
+        let lasso = Memo::new(move |_| {
+            address.with(|address| address.map.lasso.as_deref().and_then(Lasso::parse)).map(Arc::new)
+        });
+        let filter = Memo::new(move |_| address.with(|address| address.filter.clone()));
         let state = Self {
             page: Memo::new(move |_| address.with(|address| address.page)),
             study,
@@ -353,11 +364,13 @@ impl State {
             cuts: Memo::new(move |_| address.with(|address| address.cuts)),
             map: Memo::new(move |_| address.with(|address| address.map.clone())),
             color,
+            lasso,
             selected_rows: RwSignal::new(None),
             needs_ranking,
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
-            filter: Memo::new(move |_| address.with(|address| address.filter.clone())),
+            filter,
+            is_filtered: Memo::new(move |_| lasso.with(Option::is_some) || !filter.with(Filter::is_empty)),
             sort: Memo::new(move |_| address.with(|address| address.sort)),
             is_length_chart: Memo::new(move |_| address.with(|address| address.is_length_chart)),
             listed: RwSignal::new(None),
@@ -374,7 +387,8 @@ impl State {
             request: StoredValue::default(),
             pause: StoredValue::default(),
         };
-        window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
+        let listener = window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
+        on_cleanup(move || listener.remove());
         Effect::new(move || state.rank());
         Effect::new(move || state.complete_address());
         Effect::new(move || {
@@ -616,6 +630,11 @@ impl State {
         self.change(step, |address| edit(&mut address.filter));
     }
 
+    /// Shows all pairs again: no filter and no lasso.
+    pub fn show_all(self) {
+        self.change(Step::Push, |address| (address.filter, address.map.lasso) = (Filter::default(), None));
+    }
+
     /// Changes the order in which pairs are shown.
     pub fn choose_sort(self, sort: Sort) {
         self.change(Step::Push, |address| address.sort = sort);
@@ -624,6 +643,11 @@ impl State {
     /// Shows scores and lengths beside the ranking, or scores alone.
     pub fn choose_length_chart(self, is_chosen: bool) {
         self.change(Step::Replace, |address| address.is_length_chart = is_chosen);
+    }
+
+    /// Rows of the pairs that a filter leaves in, where there is one and a ranking to filter: what the map lights. Tracked.
+    pub fn lit_rows(self) -> Option<Arc<Vec<u32>>> {
+        self.listed.get().filter(|_| self.is_filtered.get())
     }
 
     /// How many pairs are shown. Tracked.
@@ -714,7 +738,8 @@ impl State {
         match step {
             Step::Push => self.address.with_untracked(|address| address.write(step)),
             Step::Replace => {
-                let write = move || self.address.with_untracked(|address| address.write(step));
+                // The study may have made room for another one.
+                let write = move || self.address.try_with_untracked(|address| address.write(step)).unwrap_or_default();
                 self.pause.set_value(set_timeout_with_handle(write, ADDRESS_PAUSE).ok());
             }
         }

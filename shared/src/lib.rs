@@ -34,9 +34,12 @@
 //! - [`study`]: what a study looks like from outside, as JSON;
 //! - [`api`], [`jobs`]: what the app and a server say to each other beyond that: decisions, edit sets, errors; verbs that run;
 //! - [`shares`]: read-only links to a part of a study, and bundles of it;
+//! - [`bundle`], [`archive`]: a study as files, and reading them out of a zip;
 //! - [`shell`]: command lines as people type them.
 
 pub mod api;
+pub mod archive;
+pub mod bundle;
 pub mod changes;
 pub mod cluster;
 pub mod clustering;

@@ -1,13 +1,11 @@
-//! `manifest.json` of a bundle: what it holds, with hashes, so that whoever has it can check it.
+//! `manifest.json` of a bundle: what it holds, with hashes, so that whoever has it can check it. What the app needs of it is
+//! [`whence_shared::bundle`].
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::choice::Choice;
+pub use whence_shared::bundle::{FORMAT, FileRecord, PATH};
 
-/// The value of [`Manifest::format`].
-pub const FORMAT: &str = "whence.bundle/1";
-/// Its path in the bundle.
-pub const PATH: &str = "manifest.json";
+use crate::view::choice::Choice;
 
 /// What a bundle holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,15 +22,4 @@ pub struct Manifest {
     pub choice: Choice,
     /// Every other file, in alphabetical order.
     pub files: Vec<FileRecord>,
-}
-
-/// One file of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRecord {
-    /// Path in the bundle, with `/` between folders.
-    pub path: String,
-    /// Its size.
-    pub n_bytes: u64,
-    /// SHA-256 of its contents, in hex.
-    pub sha256: String,
 }

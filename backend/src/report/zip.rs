@@ -216,6 +216,8 @@ impl<W: Write + Seek> Zip<W> {
 mod tests {
     use std::io::Cursor;
 
+    use whence_shared::archive;
+
     use super::*;
 
     #[test]
@@ -244,6 +246,23 @@ mod tests {
             at += 46 + path.len();
         }
         assert_eq!(at, end, "the directory ends where the end begins");
+    }
+
+    #[test]
+    fn the_app_finds_in_it_what_was_put_in() {
+        let mut zip = Zip::new(Cursor::new(Vec::new()));
+        zip.add("a/b.json", "x".repeat(500).as_bytes()).unwrap();
+        zip.add_stored("c.safetensors", 5, &b"12345"[..]).unwrap();
+        zip.add("é", b"").unwrap();
+        let bytes = zip.finish().unwrap().into_inner();
+        let n_bytes = bytes.len() as u64;
+        let directory = archive::directory(&bytes, n_bytes).unwrap();
+        let (start, end) = (directory.start as usize, (directory.start + directory.n_bytes) as usize);
+        let entries = archive::entries(&bytes[start..end], directory, n_bytes).unwrap();
+        let shown: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.is_deflated, e.n_bytes)).collect();
+        assert_eq!(shown, [("a/b.json", true, 500), ("c.safetensors", false, 5), ("é", false, 0)]);
+        let at = archive::data_start(&bytes[entries[1].offset as usize..], &entries[1]).unwrap() as usize;
+        assert_eq!(&bytes[at..at + 5], b"12345");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct Ink {
     pub accent: RGBColor,
     /// `--ground`
     pub ground: RGBColor,
+    /// `--chosen`
+    pub chosen: RGBColor,
     /// `--rejected`
     pub rejected: RGBColor,
     /// `--series-1` and so on.
@@ -89,6 +91,7 @@ impl Ink {
             bar: color("--bar"),
             accent: color("--accent"),
             ground: color("--ground"),
+            chosen: color("--chosen"),
             rejected: color("--rejected"),
             series: std::array::from_fn(|i| color(&format!("--series-{}", i + 1))),
         }

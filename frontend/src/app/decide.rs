@@ -6,6 +6,7 @@ use whence_shared::edit::Decision;
 
 use super::keys::NOTE_ID;
 use crate::decisions::{Decisions, NotKept};
+use crate::number::counted;
 
 /// Longest note in characters.
 const MAX_NOTE_CHARS: &str = "1000";
@@ -63,19 +64,44 @@ pub fn Decide(row: u32) -> impl IntoView {
                 on:change=move |event| decisions.note(row, event_target_value(&event).trim())
                 on:keydown=on_key
             />
-            <NotKeptNotice />
+            <Keeping />
         </section>
     }
 }
 
-/// Says so where decisions are not kept.
+/// Says where decisions are not kept, that others decided too, and what this browser kept from before.
 #[component]
-pub fn NotKeptNotice() -> impl IntoView {
+pub fn Keeping() -> impl IntoView {
     let decisions = Decisions::here();
-    move || {
+    let not_kept = move || {
         let text = decisions.not_kept.with(|error| error.as_ref().map(NotKept::text))?;
         Some(view! { <p class="problem" role="alert" id="not-kept">{text}</p> })
-    }
+    };
+    let notice = move || {
+        let text = decisions.notice.get()?;
+        Some(view! { <p class="keeping" role="status" id="decisions-notice">{text}</p> })
+    };
+    let offer = move || {
+        let offer = decisions.offer.get()?;
+        let (n, other) = (counted(offer.n_pairs(), "pair", "pairs"), offer.n_other);
+        let other = match other {
+            0 => String::new(),
+            n => format!(" About {} the backend has another decision, which stays.", counted(n, "more", "more")),
+        };
+        let text = format!("This browser kept decisions about {n} that the backend has none about.{other} ");
+        Some(view! {
+            <p class="keeping" role="note" id="kept-before">
+                {text}
+                <button type="button" id="take-over" on:click=move |_| decisions.answer_offer(true)>
+                    "Take them over"
+                </button>
+                <button type="button" id="leave-kept" on:click=move |_| decisions.answer_offer(false)>
+                    "Leave them"
+                </button>
+            </p>
+        })
+    };
+    view! { {not_kept} {notice} {offer} }
 }
 
 /// What was decided last, for readers who cannot see it.

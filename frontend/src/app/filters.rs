@@ -12,6 +12,7 @@ use super::dropdown::Dropdown;
 use super::table::end_name;
 use crate::address::Step;
 use crate::listing::{ColumnsStatus, Listing};
+use crate::maps::{MapStatus, Maps};
 use crate::number::{count, counted};
 use crate::search::MAX_TEXTS;
 use crate::state::State;
@@ -20,9 +21,8 @@ use crate::state::State;
 #[component]
 pub fn FilterBar() -> impl IntoView {
     let state = State::here();
-    let listing = Listing::here();
+    let (listing, maps) = (Listing::here(), Maps::here());
     let input = NodeRef::<html::Input>::new();
-    let has_filter = Memo::new(move |_| !state.filter.with(Filter::is_empty));
     let n_chosen = Memo::new(move |_| chips::chips(state).len());
     let summary = Signal::derive(move || match n_chosen.get() {
         0 => "Filter".to_owned(),
@@ -41,14 +41,14 @@ pub fn FilterBar() -> impl IntoView {
                     <sheet::Sheet />
                 </Dropdown>
                 <p class="n-shown" role="status" id="n-shown">
-                    {move || how_many(state, listing)}
+                    {move || how_many(state, listing, maps)}
                 </p>
                 <button
                     type="button"
                     id="clear-filters"
-                    disabled=move || !has_filter.get()
+                    disabled=move || !state.is_filtered.get()
                     on:click=move |_| {
-                        state.choose_filter(Step::Push, |filter| *filter = Filter::default());
+                        state.show_all();
                         if let Some(input) = input.get_untracked() {
                             let _ = input.focus();
                         }
@@ -58,7 +58,7 @@ pub fn FilterBar() -> impl IntoView {
                 </button>
             </div>
             <chips::Chips />
-            {move || problem(listing).map(|text| view! { <p class="problem" role="alert">{text}</p> })}
+            {move || problem(listing, maps).map(|text| view! { <p class="problem" role="alert">{text}</p> })}
         </div>
     }
 }
@@ -122,13 +122,16 @@ fn TextFilter(input: NodeRef<html::Input>) -> impl IntoView {
 }
 
 /// `312 of 5,000 pairs`, and how far the search is.
-fn how_many(state: State, listing: Listing) -> String {
+fn how_many(state: State, listing: Listing, maps: Maps) -> String {
     let n_all = state.ranking.with(|ranking| ranking.as_ref().map_or(0, |r| r.order.len()));
-    if state.filter.with(Filter::is_empty) {
+    if !state.is_filtered.get() {
         return if n_all == 0 { String::new() } else { counted(n_all, "pair", "pairs") };
     }
     if listing.columns.get() == ColumnsStatus::Loading && state.filter.with(Filter::needs_columns) {
         return "Reading sources and lengths…".to_owned();
+    }
+    if state.lasso.with(Option::is_some) && maps.status.with(|status| *status == MapStatus::Loading) {
+        return "Reading the map…".to_owned();
     }
     let shown = format!("{} of {}", count(state.n_listed()), counted(n_all, "pair", "pairs"));
     let search = listing.searcher.search.get();
@@ -143,9 +146,12 @@ fn how_many(state: State, listing: Listing) -> String {
     }
 }
 
-fn problem(listing: Listing) -> Option<String> {
+fn problem(listing: Listing, maps: Maps) -> Option<String> {
     if let ColumnsStatus::Failed(reason) = listing.columns.get() {
         return Some(format!("Sources and lengths did not arrive: {reason}. Open Filter to try again."));
+    }
+    if let Some(problem) = maps.lasso_problem() {
+        return Some(format!("{problem}. Take the lasso back to see pairs again."));
     }
     listing.searcher.search.with(|search| search.as_ref()?.problem.clone()).map(|problem| format!("{problem}."))
 }

@@ -5,6 +5,7 @@ use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
 use super::Surroundings;
 use super::navigation::{Navigation, SkipLink};
+use super::open::{OpenButton, OpenedName};
 use super::ranking_csv::DownloadRanking;
 use crate::address::Page;
 use crate::number::{count, counted};
@@ -35,6 +36,7 @@ pub fn Header() -> impl IntoView {
             <h1>
                 <span class="wordmark">"Whence"</span>
                 {move || study().map(|study| view! { <span class="study-name">{study.name.clone()}</span> })}
+                <OpenedName />
             </h1>
             <Navigation />
             {move || study().map(|study| facts(&study))}
@@ -63,6 +65,7 @@ fn Tools() -> impl IntoView {
             >
                 "Cover texts"
             </button>
+            <OpenButton id="open-file" text="Open…" />
             <button
                 type="button"
                 id="open-palette"

@@ -19,7 +19,7 @@ use super::table::end_name;
 use crate::address::Step;
 use crate::number::{count, counted, score};
 use crate::protocol::{Bins, End};
-use crate::state::State;
+use crate::state::{Ranking, State};
 
 /// Room for labels, in CSS pixels: left, bottom, top, right.
 const MARGINS_PX: [f64; 4] = [46.0, 18.0, 6.0, 10.0];
@@ -33,8 +33,13 @@ pub fn ScoreHistogram() -> impl IntoView {
     let hovered = RwSignal::new(None::<usize>);
     let bins = Memo::new(move |_| {
         state.ranking.with(|ranking| {
-            let Bins { low, high, counts, top } = ranking.as_ref()?.report.histogram.clone();
-            Some((Histogram { low, high, counts }, top))
+            let ranking = ranking.as_ref()?;
+            let Bins { low, high, counts, top } = ranking.report.histogram.clone();
+            let all = (Histogram { low, high, counts }, top);
+            match state.lasso.with(Option::is_some) {
+                false => Some(all),
+                true => Some(state.selected_rows.with(|rows| enclosed(&all, rows.as_deref(), ranking, state.k.get()))),
+            }
         })
     });
     let threshold = Memo::new(move |_| {
@@ -105,7 +110,8 @@ pub fn ScoreHistogram() -> impl IntoView {
             return format!("{} to {}: {n}", score(low), score(high));
         }
         threshold.get().map_or_else(String::new, |threshold| {
-            format!("{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
+            let of = if state.lasso.with(Option::is_some) { "in the lasso · " } else { "" };
+            format!("{of}{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
         })
     };
     let description = move || {
@@ -117,8 +123,9 @@ pub fn ScoreHistogram() -> impl IntoView {
         });
         ends.map_or_else(String::new, |(low, high, n)| {
             format!(
-                "Histogram of {} scores from {} to {}; the {} {} reach {}",
+                "Histogram of {} scores{} from {} to {}; the {} {} reach {}",
                 count(n),
+                if state.lasso.with(Option::is_some) { ", of which those of the lasso are drawn," } else { "" },
                 score(low),
                 score(high),
                 end_name(state),
@@ -152,6 +159,20 @@ pub fn ScoreHistogram() -> impl IntoView {
             </p>
         </div>
     }
+}
+
+/// The bins of the pairs that a lasso encloses: all, and those among the top.
+fn enclosed(all: &(Histogram, Vec<u32>), rows: Option<&[u32]>, ranking: &Ranking, k: usize) -> (Histogram, Vec<u32>) {
+    let (mut bins, mut top) = all.clone();
+    bins.counts.fill(0);
+    top.fill(0);
+    for &row in rows.unwrap_or_default() {
+        let (Some(score), Some(place)) = (ranking.scores.get(row as usize), ranking.place_of(row)) else { continue };
+        let bin = bins.bin_of(*score);
+        bins.counts[bin] += 1;
+        top[bin] += u32::from(place < k);
+    }
+    (bins, top)
 }
 
 struct Chart {

@@ -31,11 +31,12 @@ pub fn is_taken(target: &EventTarget) -> bool {
 
 /// Listens for the keys. Called once, by the root component.
 pub fn listen(around: Surroundings) {
-    window_event_listener(leptos::ev::keydown, move |event| {
+    let listener = window_event_listener(leptos::ev::keydown, move |event| {
         if on_key(around, &event) {
             event.prevent_default();
         }
     });
+    on_cleanup(move || listener.remove());
 }
 
 /// Whether the key was one of ours.
@@ -66,14 +67,16 @@ fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
 fn on_decision(around: Surroundings, key: &str) -> bool {
     let Surroundings { state, decisions, .. } = around;
     // A pair that cannot be seen is not decided about.
-    let row = state.row.get_untracked().filter(|_| state.page.get_untracked() == Page::Ranking);
-    let Some(row) = row else { return false };
+    let page = state.page.get_untracked();
+    let Some(row) = state.row.get_untracked().filter(|_| matches!(page, Page::Ranking | Page::Map)) else {
+        return false;
+    };
     match key {
         // Small k goes to the pair before.
         "K" => decisions.toggle(row, Decision::Keep),
         "d" | "D" => decisions.toggle(row, Decision::Drop),
         "s" | "S" => decisions.toggle(row, Decision::Switch),
-        "n" | "N" => focus(state, NOTE_ID),
+        "n" | "N" => focus_here(NOTE_ID),
         _ => return false,
     }
     true
@@ -82,6 +85,11 @@ fn on_decision(around: Surroundings, key: &str) -> bool {
 /// Gives the focus to something on the ranking's page, once it is there.
 pub fn focus(state: State, id: &'static str) {
     state.open_page(Page::Ranking);
+    focus_here(id);
+}
+
+/// Gives the focus to something on the page that is shown, once it is there.
+fn focus_here(id: &'static str) {
     request_animation_frame(move || {
         if let Some(found) = document().get_element_by_id(id).and_then(|found| found.dyn_into::<HtmlElement>().ok()) {
             // What cannot have the focus leaves it where it is.

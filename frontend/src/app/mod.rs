@@ -21,6 +21,7 @@ mod keys;
 mod map;
 mod navigation;
 mod notice;
+mod open;
 mod overview;
 mod palette;
 mod ranking_csv;
@@ -35,6 +36,9 @@ mod tinted;
 mod turns;
 mod validate;
 
+use std::any::Any;
+use std::cell::RefCell;
+
 use leptos::prelude::*;
 
 use crate::address::Page;
@@ -43,6 +47,7 @@ use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::diagnosis::Diagnosed;
 use crate::discovery::{Discovery, DiscoveryStatus};
+use crate::edit_sets::EditSets;
 use crate::jobs::Jobs;
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
@@ -65,6 +70,8 @@ pub struct Surroundings {
     pub help: RwSignal<bool>,
     /// Whether the command palette is open.
     pub palette: RwSignal<bool>,
+    /// Whether the dialog is open in which a bundle is opened.
+    pub open: RwSignal<bool>,
 }
 
 impl Surroundings {
@@ -72,6 +79,18 @@ impl Surroundings {
     pub fn here() -> Self {
         expect_context()
     }
+}
+
+thread_local! {
+    /// What is shown, until something else is.
+    static SHOWN: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Shows the app in the page, from the beginning: what was shown before goes.
+pub fn mount() {
+    drop(SHOWN.take());
+    let body = document().body().expect("scripts run when there is a body");
+    SHOWN.set(Some(Box::new(mount_to(body, App))));
 }
 
 /// The whole app.
@@ -88,18 +107,20 @@ pub fn App() -> impl IntoView {
     provide_context(Diagnosed::start(state));
     let discovery = Discovery::start(state);
     provide_context(discovery);
-    let decisions = Decisions::start(state);
+    let decisions = Decisions::start(state, api);
     provide_context(decisions);
-    provide_context(Listing::start(state, decisions));
+    provide_context(EditSets::start(state, api, decisions));
+    let listing = Listing::start(state, decisions);
+    provide_context(listing);
     let covers = Covers::start();
     provide_context(covers);
     let tokens = TokenParts::start(state);
     provide_context(tokens);
-    let around =
-        Surroundings { state, decisions, covers, tokens, help: RwSignal::new(false), palette: RwSignal::new(false) };
+    let [help, palette, open] = std::array::from_fn(|_| RwSignal::new(false));
+    let around = Surroundings { state, decisions, covers, tokens, help, palette, open };
     provide_context(around);
     keys::listen(around);
-    let maps = Maps::start(state);
+    let maps = Maps::start(state, decisions, listing);
     provide_context(maps);
     Effect::new(move || mark_body(Marked { state, validation, discovery, maps, api, jobs }));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
@@ -167,6 +188,7 @@ pub fn App() -> impl IntoView {
         }}
         <palette::Palette is_open=around.palette />
         <help::Help is_open=around.help />
+        <open::OpenBundle is_open=around.open />
     }
 }
 

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::open::{OpenButton, was_open};
 use crate::address::Page;
 use crate::api::Api;
 use crate::fetch::FetchError;
@@ -26,6 +27,8 @@ pub fn Notices() -> impl IntoView {
     move || {
         let notice = notice(state)?;
         let can_retry = matches!(state.status.get(), RankStatus::Failed(_));
+        let has_no_study = matches!(state.study.get(), StudyStatus::Failed(_));
+        let was_open = was_open().filter(|_| has_no_study);
         Some(view! {
             <section class="notice" class:error=notice.is_error role=if notice.is_error { "alert" } else { "note" }>
                 <h2>{notice.title}</h2>
@@ -42,6 +45,13 @@ pub fn Notices() -> impl IntoView {
                             </button>
                         }
                     })}
+                {was_open
+                    .map(|name| {
+                        let text = format!("{name} was open here. A page that is loaded again must be given it again:");
+                        view! { <p id="was-open">{text}</p> }
+                    })}
+                {has_no_study
+                    .then(|| view! { <OpenButton id="open-here" text="Open a bundle from this machine…" /> })}
                 {can_retry
                     .then(|| view! { <button type="button" on:click=move |_| state.retry()>"Try again"</button> })}
             </section>

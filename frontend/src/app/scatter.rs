@@ -18,6 +18,7 @@ use super::histogram::{tick_label, ticks};
 use super::table::end_name;
 use crate::address::Step;
 use crate::listing::{ColumnsStatus, Listing};
+use crate::maps::marked;
 use crate::number::{count, percent, score};
 use crate::state::{Ranking, State};
 
@@ -49,8 +50,10 @@ pub fn LengthScatter() -> impl IntoView {
         let Some(columns) = listing.ready_columns() else { return };
         let (k, row) = (state.k.get(), state.row.get());
         let brushed = state.filter.with(|filter| (filter.score, filter.chosen_chars));
+        let is_enclosed = enclosed(state, ranking.scores.len());
         let draw = move || {
-            let chart = Chart { frame, chars: &columns.chosen_chars, ranking: &ranking, k, row, brushed };
+            let chars = &columns.chosen_chars;
+            let chart = Chart { frame, chars, ranking: &ranking, k, row, brushed, is_enclosed };
             // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the table.
             drop(chart.draw(&canvas));
         };
@@ -72,7 +75,10 @@ pub fn LengthScatter() -> impl IntoView {
     let numbers = move |()| numbers(state, listing).unwrap_or_default();
     let caption = move || match listing.columns.get() {
         ColumnsStatus::Failed(reason) => format!("Lengths did not arrive: {reason}"),
-        ColumnsStatus::Ready(_) => format!("length of the chosen response by score; colored: the {}", end_name(state)),
+        ColumnsStatus::Ready(_) => {
+            let of = if state.lasso.with(Option::is_some) { "in the lasso · " } else { "" };
+            format!("{of}length of the chosen response by score; colored: the {}", end_name(state))
+        }
         _ => "Reading lengths…".to_owned(),
     };
     view! {
@@ -101,14 +107,32 @@ pub fn LengthScatter() -> impl IntoView {
     }
 }
 
+/// By row, whether the lasso encloses the pair; `None` where there is none. Tracked.
+fn enclosed(state: State, n_rows: usize) -> Option<Vec<bool>> {
+    state
+        .lasso
+        .with(Option::is_some)
+        .then(|| state.selected_rows.with(|rows| rows.as_ref().map(|rows| marked(rows, n_rows)).unwrap_or_default()))
+}
+
 /// Groups by length: how many, their mean score, their share of the top k with its interval.
 fn numbers(state: State, listing: Listing) -> Option<Vec<Vec<String>>> {
     let columns = listing.ready_columns()?;
     let ranking = state.ranking.get()?;
     let k = state.k.get().min(ranking.order.len());
-    let strata = by_length(&columns.chosen_chars, &ranking.scores, &ranking.places, k, N_STRATA);
+    let strata = match enclosed(state, ranking.scores.len()) {
+        None => by_length(&columns.chosen_chars, &ranking.scores, &ranking.places, k, N_STRATA),
+        Some(is_enclosed) => {
+            let rows: Vec<usize> = (0..is_enclosed.len()).filter(|row| is_enclosed[*row]).collect();
+            let chars: Vec<u32> = rows.iter().map(|row| columns.chosen_chars[*row]).collect();
+            let scores: Vec<f32> = rows.iter().map(|row| ranking.scores[*row]).collect();
+            let places: Vec<u32> = rows.iter().map(|row| ranking.places[*row]).collect();
+            by_length(&chars, &scores, &places, k, N_STRATA)
+        }
+    };
+    let n_top: usize = strata.iter().map(|stratum| stratum.n_top).sum();
     let line = |stratum: whence_shared::strata::Stratum| {
-        let share = wilson::share(stratum.n_top as u64, k as u64, 0.95);
+        let share = wilson::share(stratum.n_top as u64, n_top as u64, 0.95);
         vec![
             format!("{} to {}", count(stratum.low as usize), count(stratum.high as usize)),
             count(stratum.n_pairs),
@@ -168,6 +192,8 @@ struct Chart<'a> {
     k: usize,
     row: Option<u32>,
     brushed: (Span<f32>, Span<u32>),
+    /// By row, whether the lasso encloses the pair; `None` where there is none.
+    is_enclosed: Option<Vec<bool>>,
 }
 
 impl Chart<'_> {
@@ -225,7 +251,9 @@ impl Chart<'_> {
         let (columns, rows) = (size.0.div_ceil(side) as usize, size.1.div_ceil(side) as usize);
         let Frame { low, high, bottom, top } = self.frame;
         let mut counts = vec![[0u32; 2]; columns * rows];
-        for ((&score, &chars), &place) in self.ranking.scores.iter().zip(self.chars).zip(&self.ranking.places) {
+        let all = self.ranking.scores.iter().zip(self.chars).zip(&self.ranking.places).enumerate();
+        let is_drawn = |row: usize| self.is_enclosed.as_ref().is_none_or(|rows| rows.get(row) == Some(&true));
+        for (_, ((&score, &chars), &place)) in all.filter(|(row, _)| is_drawn(*row)) {
             let x = ((score - low) / (high - low) * columns as f32) as usize;
             let y = ((top - height(chars)) / (top - bottom) * rows as f32) as usize;
             if let Some(counts) = counts.get_mut(y.min(rows - 1) * columns + x.min(columns - 1)) {

@@ -1,14 +1,16 @@
-//! Which sources the top pairs come from: each source's share of the top k, with its interval, beside its share of all pairs.
+//! Which sources the top pairs come from, or those in the lasso on the map: each source's share of them, with its interval, beside
+//! its share of all pairs.
 //! Pressing a source shows its pairs alone.
 
 use leptos::prelude::*;
 use whence_shared::statistics::wilson::{self, Share};
-use whence_shared::study::ROWS_PER_ROW_CHUNK;
+use whence_shared::study::{ROWS_PER_ROW_CHUNK, StudyView};
 
 use super::dropdown::TableBehind;
 use super::table::{end_name, source_name};
 use crate::address::Step;
-use crate::number::{count, percent};
+use crate::listing::Listing;
+use crate::number::{count, counted, percent};
 use crate::state::{State, StudyStatus};
 
 /// Sources shown; all are in the table behind.
@@ -39,18 +41,28 @@ impl Enrichment {
 /// The panel.
 #[component]
 pub fn Sources() -> impl IntoView {
-    let state = State::here();
+    let (state, listing) = (State::here(), Listing::here());
+    let has_lasso = Memo::new(move |_| state.lasso.with(Option::is_some));
+    let enrichments = move || match has_lasso.get() {
+        true => of_lasso(state, listing),
+        false => of_top(state),
+    };
+    let title = move || match (has_lasso.get(), state.selected_rows.with(|rows| rows.as_ref().map(|rows| rows.len()))) {
+        (false, _) => format!("Sources of the {} {}", end_name(state), count(state.k.get())),
+        (true, None) => "Sources of the pairs in the lasso".to_owned(),
+        (true, Some(n)) => format!("Sources of the {} in the lasso", counted(n, "pair", "pairs")),
+    };
     let numbers = move |()| {
         let line = |e: Enrichment| {
             let name = source_name(&e.source);
             vec![name, count(e.n_top), percent(e.top.value), e.interval(), percent(e.overall_share), e.lift()]
         };
-        enrichments(state).unwrap_or_default().into_iter().map(line).collect()
+        enrichments().unwrap_or_default().into_iter().map(line).collect()
     };
     view! {
         <section class="sources" aria-label="Sources of the top pairs">
-            <h2>{move || format!("Sources of the {} {}", end_name(state), count(state.k.get()))}</h2>
-            {move || match enrichments(state) {
+            <h2>{title}</h2>
+            {move || match enrichments() {
                 None => view! { <p class="quiet">"Reading sources…"</p> }.into_any(),
                 Some(all) => {
                     let shown = &all[..all.len().min(N_SHOWN)];
@@ -61,7 +73,10 @@ pub fn Sources() -> impl IntoView {
             }}
             <p class="chart-line">
                 <span class="legend">
-                    {move || format!("bar: {} · line: 95 % interval · mark: all", end_name(state))}
+                    {move || {
+                        let bar = if has_lasso.get() { "in the lasso" } else { end_name(state) };
+                        format!("bar: {bar} · line: 95 % interval · mark: all")
+                    }}
                 </span>
                 <TableBehind
                     id="sources-table"
@@ -77,7 +92,7 @@ pub fn Sources() -> impl IntoView {
 fn line(state: State, enrichment: &Enrichment, max: f64) -> impl IntoView + use<> {
     let name = source_name(&enrichment.source);
     let title = format!(
-        "{name}: {} of the top pairs ({}, interval {}), {} of all pairs. Press to show its pairs alone",
+        "{name}: {} of the pairs counted ({}, interval {}), {} of all pairs. Press to show its pairs alone",
         count(enrichment.n_top),
         percent(enrichment.top.value),
         enrichment.interval(),
@@ -115,8 +130,21 @@ fn line(state: State, enrichment: &Enrichment, max: f64) -> impl IntoView + use<
     }
 }
 
+/// Sources by their number of pairs that the lasso encloses; `None` until these and their sources are known.
+fn of_lasso(state: State, listing: Listing) -> Option<Vec<Enrichment>> {
+    let StudyStatus::Ready(study) = state.study.get() else { return None };
+    let (rows, columns) = (state.selected_rows.get()?, listing.ready_columns()?);
+    let mut n_of = vec![0; study.sources.len()];
+    for &row in rows.iter() {
+        if let Some(n) = columns.source.get(row as usize).and_then(|source| n_of.get_mut(*source as usize)) {
+            *n += 1;
+        }
+    }
+    Some(enrichments(&study, n_of, rows.len()))
+}
+
 /// Sources by their number of top pairs; `None` until the rows' sources are known.
-fn enrichments(state: State) -> Option<Vec<Enrichment>> {
+fn of_top(state: State) -> Option<Vec<Enrichment>> {
     let StudyStatus::Ready(study) = state.study.get() else { return None };
     let ranking = state.ranking.get()?;
     let k = state.k.get().min(ranking.order.len());
@@ -138,18 +166,23 @@ fn enrichments(state: State) -> Option<Vec<Enrichment>> {
     if k == 0 {
         return None;
     }
-    let mut all: Vec<Enrichment> = n_top
+    Some(enrichments(&study, n_top, k))
+}
+
+/// Sources by how many of `n` pairs come from them.
+fn enrichments(study: &StudyView, n_of: Vec<usize>, n: usize) -> Vec<Enrichment> {
+    let mut all: Vec<Enrichment> = n_of
         .into_iter()
         .zip(&study.sources)
         .filter_map(|(n_top, source)| {
             Some(Enrichment {
                 source: source.name.clone(),
                 n_top,
-                top: wilson::share(n_top as u64, k as u64, LEVEL)?,
+                top: wilson::share(n_top as u64, n as u64, LEVEL)?,
                 overall_share: source.n_pairs as f64 / study.n_pairs.max(1) as f64,
             })
         })
         .collect();
     all.sort_by(|a, b| b.n_top.cmp(&a.n_top).then(b.overall_share.total_cmp(&a.overall_share)));
-    Some(all)
+    all
 }

@@ -3,6 +3,7 @@
 //!
 //! An ARIA grid with one tab stop: arrow keys or j and k move the selection, Home and End go to the ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leptos::html;
@@ -12,15 +13,20 @@ use wasm_bindgen::prelude::Closure;
 use web_sys::{KeyboardEvent, ResizeObserver};
 use whence_shared::edit::Decision;
 use whence_shared::filter::{Filter, Sort, SortBy};
+use whence_shared::plane::lasso::Lasso;
 use whence_shared::study::RowChunk;
 
 use crate::address::{Page, Step};
 use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::listing::{ColumnsStatus, Listing};
+use crate::maps::{MapStatus, Maps};
 use crate::number::{self, count, score};
 use crate::protocol::End;
 use crate::state::{State, StudyStatus, Wanted};
+
+/// What decides which pairs are shown, and in which order.
+type AskedFor = (Filter, Sort, Option<Arc<Lasso>>);
 
 /// Height of a row; `--row-height` in the style sheet is the same.
 const ROW_PX: f64 = 28.0;
@@ -110,8 +116,8 @@ pub fn RankedTable() -> impl IntoView {
     });
     // What is shown begins anew when something else is asked for, unless the selected pair is still in it. A pair that goes
     // because it was decided about leaves the table where it is.
-    let asked = Memo::new(move |_| (state.filter.get(), state.sort.get()));
-    Effect::new(move |before: Option<(Option<usize>, (Filter, Sort))>| {
+    let asked = Memo::new(move |_| (state.filter.get(), state.sort.get(), state.lasso.get()));
+    Effect::new(move |before: Option<(Option<usize>, AskedFor)>| {
         let (now, asked) = (position.get(), asked.get());
         let (at, asked_before) = before.map_or((None, None), |(at, asked)| (at, Some(asked)));
         let is_lost = at.is_some() && state.row.get_untracked().is_some() && asked.0.decisions.is_empty();
@@ -143,7 +149,7 @@ pub fn RankedTable() -> impl IntoView {
             }
         }
     };
-    window_event_listener(leptos::ev::keydown, move |event| {
+    let listener = window_event_listener(leptos::ev::keydown, move |event| {
         if state.page.get_untracked() != Page::Ranking {
             return;
         }
@@ -152,6 +158,7 @@ pub fn RankedTable() -> impl IntoView {
             state.select_position(target, Step::Replace);
         }
     });
+    on_cleanup(move || listener.remove());
     view! {
         <div
             class="table"
@@ -198,7 +205,7 @@ pub fn RankedTable() -> impl IntoView {
                         />
                     </For>
                 </div>
-                <Show when=move || n_rows.get() == 0 && !state.filter.with(Filter::is_empty)>
+                <Show when=move || n_rows.get() == 0 && state.is_filtered.get()>
                     <NothingFits />
                 </Show>
             </div>
@@ -210,11 +217,12 @@ pub fn RankedTable() -> impl IntoView {
 #[component]
 fn NothingFits() -> impl IntoView {
     let state = State::here();
-    let listing = Listing::here();
+    let (listing, maps) = (Listing::here(), Maps::here());
     let is_waiting = move || {
         let reads = listing.columns.get() == ColumnsStatus::Loading;
         let searches = listing.searcher.search.with(|search| search.as_ref().is_some_and(|s| !s.is_done()));
-        reads || searches || state.ranking.with(Option::is_none)
+        let maps = state.lasso.with(Option::is_some) && maps.status.with(|status| *status == MapStatus::Loading);
+        reads || searches || maps || state.ranking.with(Option::is_none)
     };
     view! {
         <p class="nothing quiet" role="presentation">

@@ -24,6 +24,8 @@ pub struct Asked {
     pub data: String,
     /// Pairs it has.
     pub n_pairs: usize,
+    /// SHA-256 of pairs.parquet; empty where study.json does not say.
+    pub pairs_sha256: String,
 }
 
 /// A map to read.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use js_sys::{Float32Array, Int32Array, Uint8Array, Uint32Array};
 use wasm_bindgen::JsValue;
 use whence_shared::clustering::{ClusteringView, FORMAT, Labels};
+use whence_shared::columns::{PATH, RowColumns};
 use whence_shared::index::block::Block;
 use whence_shared::index::manifest::hashed_vectors;
 use whence_shared::map::PairMap;
@@ -14,7 +15,7 @@ use whence_shared::plane::grid::Grid;
 use whence_shared::study::{LayerView, MapView, ROWS_PER_ROW_CHUNK, RowChunk};
 
 use super::calls::{Answer, Asked, Call, Facts, MapOf, Note, Opening};
-use crate::fetch::{File, Transfer, sha256};
+use crate::fetch::{FetchError, File, Transfer, sha256};
 use crate::ranker::calls::FileRef;
 use crate::ranker::files::Files;
 use crate::ranker::opening::manifest;
@@ -127,8 +128,24 @@ async fn of_index(
     Ok((facts, points))
 }
 
-/// The source of every pair: rows come in chunks that hold more, of which this is all that is kept.
+/// The source of every pair, from the file of columns where the study has one.
 async fn sources(asked: &Asked, tell: &impl Fn(Note)) -> Result<Vec<u32>, String> {
+    match File::new(&asked.data, PATH).bytes(&Transfer::default()).await {
+        Ok(bytes) => {
+            let columns = RowColumns::parse(&bytes.to_vec(), asked.n_pairs);
+            let columns = columns.map_err(|error| format!("{PATH}: {error}"))?;
+            let is_theirs = asked.pairs_sha256.is_empty() || columns.pairs_sha256 == asked.pairs_sha256;
+            is_theirs
+                .then_some(columns.source)
+                .ok_or_else(|| format!("{PATH} is of other pairs than the study now has"))
+        }
+        Err(FetchError::Status { status: 404, .. }) => sources_of_chunks(asked, tell).await,
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The source of every pair: rows come in chunks that hold more, of which this is all that is kept.
+async fn sources_of_chunks(asked: &Asked, tell: &impl Fn(Note)) -> Result<Vec<u32>, String> {
     let n_chunks = asked.n_pairs.div_ceil(ROWS_PER_ROW_CHUNK);
     let mut sources = Vec::with_capacity(asked.n_pairs);
     let chunks: Vec<usize> = (0..n_chunks).collect();

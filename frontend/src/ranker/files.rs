@@ -11,6 +11,7 @@ use web_sys::RequestCache;
 use super::calls::FileRef;
 use crate::cache::{Cache, NotKept};
 use crate::fetch::{self, FetchError, File, Transfer, sleep};
+use crate::opened::is_opened;
 use crate::protocol::RankError;
 
 /// Where a file came from.
@@ -79,7 +80,8 @@ impl Files {
         if let Some(bytes) = self.kept.borrow().get(&file.sha256) {
             return Ok(Arrived { bytes: bytes.clone(), origin: Origin::Memory, is_kept: true });
         }
-        let store = self.store.borrow().clone();
+        // What lies on this machine need not lie in the browser's store as well.
+        let store = self.store.borrow().clone().filter(|_| !is_opened(folder));
         if let Some(store) = &store
             && let Some(bytes) = store.get(&file.sha256, file.n_bytes).await
         {

@@ -64,6 +64,11 @@ pub enum WorklistError {
 }
 
 impl Worklist {
+    /// Decisions whose history somebody else keeps.
+    pub fn of(decided: impl IntoIterator<Item = (u32, Decided)>) -> Self {
+        Self { decided: decided.into_iter().collect(), ..Self::default() }
+    }
+
     /// What was decided about a pair.
     pub fn get(&self, row: u32) -> Option<&Decided> {
         self.decided.get(&row)
@@ -97,6 +102,16 @@ impl Worklist {
     /// Changes, the oldest first; those from [`Worklist::n_done`] on were undone.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// What [`Worklist::undo`] would take back, in words.
+    pub fn next_undo(&self) -> Option<&str> {
+        self.n_done.checked_sub(1).map(|last| self.changes[last].what.as_str())
+    }
+
+    /// What [`Worklist::redo`] would do again, in words.
+    pub fn next_redo(&self) -> Option<&str> {
+        self.changes.get(self.n_done).map(|change| change.what.as_str())
     }
 
     /// How many of the changes are done.
@@ -145,6 +160,17 @@ impl Worklist {
         self.n_done += 1;
         self.carry_out(self.n_done - 1, true);
         Some(what)
+    }
+
+    /// Follows what somebody else made of pairs. What was done here before can then no longer be undone here.
+    pub fn follow(&mut self, rows: impl IntoIterator<Item = (u32, Option<Decided>)>) {
+        (self.changes, self.n_done) = (Vec::new(), 0);
+        for (row, after) in rows {
+            match after {
+                Some(decided) => drop(self.decided.insert(row, decided)),
+                None => drop(self.decided.remove(&row)),
+            }
+        }
     }
 
     fn carry_out(&mut self, change: usize, forward: bool) {
@@ -316,6 +342,20 @@ mod tests {
         assert_eq!(worklist.changes().len(), 1);
         worklist.decide("take back", 5.0, [(1, None)]);
         assert!(worklist.is_empty());
+    }
+
+    #[test]
+    fn a_list_that_somebody_else_keeps_is_followed_and_only_what_is_done_here_is_undone_here() {
+        let mut worklist = Worklist::of([(1, drop("").unwrap()), (2, drop("").unwrap())]);
+        assert_eq!((worklist.len(), worklist.next_undo(), worklist.next_redo()), (2, None, None));
+        worklist.decide("switch row 1", 1.0, [(1, switch())]);
+        assert_eq!(worklist.next_undo(), Some("switch row 1"));
+        worklist.undo();
+        assert_eq!((worklist.next_undo(), worklist.next_redo()), (None, Some("switch row 1")));
+        worklist.redo();
+        worklist.follow([(1, None), (7, switch())]);
+        assert_eq!(rows(&worklist), [(2, Decision::Drop), (7, Decision::Switch)]);
+        assert_eq!((worklist.undo(), worklist.redo()), (None, None));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Known<'a> {
     pub worklist: &'a Worklist,
     /// By row, whether the text matches; `None` where no text is asked for.
     pub matches: Option<&'a [bool]>,
+    /// By row, whether a lasso on the map encloses the pair; `None` where there is no lasso.
+    pub enclosed: Option<&'a [bool]>,
 }
 
 /// Rows that fit, in order. What a filter asks of columns that are not there, no pair fits.
@@ -68,7 +70,8 @@ impl<'a> Fits<'a> {
     }
 
     fn fits(&self, row: usize) -> bool {
-        if self.is_impossible || self.known.matches.is_some_and(|matches| !matches.get(row).copied().unwrap_or(false)) {
+        let is_among = |rows: Option<&[bool]>| rows.is_none_or(|rows| rows.get(row).copied().unwrap_or(false));
+        if self.is_impossible || !is_among(self.known.matches) || !is_among(self.known.enclosed) {
             return false;
         }
         if !self.filter.score.is_open() && !self.known.scores.get(row).is_some_and(|s| self.filter.score.contains(*s)) {
@@ -184,6 +187,7 @@ mod tests {
             columns: Some(&columns),
             worklist: &worklist,
             matches,
+            enclosed: None,
         };
         listing(filter, Sort::parse(sort), &known)
     }
@@ -233,10 +237,30 @@ mod tests {
             columns: None,
             worklist: &worklist,
             matches: None,
+            enclosed: None,
         };
         let of_source = Filter { sources: vec!["a".into()], ..Filter::default() };
         assert!(listing(&of_source, Sort::default(), &known).is_empty());
         let of_score = Filter { score: Span::parse("0.5.."), ..Filter::default() };
         assert_eq!(listing(&of_score, Sort::default(), &known), [1]);
+    }
+
+    #[test]
+    fn a_lasso_leaves_out_what_it_does_not_enclose_whatever_else_is_asked_for() {
+        let worklist = Worklist::default();
+        let known = Known {
+            order: &[2, 1, 0],
+            scores: &[0.0, 1.0, 2.0],
+            sources: &["a"],
+            columns: None,
+            worklist: &worklist,
+            matches: None,
+            enclosed: Some(&[true, true, false]),
+        };
+        assert_eq!(listing(&Filter::default(), Sort::default(), &known), [1, 0]);
+        let of_score = Filter { score: Span::parse("0.5.."), ..Filter::default() };
+        assert_eq!(listing(&of_score, Sort::default(), &known), [1]);
+        // Until the map is read nothing is known to lie within.
+        assert!(listing(&of_score, Sort::default(), &Known { enclosed: Some(&[]), ..known }).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //! Chromium to look at both.
 
 pub mod browser;
+pub mod packed;
 pub mod page;
 pub mod served;
 pub mod site;

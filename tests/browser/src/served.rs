@@ -74,7 +74,16 @@ impl Served {
     ///
     /// Panics when it names no address.
     pub fn start(study: &Path) -> Self {
-        Self::start_with(study, &["--port", "0"])
+        Self::start_at(study, 0)
+    }
+
+    /// The same, at a port: where one was before, or any free one (0).
+    ///
+    /// # Panics
+    ///
+    /// As [`Served::start`].
+    pub fn start_at(study: &Path, port: u16) -> Self {
+        Self::start_with(study, &["--port", &port.to_string()])
     }
 
     /// The same with other options; `--port` must be among them.
@@ -103,6 +112,18 @@ impl Served {
     pub fn port(&self) -> &str {
         let address = self.address.trim_end_matches('/');
         address.rsplit_once(':').unwrap_or_else(|| panic!("no port in {address}")).1
+    }
+}
+
+impl Served {
+    /// The port that it listens on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when its address names none.
+    pub fn port(&self) -> u16 {
+        let port = self.address.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or_else(|| panic!("no port in {}", self.address))
     }
 }
 

@@ -1,11 +1,15 @@
-//! A bundle that `whence report` wrote, on a bare static host at a sub-path and from another origin: the page shows what it
-//! shows beside `whence serve`, and says calmly what was left out.
+//! A bundle that `whence report` wrote, on a bare static host at a sub-path, from another origin and opened from disk: the page
+//! shows what it shows beside `whence serve`, and says calmly what was left out.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
+use whence_browser_tests::packed::packed;
 use whence_browser_tests::page::assert_no_errors;
-use whence_browser_tests::served::{BEHAVIOR, Served, run, shown, stored, study};
+use whence_browser_tests::served::{BEHAVIOR, Served, Shown, run, shown, stored, study};
 use whence_browser_tests::site::Site;
 
 fn report(study: &Path, name: &str, options: &[&str]) -> PathBuf {
@@ -93,4 +97,160 @@ async fn what_was_left_out_is_said_calmly() {
         "{asked:?}"
     );
     assert_no_errors(&browser).await;
+}
+
+/// Gives a file to the dialog that opens bundles, from wherever the page is.
+async fn open_zip(browser: &Browser, zip: &Path) {
+    let is_open = "return document.getElementById('open-bundle').open";
+    if browser.evaluate(is_open, vec![]).await != json!(true) {
+        browser.find("#open-file").await.click().await.unwrap();
+        browser.wait_until(is_open, vec![]).await;
+    }
+    browser.find("#open-zip").await.send_keys(zip.to_str().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_zip_from_disk_ranks_as_the_folder_does_and_the_page_says_where_it_is_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let bundle = report(&study, "bundle", &[]);
+    let zip = report(&study, "site.zip", &[]);
+    let site = Site::of(&bundle);
+    let browser = Browser::start(Screen::DESK).await;
+    let mut expected = Vec::new();
+    for more in ["", "&index=yes&workers=2"] {
+        browser.open(&site.address(&query(2, more)), "ranked").await;
+        expected.push(shown(&browser, 2).await);
+    }
+
+    // An app that has no study, on another host.
+    let elsewhere = Site::empty();
+    for (more, zip) in [("", zip.clone()), ("&index=yes&workers=2", zip), ("&index=yes", packed(&bundle, "packed.zip"))]
+    {
+        browser.open(&elsewhere.address(&query(2, more)), "failed").await;
+        browser.wait_for_text(".notice", "No study here").await;
+        browser.find("#open-here").await.click().await.unwrap();
+        open_zip(&browser, &zip).await;
+        browser.wait_for_state("ranked").await;
+        let got = shown(&browser, 2).await;
+        let first = |shown: &[Shown]| shown.iter().take(100).map(|s| (s.1, s.3)).collect::<Vec<_>>();
+        assert_eq!(first(&got), first(&expected[usize::from(!more.is_empty())]), "{more}");
+        let name = zip.file_name().unwrap().to_str().unwrap();
+        browser.wait_for_text("#opened-name", &format!("from {name}")).await;
+    }
+    assert_eq!(first_rows(&shown(&browser, 2).await), first_rows(&expected[1]));
+    // Texts come out of it too; the pair is in the address, the bundle is not.
+    browser.press("j").await;
+    browser.wait_for_text(".side.chosen .response", "- one").await;
+    browser.wait_until("return location.search.includes('row=')", vec![]).await;
+    let address = browser.evaluate("return location.search", vec![]).await;
+    assert!(!address.as_str().unwrap().contains("zip"), "{address}");
+    assert!(
+        elsewhere.take_asked().iter().all(|asked| !asked.path.starts_with("data/") || asked.path == "data/study.json"),
+        "nothing but the question whether there is a study"
+    );
+    // Keys act once, though another page was shown before.
+    browser.press("d").await;
+    browser.find("#decide-drop[aria-pressed='true']").await;
+    // Loaded again, the page says what it no longer has.
+    browser.page.refresh().await.unwrap();
+    browser.wait_for_text("#was-open", "packed.zip was open here").await;
+    open_zip(&browser, &folder.path().join("packed.zip")).await;
+    browser.wait_for_state("ranked").await;
+    browser.find("#decide-drop[aria-pressed='true']").await;
+    // From one bundle to another, without loading the page again.
+    open_zip(&browser, &folder.path().join("site.zip")).await;
+    browser.wait_for_text("#opened-name", "from site.zip").await;
+    browser.wait_for_state("ranked").await;
+    assert_eq!(first_rows(&shown(&browser, 2).await), first_rows(&expected[1]));
+    let errors = browser.errors().await;
+    assert!(errors.iter().all(|error| error.contains("404")), "only the study that is not there: {errors:?}");
+}
+
+fn first_rows(shown: &[Shown]) -> Vec<u32> {
+    shown.iter().take(100).map(|shown| shown.1).collect()
+}
+
+#[tokio::test]
+async fn what_is_no_bundle_or_a_broken_one_is_named_with_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let bundle = report(&study, "bundle", &["--layers", "2"]);
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let whole = fs::read(report(&study, "site.zip", &["--layers", "2"])).unwrap();
+    let elsewhere = Site::empty();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&elsewhere.address(&query(2, "")), "failed").await;
+    let complains = async |zip: &Path, parts: &[&str]| {
+        open_zip(&browser, zip).await;
+        for part in parts {
+            browser.wait_for_text("#open-problem", part).await;
+        }
+    };
+    complains(&write("letter.zip", b"Dear reader,"), &["letter.zip cannot be opened: it is no zip archive"]).await;
+    complains(&write("cut.zip", &whole[..whole.len() / 2]), &["cut.zip", "its end is missing", "Copy it again"]).await;
+    // Another zip.
+    fs::create_dir(folder.path().join("notes")).unwrap();
+    write("notes/a.txt", b"a");
+    let notes = packed(&folder.path().join("notes"), "notes.zip");
+    complains(&notes, &["notes.zip is no bundle", "whence report --study"]).await;
+    // Without one of its files, and with one that is cut.
+    fs::remove_file(bundle.join("data/rows/0.json")).unwrap();
+    let texts = bundle.join("data/texts/0.json");
+    let text = fs::read(&texts).unwrap();
+    fs::write(&texts, &text[..10]).unwrap();
+    let lacks = packed(&bundle, "lacks.zip");
+    complains(&lacks, &["lacks.zip is incomplete: data/rows/0.json is missing", "data/texts/0.json has 10 bytes"])
+        .await;
+    // Of a version to come.
+    let manifest = fs::read_to_string(bundle.join("manifest.json")).unwrap();
+    fs::write(bundle.join("manifest.json"), manifest.replace("whence.bundle/1", "whence.bundle/9")).unwrap();
+    let newer = packed(&bundle, "newer.zip");
+    complains(&newer, &["newer.zip: manifest.json is of format \"whence.bundle/9\"", "Open it with the app in it"])
+        .await;
+    // And a whole one after all that.
+    open_zip(&browser, &folder.path().join("site.zip")).await;
+    browser.wait_for_state("ranked").await;
+    assert_eq!(first_rows(&shown(&browser, 2).await), stored(&study, 2)[..100].iter().map(|s| s.1).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_folder_and_a_zip_that_is_dropped_open_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let bundle = report(&study, "bundle", &["--layers", "2"]);
+    let zip = report(&study, "site.zip", &["--layers", "2"]);
+    let expected: Vec<u32> = stored(&study, 2)[..100].iter().map(|stored| stored.1).collect();
+    let elsewhere = Site::empty();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&elsewhere.address(&query(2, "")), "failed").await;
+    browser.press(Key::Control + "k").await;
+    browser.press("open a bundle").await;
+    browser.press(Key::Enter).await;
+    browser.find("#open-folder").await.send_keys(bundle.to_str().unwrap()).await.unwrap();
+    browser.wait_for_state("ranked").await;
+    browser.wait_for_text("#opened-name", "from bundle").await;
+    assert_eq!(first_rows(&shown(&browser, 2).await), expected);
+
+    // Dropped on a page that shows something else: a real file, out of a field, as a drop brings it.
+    browser.open(&elsewhere.address(&query(2, "")), "failed").await;
+    let field = "
+        const field = document.body.appendChild(document.createElement('input'));
+        Object.assign(field, { type: 'file', id: 'outside' });
+        return true";
+    browser.evaluate(field, vec![]).await;
+    browser.find("#outside").await.send_keys(zip.to_str().unwrap()).await.unwrap();
+    let drop = "
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(document.getElementById('outside').files[0]);
+        const event = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+        return !document.querySelector('.notice').dispatchEvent(event)";
+    assert_eq!(browser.evaluate(drop, vec![]).await, json!(true), "the browser does not leave the page for it");
+    browser.wait_for_state("ranked").await;
+    browser.wait_for_text("#opened-name", "from site.zip").await;
+    assert_eq!(first_rows(&shown(&browser, 2).await), expected);
 }

@@ -1,9 +1,11 @@
-//! Decisions about pairs: by keys beside the pair, by rules on the Edit page, kept by the browser, undone and done again.
+//! Decisions about pairs: by keys beside the pair, by rules on the Edit page, kept by the browser or by `whence serve`, undone and
+//! done again.
 
 use serde_json::json;
 use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::page::{assert_no_errors, query};
+use whence_browser_tests::served::{BEHAVIOR, Served, run, study};
 use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::Plan;
 
@@ -128,5 +130,194 @@ async fn where_nothing_can_be_kept_the_page_says_so_and_goes_on() {
     browser.wait_for_text("#not-kept", "storage for this page is full").await;
     browser.press("js").await;
     browser.find("#rows [aria-rowindex='3'] .decision-sign.switch").await;
+    assert_no_errors(&browser).await;
+}
+
+/// Shows the Edit page, from whatever page is shown.
+async fn show_edit(browser: &Browser) {
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.find("#n-decided").await;
+}
+
+/// Shows the ranking again, with the focus where keys decide.
+async fn show_ranking(browser: &Browser) {
+    browser.find(".pages a:nth-child(2)").await.click().await.unwrap();
+    browser.find("#ranking:not([hidden])").await;
+    browser.find("#table").await.focus().await.unwrap();
+}
+
+async fn wait_for_counts(browser: &Browser, counts: &str) {
+    browser.wait_for_text("#decided-counts", counts).await;
+}
+
+async fn wait_until_kept(browser: &Browser) {
+    let kept = "return document.getElementById('kept-by')?.textContent === 'kept by the backend'";
+    browser.wait_until(kept, vec![]).await;
+}
+
+fn page_of(served: &Served) -> String {
+    format!("{}?behavior={BEHAVIOR}&layer=1&k=20", served.address)
+}
+
+#[tokio::test]
+async fn the_backend_keeps_decisions_for_every_browser_and_edit_sets_are_made_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let one = Browser::start(Screen::DESK).await;
+    one.open(&page_of(&served), "ranked").await;
+    one.press("jd").await;
+    one.find("#decide-drop[aria-pressed='true']").await;
+    one.press("js").await;
+    one.find("#decide-switch[aria-pressed='true']").await;
+    show_edit(&one).await;
+    wait_until_kept(&one).await;
+    one.wait_for_text("#history", "switch row").await;
+    let stored = "return Object.keys(localStorage).filter((key) => key.startsWith('whence-')).length";
+    assert_eq!(one.evaluate(stored, vec![]).await, json!(0), "nothing is left in the browser");
+
+    // Another person's browser, which never saw the page.
+    let other = Browser::start(Screen::DESK).await;
+    other.open(&format!("{}&view=edit", page_of(&served)), "ranked").await;
+    wait_for_counts(&other, "1 dropped · 1 switched · 0 kept").await;
+    other.wait_for_text("#history", "drop row").await;
+    other.wait_until("return document.getElementById('undo').title.startsWith('Undo: switch row')", vec![]).await;
+    other.find("#undo:enabled").await.click().await.unwrap();
+    wait_for_counts(&other, "1 dropped · 0 switched").await;
+    other.wait_for_text("#history .undone", "switch row").await;
+    wait_until_kept(&other).await;
+
+    // The first one decides without having seen that: both count.
+    show_ranking(&one).await;
+    one.press("j").await;
+    one.press("K").await;
+    one.find("#decide-keep[aria-pressed='true']").await;
+    one.wait_for_text("#decisions-notice", "changed elsewhere").await;
+    show_edit(&one).await;
+    wait_for_counts(&one, "1 dropped · 0 switched · 1 kept").await;
+    wait_until_kept(&one).await;
+    // Whoever comes back to a page sees what was decided meanwhile.
+    other.evaluate("dispatchEvent(new Event('focus')); return true", vec![]).await;
+    wait_for_counts(&other, "1 dropped · 0 switched · 1 kept").await;
+    one.find("#undo:enabled").await.click().await.unwrap();
+    wait_for_counts(&one, "1 dropped · 0 switched · 0 kept").await;
+    one.find("#redo:enabled").await.click().await.unwrap();
+    wait_for_counts(&one, "1 dropped · 0 switched · 1 kept").await;
+    wait_until_kept(&one).await;
+
+    // An edit set of it, as whence reads it.
+    one.wait_for_text("#edit-sets", "There is no edit set yet").await;
+    let name = one.find("#set-name").await;
+    name.send_keys("by hand").await.unwrap();
+    one.wait_for_text("#make-set-reason", "Letters, digits").await;
+    name.clear().await.unwrap();
+    name.send_keys("by-hand").await.unwrap();
+    one.find("#make-set:enabled").await.click().await.unwrap();
+    one.wait_for_text("#set-made", "“by-hand” was made: 1 dropped, 0 switched of 300 pairs").await;
+    one.wait_for_text("#edit-sets [data-set='by-hand']", "by-hand").await;
+    one.wait_for_text("#train-on", "whence retrain --study study --plan plan.toml").await;
+    assert!(study.join("edits/by-hand.decisions.jsonl").is_file());
+    let out = folder.path().join("edited.jsonl");
+    let (study_path, out_path) = (study.to_str().unwrap(), out.to_str().unwrap());
+    run(&[
+        "export", "--study", study_path, "--edit", "by-hand", "--form", "trl", "--format", "jsonl", "--out", out_path,
+    ]);
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 299, "one pair is dropped");
+    // A name that is taken is not taken again without a word.
+    one.find("#make-set:enabled").await.click().await.unwrap();
+    one.wait_for_text("#set-problem", "There is an edit set “by-hand” already").await;
+    one.find("#replace-set").await.click().await.unwrap();
+    one.find("#set-made").await;
+    assert_no_errors(&other).await;
+    // The browser notes that a request was refused: once for the version, once for the name.
+    let errors = one.errors().await;
+    assert!(errors.iter().all(|error| error.contains("409")), "{errors:?}");
+}
+
+#[tokio::test]
+async fn decisions_made_while_the_backend_is_away_arrive_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let (port, page) = (served.port(), page_of(&served));
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&page, "ranked").await;
+    browser.press("jd").await;
+    browser.find("#decide-drop[aria-pressed='true']").await;
+    show_edit(&browser).await;
+    wait_until_kept(&browser).await;
+    show_ranking(&browser).await;
+
+    drop(served);
+    browser.press("js").await;
+    browser.find("#decide-switch[aria-pressed='true']").await;
+    browser
+        .wait_for_text("#not-kept", "The backend does not answer: 1 change is kept by this page and this browser")
+        .await;
+    browser.press("j").await;
+    browser.press("K").await;
+    browser.wait_for_text("#not-kept", "2 changes are kept").await;
+    let served = Served::start_at(&study, port);
+    browser.wait_until("return !document.getElementById('not-kept')", vec![]).await;
+    show_edit(&browser).await;
+    wait_until_kept(&browser).await;
+    wait_for_counts(&browser, "1 dropped · 1 switched · 1 kept").await;
+
+    // The same when the page is closed meanwhile.
+    show_ranking(&browser).await;
+    drop(served);
+    browser.press("jd").await;
+    browser.wait_for_text("#not-kept", "1 change is kept").await;
+    browser.page.goto("about:blank").await.unwrap();
+    let _served = Served::start_at(&study, port);
+    browser.open(&format!("{page}&view=edit"), "ranked").await;
+    wait_for_counts(&browser, "2 dropped · 1 switched · 1 kept").await;
+    wait_until_kept(&browser).await;
+    let fresh = Browser::start(Screen::DESK).await;
+    fresh.open(&format!("{page}&view=edit"), "ranked").await;
+    wait_for_counts(&fresh, "2 dropped · 1 switched · 1 kept").await;
+    assert_no_errors(&fresh).await;
+}
+
+#[tokio::test]
+async fn decisions_that_the_browser_kept_before_are_offered_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&page_of(&served), "ranked").await;
+    browser.press("jd").await;
+    browser.find("#decide-drop[aria-pressed='true']").await;
+    browser.wait_until("return new URLSearchParams(location.search).has('row')", vec![]).await;
+    let row: u64 = query(&browser, "row").await.as_str().expect("the row of the selected pair").parse().unwrap();
+    // As a version that knew no backend left them: about the same pair, and about two others.
+    let others: Vec<u64> = (0..300).filter(|other| *other != row).take(2).collect();
+    let rows = format!("{},{},{row}", others[0], others[1]);
+    let kept = json!({
+        "format": "whence.decisions/1", "decided": [{ "action": "switch", "note": "before", "rows": rows }],
+        "changes": [], "n_done": 0,
+    });
+    let keep = "
+        const request = new XMLHttpRequest();
+        request.open('GET', 'data/study.json', false);
+        request.send();
+        const { pairs_sha256 } = JSON.parse(request.responseText);
+        localStorage.setItem(`whence-decisions:${pairs_sha256}`, arguments[0]);
+        return pairs_sha256.length === 64";
+    assert_eq!(browser.evaluate(keep, vec![json!(kept.to_string())]).await, json!(true));
+    browser.open(&format!("{}&view=edit", page_of(&served)), "ranked").await;
+    browser.wait_for_text("#kept-before", "decisions about 2 pairs that the backend has none about").await;
+    browser.wait_for_text("#kept-before", "About 1 more the backend has another decision, which stays").await;
+    browser.find("#take-over").await.click().await.unwrap();
+    wait_for_counts(&browser, "1 dropped · 2 switched · 0 kept").await;
+    wait_until_kept(&browser).await;
+    browser.wait_for_text("#history", "taken over from this browser").await;
+    browser.page.refresh().await.unwrap();
+    browser.wait_for_state("ranked").await;
+    wait_for_counts(&browser, "1 dropped · 2 switched · 0 kept").await;
+    assert_eq!(
+        browser.evaluate("return document.getElementById('kept-before')", vec![]).await,
+        serde_json::Value::Null
+    );
     assert_no_errors(&browser).await;
 }

@@ -7,6 +7,7 @@ use whence_browser_tests::page::{assert_no_errors, query};
 use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::map::{N_CLUMPS, clump, points};
 use whence_browser_tests::static_study::{Plan, StaticStudy};
+use whence_shared::columns::{self, RowColumns};
 use whence_shared::plane::Frame;
 use whence_shared::plane::grid::Grid;
 use whence_shared::plane::lasso::Lasso;
@@ -186,6 +187,141 @@ async fn points_lie_where_the_file_says_and_a_lasso_selects_what_it_encloses() {
     assert_no_errors(&browser).await;
 }
 
+#[tokio::test]
+async fn a_lasso_on_the_map_shows_its_pairs_in_the_ranking_and_a_filter_of_the_ranking_is_seen_on_the_map() {
+    let (site, study) = study();
+    let native = Native::of(study.view.n_pairs);
+    let order = study.native_ranking("flattery", 2).order;
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=map&behavior=flattery&layer=2"), "mapped").await;
+    wait_for_listed(&browser, 5000, "in view, by score").await;
+    let [left, top, width, height] = place(&browser).await;
+    // A rectangle over the middle of the map.
+    browser.find("#map").await.focus().await.unwrap();
+    browser.press("r").await;
+    let (low, high) = ([left + 0.3 * width, top + 0.3 * height], [left + 0.7 * width, top + 0.7 * height]);
+    drag(&browser, &[low, [low[0] + 20.0, low[1] + 20.0], high]).await;
+    browser.wait_until("return location.search.includes('lasso=')", vec![]).await;
+    let rows = native.within_lasso(&browser).await;
+    assert!((10..4990).contains(&rows.len()), "{} of 5000", rows.len());
+    wait_for_listed(&browser, rows.len(), "selected, by score").await;
+    // The address says which map the lasso was drawn on.
+    assert_eq!(query(&browser, "map").await, json!("umap-layer-1"));
+
+    browser.find("#show-in-ranking").await.click().await.unwrap();
+    let n = thousands(rows.len());
+    browser.wait_for_text(".filter-chip", &format!("in the lasso ({n} pairs)")).await;
+    browser.wait_for_text("#n-shown", &format!("{n} of 5,000 pairs")).await;
+    let is_within = |row: &u32| rows.binary_search(row).is_ok();
+    let ranks: Vec<usize> = (1..).zip(&order).filter(|(_, row)| is_within(row)).map(|(rank, _)| rank).collect();
+    assert_eq!(shown_ranks(&browser, 8).await, ranks[..8]);
+    // The charts are of these pairs, too.
+    browser.wait_for_text(".sources h2", &format!("Sources of the {n} pairs in the lasso")).await;
+    for (table, column) in [("histogram-table", 3), ("sources-table", 2)] {
+        browser.find(&format!("#{table} > summary")).await.click().await.unwrap();
+        let sum = format!(
+            "return [...document.querySelectorAll('#{table} tbody td:nth-child({column})')]
+                .reduce((sum, cell) => sum + Number(cell.textContent.replaceAll(',', '')), 0) === arguments[0]"
+        );
+        browser.wait_until(&sum, vec![json!(rows.len())]).await;
+        browser.press(thirtyfour::Key::Escape).await;
+    }
+    // Whoever gets the address sees the same, without having seen the map.
+    browser.page.refresh().await.unwrap();
+    browser.wait_for_state("ranked").await;
+    browser.wait_for_text("#n-shown", &format!("{n} of 5,000 pairs")).await;
+    assert_eq!(shown_ranks(&browser, 8).await, ranks[..8]);
+
+    // Together with a filter, and one decision about what is left as one step.
+    browser.find(".sources li button").await.click().await.unwrap();
+    browser.wait_until("return document.querySelectorAll('.filter-chip').length === 2", vec![]).await;
+    let source = query(&browser, "source").await;
+    let number = study.view.sources.iter().position(|of| json!(of.name) == source).unwrap() as u32;
+    let columns = RowColumns::parse(&std::fs::read(study.path(columns::PATH)).unwrap(), 5000).unwrap();
+    let both = rows.iter().filter(|row| columns.source[**row as usize] == number).count();
+    assert!((1..rows.len()).contains(&both));
+    browser.wait_for_text("#n-shown", &format!("{} of 5,000 pairs", thousands(both))).await;
+    browser.find(".pages a[href*='view=map']").await.click().await.unwrap();
+    wait_for_listed(&browser, both, "selected, by score, filtered").await;
+    browser.find("#decide-all > summary").await.click().await.unwrap();
+    browser.find("#drop-all").await.click().await.unwrap();
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.wait_for_text("#decided-counts", &format!("{} dropped", thousands(both))).await;
+    browser.wait_for_text("#history", "in the lasso").await;
+    browser.find("#undo").await.click().await.unwrap();
+    browser.wait_for_text("#decided-counts", "0 dropped").await;
+    browser.find(".pages a[href*='view=map']").await.click().await.unwrap();
+    browser.find("#clear-filter").await.click().await.unwrap();
+    wait_for_listed(&browser, rows.len(), "selected, by score").await;
+    // The chip takes the lasso back.
+    browser.find("#show-in-ranking").await.click().await.unwrap();
+    browser.find(".filter-chip").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('n-shown').textContent === '5,000 pairs'", vec![]).await;
+    assert_eq!(query(&browser, "lasso").await, Value::Null);
+    assert_no_errors(&browser).await;
+
+    // A map that is not there any more: the ranking says so, and how to see pairs again.
+    let lasso = "0.1,0.1,0.5,0000vv00vvvv00vv";
+    let lasso = format!("?behavior=flattery&layer=2&map=gone&lasso={lasso}");
+    assert!(Lasso::parse("0.1,0.1,0.5,0000vv00vvvv00vv").is_some());
+    browser.open(&site.address(&lasso), "ranked").await;
+    browser.wait_for_text(".filter-bar [role=alert]", "The map that the lasso was drawn on is not in this study").await;
+    browser.wait_for_text(".nothing", "No pair fits").await;
+    browser.find("#clear-filters").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('n-shown').textContent === '5,000 pairs'", vec![]).await;
+}
+
+/// Ranks of the pairs that the ranking's table shows first.
+async fn shown_ranks(browser: &Browser, n: usize) -> Vec<usize> {
+    let script = "
+        const rows = [...document.querySelectorAll('#rows [role=row]')];
+        rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex);
+        return rows.slice(0, arguments[0]).map((row) => row.querySelector('.rank').textContent.replaceAll(',', ''));";
+    let enough = "return document.querySelectorAll('#rows [role=row] .rank').length >= arguments[0]";
+    browser.wait_until(enough, vec![json!(n)]).await;
+    let ranks: Vec<String> = serde_json::from_value(browser.evaluate(script, vec![json!(n)]).await).unwrap();
+    ranks.iter().map(|rank| rank.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_map_colors_pairs_by_what_was_decided_as_one_decides() {
+    let (site, study) = study();
+    let row = Native::of(study.view.n_pairs).lonely();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address(&format!("?view=map&color=decision&row={row}")), "mapped").await;
+    browser.wait_for_text("#legend", "undecided").await;
+    browser.wait_for_text("#legend", "5,000").await;
+    browser.find("#decide-drop").await;
+    browser.press("d").await;
+    let legend = async |name: &str, n: &str| {
+        let script = "return [...document.querySelectorAll('#legend button')].some((button) =>
+            button.querySelector('.name').textContent === arguments[0] && button.querySelector('.n').textContent === arguments[1])";
+        browser.wait_until(script, vec![json!(name), json!(n)]).await;
+    };
+    legend("dropped", "1").await;
+    legend("undecided", "4,999").await;
+    browser.press("s").await;
+    legend("switched", "1").await;
+    browser.wait_until("return !document.getElementById('legend').textContent.includes('dropped')", vec![]).await;
+    // In the color that decisions have everywhere, and alone in the light when asked for.
+    let swatch = "
+        const style = getComputedStyle(document.querySelector('#legend .swatch'));
+        const probe = document.body.appendChild(document.createElement('i'));
+        probe.style.background = 'var(--accent)';
+        return style.backgroundColor === getComputedStyle(probe).backgroundColor";
+    browser.wait_until(swatch, vec![]).await;
+    browser.find("#legend [data-category='1']").await.click().await.unwrap();
+    browser.wait_until("return location.search.includes('lit=1')", vec![]).await;
+    // Undone, nothing is left of it but the light.
+    browser.press(thirtyfour::Key::Control + "z").await;
+    legend("dropped", "1").await;
+    browser.press(thirtyfour::Key::Control + "z").await;
+    legend("undecided", "5,000").await;
+    // Nothing was ranked for this.
+    assert!(site.take_asked().iter().all(|asked| !asked.path.contains("vectors/")));
+    assert_no_errors(&browser).await;
+}
+
 fn thousands(n: usize) -> String {
     if n < 1000 { n.to_string() } else { format!("{},{:03}", n / 1000, n % 1000) }
 }
@@ -209,13 +345,16 @@ async fn colors_mean_what_the_files_say() {
     browser.find("#legend [data-category='2']").await.click().await.unwrap();
     browser.wait_until("return location.search.includes('lit=2')", vec![]).await;
     browser.wait_until("return document.querySelectorAll('.overlay .label').length === 1", vec![]).await;
-    // Sources come with the rows.
+    // Sources come in one small file.
+    site.take_asked();
     browser.find("#color option[value='source']").await.click().await.unwrap();
     for source in &study.view.sources {
         let name = if source.name.is_empty() { "(not stated)" } else { &source.name };
         browser.wait_for_text("#legend", name).await;
         browser.wait_for_text("#legend", &thousands(source.n_pairs)).await;
     }
+    let asked = site.take_asked();
+    assert!(asked.iter().any(|asked| asked.path.ends_with(columns::PATH)), "{asked:?}");
     // Scores when asked for.
     browser.find("#rank-these").await.click().await.unwrap();
     browser.wait_for_text("#legend", "Score with flattery").await;

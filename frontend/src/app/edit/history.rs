@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::worklist::pairs;
-use crate::decisions::Decisions;
+use crate::decisions::{Decisions, Keeper};
 
 /// Changes shown.
 const N_SHOWN: usize = 30;
@@ -13,10 +13,17 @@ const N_SHOWN: usize = 30;
 pub fn History() -> impl IntoView {
     let decisions = Decisions::here();
     let changes = Memo::new(move |_| {
-        decisions.list.with(|list| {
-            let changes = list.changes().iter().enumerate().rev().take(N_SHOWN);
-            changes.map(|(i, c)| (c.what.clone(), c.rows.len(), time(c.at_ms), i < list.n_done())).collect::<Vec<_>>()
-        })
+        let kept = decisions.history.get().filter(|_| decisions.keeper.get() == Keeper::Server);
+        match kept {
+            Some(steps) => {
+                let steps = steps.into_iter().rev().take(N_SHOWN);
+                steps.map(|s| (s.label, s.n_pairs, time(s.at_unix_ms as f64), !s.is_undone)).collect::<Vec<_>>()
+            }
+            None => decisions.list.with(|list| {
+                let changes = list.changes().iter().enumerate().rev().take(N_SHOWN);
+                changes.map(|(i, c)| (c.what.clone(), c.rows.len(), time(c.at_ms), i < list.n_done())).collect()
+            }),
+        }
     });
     let line = |(what, n, time, is_done): (String, usize, String, bool)| {
         let undone = (!is_done).then(|| view! { <span class="quiet">" (undone)"</span> });

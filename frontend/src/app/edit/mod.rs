@@ -5,14 +5,16 @@ mod effect;
 mod export;
 mod history;
 mod rules;
+mod sets;
 mod worklist;
 
 use leptos::prelude::*;
 use whence_shared::edit::Decision;
 
-use super::decide::NotKeptNotice;
+use super::decide::Keeping;
 use super::notice::Notices;
-use crate::decisions::Decisions;
+use crate::api::{Api, ServerStatus};
+use crate::decisions::{Decisions, Keeper};
 use crate::number::counted;
 use crate::state::{State, StudyStatus, View};
 
@@ -23,6 +25,8 @@ pub fn EditPage() -> impl IntoView {
     let decisions = Decisions::here();
     let is_empty = Memo::new(move |_| decisions.list.with(|list| list.is_empty()));
     let is_ready = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(_)));
+    let api = Api::here();
+    let has_server = Memo::new(move |_| matches!(api.server.get(), ServerStatus::Ready(_)));
     let has_view = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
     view! {
         <main class="column-page edit" id="edit" tabindex="-1" aria-label="Decisions about pairs">
@@ -33,7 +37,7 @@ pub fn EditPage() -> impl IntoView {
                 </Show>
                 <Show when=move || is_ready.get()>
                     <Head />
-                    <NotKeptNotice />
+                    <Keeping />
                     <div class="edit-panes">
                         <div>
                             <worklist::WorklistTable />
@@ -43,6 +47,9 @@ pub fn EditPage() -> impl IntoView {
                         </div>
                         <div>
                             <rules::Rules />
+                            <Show when=move || has_server.get()>
+                                <sets::Sets />
+                            </Show>
                             <export::Export />
                             <history::History />
                         </div>
@@ -67,27 +74,36 @@ fn Head() -> impl IntoView {
                 .join(" · ")
         })
     };
-    let can_undo = Memo::new(move |_| decisions.list.with(|list| list.n_done() > 0));
-    let can_redo = Memo::new(move |_| decisions.list.with(|list| list.n_done() < list.changes().len()));
-    let next = move |forward: bool| {
-        decisions.list.with(|list| {
-            let at = if forward { Some(list.n_done()) } else { list.n_done().checked_sub(1) };
-            at.and_then(|at| list.changes().get(at)).map(|change| change.what.clone())
-        })
+    let (next_undo, next_redo) = (Memo::new(move |_| decisions.next_undo()), Memo::new(move |_| decisions.next_redo()));
+    let kept_by = move || {
+        let n_lost = decisions.known.with(|known| known.as_ref().map_or(0, |known| known.n_lost));
+        match (decisions.keeper.get(), decisions.n_unsent.get(), n_lost) {
+            (Keeper::Unknown, ..) => String::new(),
+            (Keeper::Browser, ..) => "kept by this browser".to_owned(),
+            (Keeper::Server, 0, 0) => "kept by the backend".to_owned(),
+            (Keeper::Server, 0, n) => {
+                format!(
+                    "kept by the backend, with {} about pairs that the study no longer has",
+                    crate::number::count(n)
+                )
+            }
+            (Keeper::Server, n, _) => format!("{} on the way to the backend", counted(n, "change", "changes")),
+        }
     };
     view! {
         <header class="edit-head">
             <h2>
                 <span id="n-decided">{move || counted(n(), "decision", "decisions")}</span>
                 <span class="quiet" id="decided-counts">{counts}</span>
+                <span class="quiet" id="kept-by">{kept_by}</span>
             </h2>
             <div class="edit-actions">
                 <button
                     type="button"
                     id="undo"
-                    title=move || next(false).map_or_else(|| "Nothing to undo".to_owned(), |w| format!("Undo: {w}"))
+                    title=move || next_undo.get().map_or_else(|| "Nothing to undo".to_owned(), |w| format!("Undo: {w}"))
                     aria-keyshortcuts="Control+Z"
-                    disabled=move || !can_undo.get()
+                    disabled=move || next_undo.with(Option::is_none)
                     on:click=move |_| decisions.undo()
                 >
                     "Undo"
@@ -95,9 +111,9 @@ fn Head() -> impl IntoView {
                 <button
                     type="button"
                     id="redo"
-                    title=move || next(true).map_or_else(|| "Nothing to redo".to_owned(), |w| format!("Redo: {w}"))
+                    title=move || next_redo.get().map_or_else(|| "Nothing to redo".to_owned(), |w| format!("Redo: {w}"))
                     aria-keyshortcuts="Control+Shift+Z"
-                    disabled=move || !can_redo.get()
+                    disabled=move || next_redo.with(Option::is_none)
                     on:click=move |_| decisions.redo()
                 >
                     "Redo"

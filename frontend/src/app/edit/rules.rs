@@ -6,7 +6,6 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use whence_shared::edit::Decision;
 use whence_shared::edit::worklist::Decided;
-use whence_shared::filter::Filter;
 
 use crate::app::table::{end_name, source_name};
 use crate::decisions::Decisions;
@@ -27,7 +26,6 @@ pub fn Rules() -> impl IntoView {
         })
         .collect_view();
     let rules = RuleBook { action, spares_decided, outcome, decisions: Decisions::here() };
-    let is_filtered = Memo::new(move |_| !state.filter.with(Filter::is_empty));
     view! {
         <section class="rules" id="rules" aria-labelledby="rules-title">
             <h2 id="rules-title">"Rules"</h2>
@@ -56,7 +54,7 @@ pub fn Rules() -> impl IntoView {
                 </label>
             </div>
             <OfRanking rules />
-            <Show when=move || is_filtered.get()>
+            <Show when=move || state.is_filtered.get()>
                 <OfFilter rules />
             </Show>
             <OfSource rules />

@@ -6,7 +6,8 @@ use whence_shared::filter::{Filter, Span};
 
 use crate::address::Step;
 use crate::app::table::source_name;
-use crate::number::{count, score};
+use crate::decisions::decided_name;
+use crate::number::{count, counted, score};
 use crate::state::State;
 
 /// One thing that the filter asks for.
@@ -25,6 +26,7 @@ enum Part {
     Rejected,
     Score,
     Decision(Option<Decision>),
+    Lasso,
 }
 
 /// The chips of the filter. Tracked.
@@ -32,6 +34,10 @@ pub fn chips(state: State) -> Vec<Chip> {
     let filter = state.filter.get();
     let mut chips = Vec::new();
     let mut add = |text: String, part: Part| chips.push(Chip { text, part });
+    if state.lasso.with(Option::is_some) {
+        let n = state.selected_rows.with(|rows| rows.as_ref().map(|rows| counted(rows.len(), "pair", "pairs")));
+        add(n.map_or_else(|| "in the lasso".to_owned(), |n| format!("in the lasso ({n})")), Part::Lasso);
+    }
     for source in filter.sources {
         add(format!("source {}", source_name(&source)), Part::Source(source));
     }
@@ -50,19 +56,9 @@ pub fn chips(state: State) -> Vec<Chip> {
         add(format!("score {}", range(filter.score, score)), Part::Score);
     }
     for decision in filter.decisions {
-        add(decision_name(decision).to_owned(), Part::Decision(decision));
+        add(decided_name(decision).to_owned(), Part::Decision(decision));
     }
     chips
-}
-
-/// What was decided, in a word.
-pub fn decision_name(decision: Option<Decision>) -> &'static str {
-    match decision {
-        None => "undecided",
-        Some(Decision::Keep) => "kept",
-        Some(Decision::Drop) => "dropped",
-        Some(Decision::Switch) => "switched",
-    }
 }
 
 fn range<T: Copy>(span: Span<T>, show: impl Fn(T) -> String) -> String {
@@ -74,7 +70,14 @@ fn range<T: Copy>(span: Span<T>, show: impl Fn(T) -> String) -> String {
     }
 }
 
-fn take_back(filter: &mut Filter, part: &Part) {
+fn take_back(state: State, part: &Part) {
+    match part {
+        Part::Lasso => state.change_map(Step::Push, |map| map.lasso = None),
+        part => state.choose_filter(Step::Push, |filter| take_from(filter, part)),
+    }
+}
+
+fn take_from(filter: &mut Filter, part: &Part) {
     match part {
         Part::Source(name) => filter.sources.retain(|source| source != name),
         Part::Field(name, value) => filter.fields.retain(|(n, v)| (n, v) != (name, value)),
@@ -82,6 +85,8 @@ fn take_back(filter: &mut Filter, part: &Part) {
         Part::Rejected => filter.rejected_chars = Span::default(),
         Part::Score => filter.score = Span::default(),
         Part::Decision(decision) => filter.decisions.retain(|d| d != decision),
+        // It is the map's.
+        Part::Lasso => {}
     }
 }
 
@@ -99,10 +104,7 @@ pub fn Chips() -> impl IntoView {
                     type="button"
                     class="filter-chip"
                     aria-label=label
-                    on:click=move |_| {
-                        let part = part.clone();
-                        state.choose_filter(Step::Push, move |filter| take_back(filter, &part));
-                    }
+                    on:click=move |_| take_back(state, &part)
                 >
                     <span>{text}</span>
                     <span aria-hidden="true">"×"</span>

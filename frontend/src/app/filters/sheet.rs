@@ -7,9 +7,9 @@ use whence_shared::columns::{ABSENT, FieldColumn};
 use whence_shared::edit::Decision;
 use whence_shared::filter::{Filter, Span};
 
-use super::chips::decision_name;
 use crate::address::Step;
 use crate::app::table::source_name;
+use crate::decisions::decided_name;
 use crate::listing::{ColumnsStatus, Listing};
 use crate::number::count;
 use crate::state::{State, StudyStatus};
@@ -207,7 +207,7 @@ fn DecisionChoice() -> impl IntoView {
             let toggle = move || {
                 state.choose_filter(Step::Push, |filter| toggle_in(&mut filter.decisions, decision));
             };
-            choice(decision_name(decision).to_owned(), None, is_chosen, toggle)
+            choice(decided_name(decision).to_owned(), None, is_chosen, toggle)
         })
         .collect();
     view! {

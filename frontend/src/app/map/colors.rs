@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use whence_shared::edit::Decision;
 use whence_shared::plane::raster::Tint;
 
 use super::super::canvas::{Ink, Series};
-use crate::maps::{Categories, Mapped};
+use crate::maps::{Categories, Kind, Mapped};
 use crate::state::Ranking;
 
 /// Steps of the scale of scores on either side of 0.
@@ -44,10 +45,44 @@ impl Paint {
         Self::Scores(ranking, limit)
     }
 
-    /// The color of a category's points: its place among those that have one, from 0.
-    pub fn series_of(categories: &Categories, category: usize) -> Option<usize> {
-        let is_named = |category: &usize| categories.names.get(*category).is_some_and(|category| !category.is_rest);
-        (category < Series::N).then_some(category).filter(is_named)
+    /// The color of a category's points; `None` beyond the colors there are, and for what is in no category.
+    pub fn hue_of(categories: &Categories, category: usize) -> Option<Hue> {
+        match categories.names.get(category)?.kind {
+            Kind::Named => (category < Series::N).then_some(Hue::Series(category)),
+            Kind::Decided(action) => Some(Hue::Decision(action)),
+            Kind::Rest => None,
+        }
+    }
+}
+
+/// A color of categories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hue {
+    /// One of those that tell categories apart, from 0.
+    Series(usize),
+    /// That of a decision.
+    Decision(Decision),
+}
+
+impl Hue {
+    /// As the style sheet names it.
+    pub fn css(self) -> String {
+        match self {
+            Self::Series(number) => format!("var(--series-{})", number + 1),
+            Self::Decision(Decision::Drop) => "var(--rejected)".to_owned(),
+            Self::Decision(Decision::Switch) => "var(--accent)".to_owned(),
+            Self::Decision(Decision::Keep) => "var(--chosen)".to_owned(),
+        }
+    }
+
+    /// Its place among the tints of categories: the series, grey, then decisions.
+    fn tint(self) -> u8 {
+        match self {
+            Self::Series(number) => number as u8,
+            Self::Decision(Decision::Drop) => Series::N as u8 + 1,
+            Self::Decision(Decision::Switch) => Series::N as u8 + 2,
+            Self::Decision(Decision::Keep) => Series::N as u8 + 3,
+        }
     }
 }
 
@@ -75,7 +110,10 @@ impl Colors {
         let mut tints: Vec<Tint> = match paint {
             Paint::Plain => vec![lit(ink.accent)],
             Paint::Scores(..) => scale(ink).collect(),
-            Paint::Categories(..) => ink.series.iter().copied().chain([ink.bar]).map(lit).collect(),
+            Paint::Categories(..) => {
+                let decisions = [ink.rejected, ink.accent, ink.chosen];
+                ink.series.iter().copied().chain([ink.bar]).chain(decisions).map(lit).collect()
+            }
         };
         let unlit = tints.len() as u8;
         tints.push(Tint { rgb: rgb(ink.bar), is_lit: false });
@@ -96,9 +134,9 @@ impl Colors {
             }
             Paint::Categories(categories, only) => {
                 let of_category: Vec<u8> = (0..categories.names.len())
-                    .map(|category| match (only, Paint::series_of(categories, category)) {
+                    .map(|category| match (only, Paint::hue_of(categories, category)) {
                         (Some(only), _) if *only as usize != category => unlit,
-                        (_, Some(series)) => series as u8,
+                        (_, Some(hue)) => hue.tint(),
                         // The only one that is lit has a color, whichever it is.
                         (Some(_), None) => 0,
                         (None, None) => Series::N as u8,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leptos::prelude::*;
 
 use super::super::table::{end_name, source_name};
-use super::colors::Paint;
+use super::colors::{Hue, Paint};
 use crate::address::{ColorBy, Step};
 use crate::maps::{Categories, CategoriesStatus, Category, Maps};
 use crate::number::{count, hundredths};
@@ -65,9 +65,9 @@ fn waiting(state: State) -> impl IntoView {
 }
 
 fn list(categories: &Arc<Categories>, only: Option<u32>) -> impl IntoView + use<> {
-    let items: Vec<_> = (0..)
+    let items: Vec<_> = (0u32..)
         .zip(&categories.names)
-        .filter(|(_, category)| category.n > 0)
+        .filter(|(number, category)| category.n > 0 || only == Some(*number))
         .take(MAX_LISTED)
         .map(|(number, category)| item(number, category, categories, only))
         .collect();
@@ -86,11 +86,11 @@ fn item(number: u32, category: &Category, categories: &Categories, only: Option<
     let state = State::here();
     let is_lit = only == Some(number);
     // Beyond the colors there are, and what is in no category, is grey; alone in the light it has a color.
-    let series = match Paint::series_of(categories, number as usize) {
-        None if is_lit => Some(0),
-        series => series,
+    let hue = match Paint::hue_of(categories, number as usize) {
+        None if is_lit => Some(Hue::Series(0)),
+        hue => hue,
     };
-    let color = series.map_or_else(|| "var(--bar)".to_owned(), |series| format!("var(--series-{})", series + 1));
+    let color = hue.map_or_else(|| "var(--bar)".to_owned(), Hue::css);
     let light = move |_| {
         state.change_map(Step::Push, |map| map.lit = (map.lit != Some(number)).then_some(number));
     };

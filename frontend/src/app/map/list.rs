@@ -1,16 +1,22 @@
-//! The table beside the map: the pairs that the lasso encloses, or those in view; by score where there is a ranking, by row
-//! otherwise. As many rows exist as fit.
+//! The table beside the map: the pairs that the lasso encloses, or those in view, as far as the filter of the ranking leaves them
+//! in; by score where there is a ranking, by row otherwise. As many rows exist as fit.
 
 use std::sync::Arc;
 
 use leptos::html;
 use leptos::prelude::*;
 use web_sys::KeyboardEvent;
+use whence_shared::edit::Decision;
+use whence_shared::edit::worklist::Decided;
+use whence_shared::filter::Filter;
 
+use super::super::dropdown::Dropdown;
+use super::super::filters::in_words;
 use super::super::table::source_name;
 use super::colors::Paint;
 use super::sight::Sight;
-use crate::address::{ColorBy, Step};
+use crate::address::{ColorBy, Page, Step};
+use crate::decisions::Decisions;
 use crate::maps::{Maps, marked};
 use crate::number::{count, counted, score};
 use crate::state::{State, StudyStatus, View};
@@ -35,13 +41,16 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
     let rows = Memo::new(move |_| listed(state, sight, is_ranked.get()));
     let n_rows = Memo::new(move |_| rows.with(|rows| rows.len()));
     let is_selection = Memo::new(move |_| state.selected_rows.with(Option::is_some));
+    let is_narrowed = Memo::new(move |_| state.listed.with(Option::is_some) && !state.filter.with(Filter::is_empty));
     let title = move || {
         let n = n_rows.get();
         let what = if is_selection.get() { "selected" } else { "in view" };
         let order = if is_ranked.get() { ", by score" } else { "" };
+        let order = if is_narrowed.get() { format!("{order}, filtered") } else { order.to_owned() };
         view! { <strong>{counted(n, "pair", "pairs")} " " {what}</strong> {order} }
     };
-    let can_rank = Memo::new(move |_| !is_ranked.get() && matches!(state.view.get(), View::Ready { .. }));
+    let has_view = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
+    let can_rank = Memo::new(move |_| !is_ranked.get() && has_view.get());
     let rank = move |_| state.change_map(Step::Push, |map| map.color = Some(ColorBy::Score));
     view! {
         <section class="map-list" aria-label="Pairs on the map">
@@ -54,7 +63,27 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
                         {move || if is_selection.get() { "Rank these" } else { "Rank" }}
                     </button>
                 </Show>
+                <Show when=move || is_narrowed.get()>
+                    <button
+                        type="button"
+                        id="clear-filter"
+                        title=move || format!("Show all pairs again, not only: {}", in_words(state))
+                        on:click=move |_| state.choose_filter(Step::Push, |filter| *filter = Filter::default())
+                    >
+                        "Clear filter"
+                    </button>
+                </Show>
                 <Show when=move || is_selection.get()>
+                    <button
+                        type="button"
+                        id="show-in-ranking"
+                        disabled=move || !has_view.get()
+                        title="Show these pairs in the ranking, with its charts"
+                        on:click=move |_| state.open_page(Page::Ranking)
+                    >
+                        "Show in Ranking"
+                    </button>
+                    <DecideAll rows />
                     <button type="button" id="clear-selection" title="Select none (Esc)" on:click=move |_| maps.select(None)>
                         "Clear"
                     </button>
@@ -62,6 +91,41 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
             </header>
             <Rows rows n_rows is_ranked paint />
         </section>
+    }
+}
+
+/// One decision about all pairs listed, as one step that can be undone.
+#[component]
+fn DecideAll(rows: Memo<Arc<[u32]>>) -> impl IntoView {
+    let (state, decisions) = (State::here(), Decisions::here());
+    let decide = move |action: Decision| {
+        let words = untrack(|| in_words(state));
+        let decided = Decided { action, note: words.clone() };
+        let rows = rows.get_untracked();
+        decisions.decide(&format!("{words}: {}", action.name()), rows.iter().map(|&row| (row, Some(decided.clone()))));
+    };
+    let button = move |action: Decision, text: &'static str, title: &'static str| {
+        view! {
+            <button
+                type="button"
+                id=format!("{}-all", action.name())
+                title=title
+                disabled=move || rows.with(|rows| rows.is_empty())
+                on:click=move |_| decide(action)
+            >
+                {text}
+            </button>
+        }
+    };
+    view! {
+        <Dropdown id="decide-all" summary="Decide">
+            <div class="decide-all" role="group" aria-label="Decide about all pairs listed">
+                {button(Decision::Drop, "Drop all", "Leave these pairs out")}
+                {button(Decision::Switch, "Switch all", "Swap chosen and rejected of these pairs")}
+                {button(Decision::Keep, "Keep all", "Train on these pairs as they are")}
+            </div>
+            <p class="quiet">"One step: Ctrl Z takes it back."</p>
+        </Dropdown>
     }
 }
 
@@ -74,6 +138,13 @@ fn listed(state: State, sight: Sight, is_ranked: bool) -> Arc<[u32]> {
             let [low, high] = sight.rested.get().bounds(sight.window(&map));
             Arc::from(map.grid.rows_in(low, high))
         }
+    };
+    let rows: Arc<[u32]> = match state.lit_rows() {
+        Some(lit) => {
+            let is_lit = marked(&lit, map.places.len());
+            rows.iter().copied().filter(|&row| is_lit[row as usize]).collect()
+        }
+        None => rows,
     };
     if !is_ranked {
         return rows;

@@ -10,7 +10,7 @@ use whence_shared::plane::viewport::{Viewport, Window};
 use super::colors::Paint;
 use super::sight::{Sight, Tool};
 use crate::address::ColorBy;
-use crate::maps::{Categories, Mapped, Maps};
+use crate::maps::{Categories, Kind, Mapped};
 use crate::state::State;
 
 /// Names written on the map at most.
@@ -25,7 +25,7 @@ const LABEL_CHARS: usize = 16;
 /// The overlay.
 #[component]
 pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
-    let (state, maps, sight) = (State::here(), Maps::here(), Sight::here());
+    let (state, sight) = (State::here(), Sight::here());
     let seen = move || {
         let map = sight.map()?;
         let window = sight.window(&map);
@@ -38,7 +38,7 @@ pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
         Some(view! { <circle class=class cx=x cy=y r="7"></circle> })
     };
     let lasso = move || {
-        let (lasso, (_, window, viewport)) = (maps.lasso.get()?, seen()?);
+        let (lasso, (_, window, viewport)) = (state.lasso.get()?, seen()?);
         Some(view! { <polygon class="lasso" points=points_of(lasso.corners(), window, viewport)></polygon> })
     };
     let drawing = move || {
@@ -90,9 +90,10 @@ fn middles(map: &Mapped, categories: &Categories) -> Vec<Option<[f64; 2]>> {
             (sum[0], sum[1], *n) = (sum[0] + x, sum[1] + y, *n + 1);
         }
     }
-    let middle =
-        |((sum, n), is_rest): (([f64; 2], usize), bool)| (n > 0 && !is_rest).then(|| sum.map(|sum| sum / n as f64));
-    sums.into_iter().zip(categories.names.iter().map(|category| category.is_rest)).map(middle).collect()
+    let middle = |((sum, n), kind): (([f64; 2], usize), Kind)| {
+        (n > 0 && kind != Kind::Rest).then(|| sum.map(|sum| sum / n as f64))
+    };
+    sums.into_iter().zip(categories.names.iter().map(|category| category.kind)).map(middle).collect()
 }
 
 fn labels(

@@ -179,7 +179,7 @@ impl Sight {
         if !self.drawing.with_untracked(Vec::is_empty) || self.tool.get_untracked() != Tool::Pan {
             self.drawing.set(Vec::new());
             self.tool.set(Tool::Pan);
-        } else if self.maps.lasso.with_untracked(Option::is_some) {
+        } else if self.state.lasso.with_untracked(Option::is_some) {
             self.maps.select(None);
         }
     }

@@ -64,8 +64,13 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
     });
     let colors = RwSignal::new(None::<Arc<Colors>>);
     Effect::new(move || {
-        let (Some(map), Some(ink), selected) = (sight.map(), ink.get(), state.selected_rows.get()) else { return };
-        let is_selected = selected.map(|rows| marked(&rows, map.places.len()));
+        let (Some(map), Some(ink)) = (sight.map(), ink.get()) else { return };
+        let n_pairs = map.places.len();
+        // What the filter leaves in lies within the lasso, too.
+        let is_selected = match (state.lit_rows(), state.selected_rows.get()) {
+            (Some(rows), _) => Some(marked(&rows, n_pairs)),
+            (None, selected) => selected.map(|rows| marked(&rows, n_pairs)),
+        };
         colors.set(Some(Arc::new(Colors::of(&map, &paint.get(), is_selected.as_deref(), &ink.0))));
     });
     let dots = Memo::new(move |_| match (sight.map(), paint.get()) {

@@ -88,7 +88,7 @@ pub fn Toolbar() -> impl IntoView {
 
 #[component]
 fn ColorPicker() -> impl IntoView {
-    let (state, maps) = (State::here(), Maps::here());
+    let state = State::here();
     let colors = Memo::new(move |_| {
         let mut colors = Vec::new();
         if matches!(state.view.get(), View::Ready { .. }) {
@@ -99,9 +99,7 @@ fn ColorPicker() -> impl IntoView {
             let clusters = study.clusterings.iter();
             colors.extend(clusters.map(|name| (ColorBy::Cluster(name.clone()), format!("Cluster: {name}"))));
         }
-        if maps.decisions.with(Option::is_some) {
-            colors.push((ColorBy::Decision, "Decision".to_owned()));
-        }
+        colors.push((ColorBy::Decision, "Decision".to_owned()));
         colors.push((ColorBy::Nothing, "Density".to_owned()));
         colors
     });

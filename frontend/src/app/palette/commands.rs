@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use whence_shared::filter::Filter;
 use whence_shared::jobs::VERBS;
 use whence_shared::study::ROWS_PER_ROW_CHUNK;
 
-use crate::address::{Page, Step};
+use crate::address::Page;
 use crate::api::Api;
 use crate::app::Surroundings;
 use crate::number::count;
@@ -34,7 +33,7 @@ fn command(title: impl Into<String>, kind: &'static str, keys: &'static str, run
 
 /// Everything there is to do now.
 pub fn commands(around: Surroundings) -> Vec<Command> {
-    let Surroundings { state, decisions, covers, help, .. } = around;
+    let Surroundings { state, decisions, covers, help, open, .. } = around;
     let api = Api::here();
     let mut all: Vec<Command> = Page::ALL
         .into_iter()
@@ -60,15 +59,15 @@ pub fn commands(around: Surroundings) -> Vec<Command> {
         };
         all.push(command(to, "ranking", "", move || state.choose_end(end)));
     }
-    if !state.filter.with(Filter::is_empty) {
-        let clear = move || state.choose_filter(Step::Push, |filter| *filter = Filter::default());
-        all.push(command("Show all pairs", "filter", "", clear));
+    if state.is_filtered.get() {
+        all.push(command("Show all pairs", "filter", "", move || state.show_all()));
     }
     all.push(command("Filter by text", "filter", "/", move || super::super::keys::focus(state, "text-filter")));
     all.push(command("Undo the last decision", "decisions", "Ctrl Z", move || decisions.undo()));
     all.push(command("Redo", "decisions", "Ctrl ⇧ Z", move || decisions.redo()));
     let cover = if covers.is_on.get() { "Show texts" } else { "Cover texts" };
     all.push(command(cover, "texts", "C", move || covers.toggle()));
+    all.push(command("Open a bundle from this machine", "study", "", move || open.set(true)));
     all.push(command("Show the keys", "help", "?", move || help.set(true)));
     all
 }
