@@ -26,13 +26,16 @@ pub enum Known {
     All(Arc<TokensView>),
 }
 
+/// Files by behavior and layer.
+type Fetched = HashMap<(String, usize), ArcRwSignal<Chunk<TokensView>>>;
+
 /// The files fetched so far, and what the reader wants to see; cheap to copy.
 #[derive(Clone, Copy)]
 pub struct TokenParts {
     /// Whether responses are tinted by what their tokens add, instead of marked where they differ.
     pub is_shown: RwSignal<bool>,
     state: State,
-    fetched: StoredValue<HashMap<(String, usize), ArcRwSignal<Chunk<TokensView>>>>,
+    fetched: StoredValue<Fetched>,
 }
 
 impl TokenParts {

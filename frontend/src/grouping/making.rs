@@ -90,7 +90,9 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
     let changes = changes::scan(lines.iter().map(|line| (line.r0.as_str(), line.r1.as_str())), &norms);
     let mean_square = changes::mean_square_norm(&pair_vectors, layer.d_model);
     let lengths = changes::lengths_beside(&vectors, layer.d_model, mean_square);
-    [&mut vectors, &mut pair_vectors].map(|rows| to_unit_rows(rows, layer.d_model));
+    for rows in [&mut vectors, &mut pair_vectors] {
+        to_unit_rows(rows, layer.d_model);
+    }
     let rows_of = |values| <[f32]>::chunks_exact(values, layer.d_model);
     let cosines = |others| {
         let with_others = |prompt| rows_of(others).map(move |other| dot(prompt, other));

@@ -232,7 +232,7 @@ fn way(way: OneWay, alpha: f64) -> impl IntoView {
         Verdict::BothWays => "more differences go one way than chance makes, but too many go the other",
         Verdict::Chance => "two samples of one model would differ like this, as often one way as the other",
     };
-    let strength = is_change.then(|| format!("strength {}, ", hundredths(strength))).unwrap_or_default();
+    let strength = if is_change { format!("strength {}, ", hundredths(strength)) } else { String::new() };
     let counts = format!("{strength}{n_along} along, {n_against} against, p {p:.3}");
     view! {
         <p class="way" data-change=is_change.to_string() title=about>
