@@ -52,7 +52,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { n_turns: 199, alpha: 0.05, seed: 1 }
+        Self { n_turns: 199, alpha: 0.01, seed: 1 }
     }
 }
 
