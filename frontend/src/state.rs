@@ -884,8 +884,16 @@ fn resolve(status: &StudyStatus, address: &Address) -> View {
         return View::NoVectors(study.clone());
     }
     let named = study.behaviors.iter().find(|behavior| Some(&behavior.name) == address.behavior.as_ref());
-    let Some(behavior) = named.or(study.behaviors.first()) else { return View::NoBehaviors(study.clone()) };
-    let wanted = address.layer.unwrap_or_else(|| default_layer(study));
+    // Unless one is named, one that somebody looked into: others may be there only to be grouped.
+    let diagnosed = || study.behaviors.iter().find(|behavior| !behavior.diagnosed_layers.is_empty());
+    let Some(behavior) = named.or_else(diagnosed).or(study.behaviors.first()) else {
+        return View::NoBehaviors(study.clone());
+    };
+    let wanted = address.layer.unwrap_or_else(|| {
+        let usual = default_layer(study);
+        let diagnosed = behavior.diagnosed_layers.iter().copied();
+        diagnosed.min_by_key(|layer| layer.abs_diff(usual)).unwrap_or(usual)
+    });
     let shared = shared_layers(study, behavior);
     match shared.into_iter().min_by_key(|layer| layer.layer.abs_diff(wanted)) {
         Some(layer) => View::Ready { study: study.clone(), behavior: behavior.clone(), layer: layer.clone() },

@@ -205,6 +205,9 @@ pub struct BehaviorView {
     /// Whether `behaviors/NAME/sweep.json` is there, a [`crate::sweep::SweepView`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_sweep: bool,
+    /// Layers at which its ranking was diagnosed ([`crate::diagnosis`]), ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnosed_layers: Vec<usize>,
     /// Layers with `behaviors/NAME/tokens/layer-L.json`, ascending: a [`crate::tokens::TokensView`] each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_layers: Vec<usize>,

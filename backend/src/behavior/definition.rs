@@ -89,6 +89,7 @@ impl Definition<'_> {
             examples: self.pairs.iter().take(N_EXAMPLES).map(|pair| example(pair)).collect(),
             stability,
             has_sweep: false,
+            diagnosed_layers: Vec::new(),
             token_layers: Vec::new(),
         };
         write(study, &view, &pairs_jsonl, &shards)?;

@@ -45,7 +45,11 @@ impl Choice {
         }
         view.behaviors.retain(|behavior| has_behavior(&behavior.name));
         for behavior in &mut view.behaviors {
-            behavior.layers.retain(|layer| has_layer(*layer));
+            let of_layers = [&mut behavior.layers, &mut behavior.diagnosed_layers, &mut behavior.token_layers];
+            of_layers.into_iter().for_each(|layers| layers.retain(|layer| has_layer(*layer)));
+            if !self.texts {
+                behavior.token_layers.clear();
+            }
         }
         let mut discoveries = Vec::new();
         for name in view.discoveries {

@@ -43,11 +43,13 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
         for name in study.behavior_names()? {
             let mut view: BehaviorView = read_json(&study.behavior_view(&name))?;
             view.has_sweep = study.sweep(&name).is_file();
-            view.token_layers = view.layers.clone();
-            view.token_layers.retain(|&layer| study.tokens(&name, layer).is_file());
             view.layers.retain(|&layer| {
                 inputs_of(&study.behavior_vectors(&name, layer)).is_some_and(|inputs| inputs == manifest.inputs)
             });
+            // What there is at layers that are left out is left out, too.
+            let with = |has: &dyn Fn(usize) -> bool| view.layers.iter().copied().filter(|layer| has(*layer)).collect();
+            view.token_layers = with(&|layer| study.tokens(&name, layer).is_file());
+            view.diagnosed_layers = with(&|layer| study.diagnosis(&name, layer).is_file());
             behaviors.push(view);
         }
     }

@@ -69,9 +69,9 @@ fn sums(pair: &PairTokens) -> impl IntoView + use<> {
     let all = score(pair.score() as f32);
     view! {
         <p class="tint-legend" id="tint-legend">
-            <span class="part" data-level="3">"raises"</span>
+            <span class="token-part" data-level="3">"raises"</span>
             " or "
-            <span class="part" data-level="-3">"lowers"</span>
+            <span class="token-part" data-level="-3">"lowers"</span>
             " the score. Chosen "
             <b id="chosen-sum">{chosen}</b>
             ", rejected "
@@ -107,7 +107,7 @@ fn of_side(side: &SideTokens, greatest: f32) -> Vec<AnyView> {
         }
         let title = format!("{}{:.4}", if *part < 0.0 { "−" } else { "+" }, part.abs());
         view! {
-            <span class="part" data-level=level.to_string() title=title>
+            <span class="token-part" data-level=level.to_string() title=title>
                 {visible(text)}
             </span>
         }

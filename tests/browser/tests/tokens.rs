@@ -9,7 +9,7 @@ use whence_browser_tests::static_study::Plan;
 
 /// Texts and levels of the tinted tokens of a side.
 const TINTED: &str = "
-    const tokens = [...document.querySelectorAll(`.side.${arguments[0]} .response .part`)];
+    const tokens = [...document.querySelectorAll(`.side.${arguments[0]} .response .token-part`)];
     return tokens.map((token) => [token.textContent, Number(token.dataset.level)]);";
 
 #[tokio::test]
@@ -43,11 +43,11 @@ async fn tokens_are_tinted_by_what_they_add_and_the_choice_stays_from_pair_to_pa
     browser.open(&site.address("?behavior=flattery&layer=1&row=1"), "ranked").await;
     browser.wait_for_text(".sides", "<script>").await;
     browser.find("body").await.send_keys("t").await.unwrap();
-    browser.wait_until("return document.querySelectorAll('.sides .part').length > 0", vec![]).await;
+    browser.wait_until("return document.querySelectorAll('.sides .token-part').length > 0", vec![]).await;
     // And back to what differs, by the same key.
     browser.find("body").await.send_keys("t").await.unwrap();
     browser.wait_until("return document.querySelectorAll('.sides mark').length > 0", vec![]).await;
-    browser.wait_until("return document.querySelectorAll('.sides .part').length === 0", vec![]).await;
+    browser.wait_until("return document.querySelectorAll('.sides .token-part').length === 0", vec![]).await;
     assert_no_errors(&browser).await;
 }
 
