@@ -121,6 +121,15 @@ pub fn StartForm() -> impl IntoView {
     let draft = Draft { state, verb, ways: RwSignal::default(), typed: RwSignal::default() };
     let outcome = RwSignal::new(Outcome::None);
     let fault = Memo::new(move |_| draft.job().err());
+    // What was refused is no longer what stands here.
+    Effect::new(move |before: Option<String>| {
+        let command = draft.command();
+        let is_refused = outcome.with_untracked(|outcome| matches!(outcome, Outcome::Refused(_)));
+        if is_refused && before.is_some_and(|before| before != command) {
+            outcome.set(Outcome::None);
+        }
+        command
+    });
     let on_submit = move |event: SubmitEvent| {
         event.prevent_default();
         let Ok(job) = untrack(|| draft.job()) else { return };
@@ -153,6 +162,8 @@ pub fn StartForm() -> impl IntoView {
                     <span>"Verb"</span>
                     <select
                         id="job-verb"
+                        // Also when another was chosen here before: then `selected` no longer tells.
+                        prop:value=move || verb.get()
                         on:change=move |event| {
                             outcome.set(Outcome::None);
                             state.choose_verb(&event_target_value(&event));
