@@ -104,18 +104,6 @@ impl Served {
         Self { process, address: address.replace("//0.0.0.0:", "//127.0.0.1:") }
     }
 
-    /// Its port.
-    ///
-    /// # Panics
-    ///
-    /// Panics when its address has none.
-    pub fn port(&self) -> &str {
-        let address = self.address.trim_end_matches('/');
-        address.rsplit_once(':').unwrap_or_else(|| panic!("no port in {address}")).1
-    }
-}
-
-impl Served {
     /// The port that it listens on.
     ///
     /// # Panics

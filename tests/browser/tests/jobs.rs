@@ -204,14 +204,14 @@ async fn a_backend_that_goes_away_is_missed_and_found_again() {
     start(&browser, 1).await;
     wait_for(&browser, 1, "running").await;
     browser.evaluate("window.wasNotReloaded = true", vec![]).await;
-    let port = served.port().to_owned();
+    let port = served.port();
     drop(served);
     browser.wait_for_text("#jobs-news", "The backend does not answer").await;
     wait_for(&browser, 1, "running").await;
     press(&browser, "#start:enabled").await;
     browser.wait_for_text("#start-outcome", "does not answer").await;
 
-    let _served = Served::start_with(&study, &["--port", &port]);
+    let _served = Served::start_at(&study, port);
     wait_for(&browser, 1, "interrupted").await;
     browser.wait_until("return !document.getElementById('jobs-news').textContent.trim()", vec![]).await;
     press(&browser, "#job-1 .retry").await;
