@@ -26,8 +26,8 @@ pub enum Known {
     All(Arc<TokensView>),
 }
 
-/// Files by behavior and layer.
-type Fetched = HashMap<(String, usize), ArcRwSignal<Chunk<TokensView>>>;
+/// Files by behavior, layer, and how often the study was read: a job may have made them anew.
+type Fetched = HashMap<(String, usize, usize), ArcRwSignal<Chunk<TokensView>>>;
 
 /// The files fetched so far, and what the reader wants to see; cheap to copy.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl TokenParts {
 
     /// A file: `None` while it is on its way. Tracked.
     fn file(self, behavior: &str, layer: usize) -> Chunk<TokensView> {
-        let key = (behavior.to_owned(), layer);
+        let key = (behavior.to_owned(), layer, self.state.n_readings.get());
         if let Some(signal) = self.fetched.with_value(|fetched| fetched.get(&key).cloned()) {
             return signal.get();
         }

@@ -7,6 +7,8 @@ use whence_shared::tokens::{PairTokens, SideTokens, TokensView};
 
 use super::copy::Copy;
 use super::turns::visible;
+use crate::address::Page;
+use crate::api::Api;
 use crate::number::score;
 use crate::state::{State, View};
 use crate::token_parts::{Known, TokenParts};
@@ -173,7 +175,7 @@ fn table(view: &Arc<TokensView>, row: u32) -> Option<impl IntoView + use<>> {
 /// How to have the tokens read, where they were not.
 #[component]
 pub fn TokensCommand(row: u32) -> impl IntoView {
-    let (state, parts) = (State::here(), TokenParts::here());
+    let (state, parts, api) = (State::here(), TokenParts::here(), Api::here());
     let is_missing = Memo::new(move |_| matches!(parts.of(row), Known::Nothing | Known::OfOthers));
     let command = Signal::derive(move || {
         let View::Ready { behavior, layer, study } = state.view.get() else { return String::new() };
@@ -196,6 +198,16 @@ pub fn TokensCommand(row: u32) -> impl IntoView {
                     <code>{move || command.get()}</code>
                 </pre>
                 <Copy text=command what="the command" />
+                {move || {
+                    api.offers(Page::Jobs)
+                        .then(|| {
+                            view! {
+                                <button type="button" class="start-here" on:click=move |_| state.open_start("tokens")>
+                                    "Start tokens here…"
+                                </button>
+                            }
+                        })
+                }}
             </details>
         </Show>
     }

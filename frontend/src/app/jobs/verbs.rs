@@ -90,7 +90,7 @@ const METHOD: Field = may("--method", "Direction", Kind::Choice(&["mean", "scena
 const REPLACE: Field = may("--replace", "replace what was made in another way", Kind::Switch);
 
 /// All of them, in the order in which a study is made.
-pub static ALL: [Verb; 12] = [
+pub static ALL: [Verb; 13] = [
     Verb {
         name: "extract",
         about: "Computes activation-difference vectors of every pair, and their index. Goes on where it stopped.",
@@ -256,6 +256,24 @@ pub static ALL: [Verb; 12] = [
             title: "",
             fixed: &[],
             fields: &[BEHAVIOR, LAYER_OR_ALL, may("--k", "Top pairs that are counted", Kind::Number(1, "100"))],
+        }],
+    },
+    Verb {
+        name: "tokens",
+        about: "Says what each token of the first pairs of a ranking adds to their scores; the reading pane tints by it.",
+        ways: &[Way {
+            title: "",
+            fixed: &[],
+            fields: &[
+                BEHAVIOR,
+                LAYER,
+                MODEL,
+                may("--top", "Pairs from the top", Kind::Number(0, "100")),
+                may("--bottom", "Pairs from the bottom", Kind::Number(0, "0")),
+                may("--rows", "And these rows", Kind::Text("0-4,17")),
+                DEVICE,
+                DTYPE,
+            ],
         }],
     },
     Verb {
