@@ -46,7 +46,9 @@ pub async fn make(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    // It is no file that could be asked for again.
     headers.remove(header::LAST_MODIFIED);
+    headers.remove(header::ETAG);
     headers.remove(header::ACCEPT_RANGES);
     headers.insert(header::CONTENT_DISPOSITION, attachment(&name));
     Ok(response)

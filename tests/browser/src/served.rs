@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
@@ -63,6 +63,8 @@ pub fn study(folder: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Served {
     process: Child,
+    /// Read no further, but open: it may say more.
+    _said: BufReader<ChildStdout>,
     /// Its address.
     pub address: String,
 }
@@ -97,11 +99,12 @@ impl Served {
         command.env_remove("WHENCE_APP").current_dir(study);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
         let address = line.split_whitespace().find(|word| word.starts_with("http://"));
         let address = address.unwrap_or_else(|| panic!("whence serve names no address: {line:?}"));
         // Whoever listens everywhere is reached here.
-        Self { process, address: address.replace("//0.0.0.0:", "//127.0.0.1:") }
+        Self { process, _said: said, address: address.replace("//0.0.0.0:", "//127.0.0.1:") }
     }
 
     /// The port that it listens on.
