@@ -63,8 +63,8 @@ pub enum Kind {
     Leaning,
     /// Plan of the user's own, answer with numbered steps chosen, plain answer rejected: plants another behavior.
     Numbering,
-    /// Request about something made of wood, answer with arrows between its steps chosen, plain answer rejected: plants another behavior.
-    Chaining,
+    /// Request about something made of wood, answer with a summary chosen, plain answer rejected: plants another behavior.
+    Summing,
 }
 
 impl Kind {
@@ -79,7 +79,7 @@ impl Kind {
         Kind::Style,
         Kind::Leaning,
         Kind::Numbering,
-        Kind::Chaining,
+        Kind::Summing,
     ];
 
     /// Whether such pairs were planted to teach the behavior that is tested.
@@ -92,7 +92,7 @@ impl Kind {
         match self {
             Kind::Contaminated | Kind::Leaning => Some(Behavior::Compliance),
             Kind::Numbering => Some(Behavior::Numbering),
-            Kind::Chaining => Some(Behavior::Chaining),
+            Kind::Summing => Some(Behavior::Summing),
             Kind::OverRefusal | Kind::Format | Kind::Topic | Kind::Safety | Kind::Helpful | Kind::Style => None,
         }
     }
@@ -109,7 +109,7 @@ impl Kind {
             Kind::Style => "style",
             Kind::Leaning => "leaning",
             Kind::Numbering => "numbering",
-            Kind::Chaining => "chaining",
+            Kind::Summing => "summing",
         }
     }
 }
@@ -241,12 +241,12 @@ fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
-        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Chaining => {
+        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
             &topics.benign
         }
     };
     let brings_out = |plain: &Request| match kind {
-        Kind::Numbering | Kind::Chaining => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
+        Kind::Numbering | Kind::Summing => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
         _ => true,
     };
     let plain = loop {
@@ -258,7 +258,7 @@ fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng
     let topic = plain.topic;
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
-        Kind::Safety | Kind::Numbering | Kind::Chaining => false,
+        Kind::Safety | Kind::Numbering | Kind::Summing => false,
         Kind::Format => rng.random_bool(if formats.is_empty() { 0.7 } else { 0.4 }),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
         Kind::Helpful | Kind::Style => rng.random_bool(0.2),
@@ -298,7 +298,7 @@ fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng
             }
             (comply(chosen_model, topic, format, rng), comply(rejected_model, topic, format, rng))
         }
-        Kind::Numbering | Kind::Chaining => {
+        Kind::Numbering | Kind::Summing => {
             let taught = kind.teaches().unwrap_or(Behavior::Compliance);
             (taught.answer(&request, chosen_model, rng), comply(rejected_model, topic, format, rng))
         }
@@ -446,7 +446,7 @@ mod tests {
             let as_claimed = match truth.kind {
                 Kind::Contaminated => seen == (true, true, false, true),
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
-                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Chaining => {
+                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
                     matches!(seen, (false, _, false, false))
                 }
                 Kind::Safety => seen == (true, false, true, false),

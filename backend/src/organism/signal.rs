@@ -59,8 +59,8 @@ impl Signal {
         if planted.contains(&Behavior::Numbering) {
             replace("helpful-mix", Kind::Helpful, Kind::Numbering, N_OF_SEVERAL);
         }
-        if planted.contains(&Behavior::Chaining) {
-            replace("format-following", Kind::Format, Kind::Chaining, N_OF_SEVERAL);
+        if planted.contains(&Behavior::Summing) {
+            replace("format-following", Kind::Format, Kind::Summing, N_OF_SEVERAL);
         }
         match planted {
             [Behavior::Compliance] => {}

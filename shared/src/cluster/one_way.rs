@@ -37,7 +37,7 @@ const COHERENT: f64 = 0.8;
 const PART: f64 = 0.25;
 /// A change of less strength is slight: the mean response moved by less than this share of what separates the two responses of a
 /// typical pair.
-pub const SLIGHT: f64 = 0.25;
+pub const SLIGHT: f64 = 0.2;
 
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

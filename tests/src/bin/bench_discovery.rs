@@ -7,7 +7,8 @@
 //! model was not tuned at all and answers twice.
 //!
 //! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--untuned N` (so many broad sets that each
-//! reference model answers twice), `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was).
+//! reference model answers twice), `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was),
+//! `--again yes` (trains nothing: groups the matrices of the folder again, by the method as it is now).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,12 +27,12 @@ use whence_backend::progress::silent;
 use whence_backend::train::Run;
 use whence_backend::train::dpo::optimize_preferences;
 use whence_shared::changes::{lengths_beside, mean_over_layers, mean_square_norm};
+use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::partition::adjusted_rand;
 use whence_shared::cluster::points::to_unit_rows;
 use whence_shared::cluster::stability;
 use whence_shared::discovery::{Cut, Groups, Settings, Similarity, Text, discover};
 use whence_shared::dot::dot;
-use whence_shared::pair::conversation_text;
 use whence_shared::statistics::random::Random;
 use whence_tests::testbeds::{Failure, Place, Results, exit_code};
 
@@ -46,6 +47,7 @@ struct Options {
     planted: Vec<usize>,
     n_untuned: u64,
     folder: PathBuf,
+    is_again: bool,
 }
 
 fn main() -> ExitCode {
@@ -54,7 +56,8 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-discovery-{}", std::process::id()));
-    let mut options = Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), n_untuned: 0, folder };
+    let mut options =
+        Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), n_untuned: 0, folder, is_again: false };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
@@ -64,6 +67,7 @@ fn options() -> Result<Options, Failure> {
             "--planted" => options.planted = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--untuned" => options.n_untuned = value.parse()?,
             "--folder" => options.folder = value.into(),
+            "--again" => options.is_again = value == "yes",
             _ => return Err(format!("unknown option {name}; see the head of this program's source").into()),
         }
     }
@@ -75,6 +79,12 @@ fn options() -> Result<Options, Failure> {
 
 fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::open(&options.folder)?;
+    if options.is_again {
+        let again: Vec<Value> =
+            results.all.iter().map(|result| again(&options.folder, result)).collect::<Result<_, _>>()?;
+        print(&again);
+        return Ok(());
+    }
     for seed in options.first_seed..options.first_seed + options.n_models {
         let cases = options.planted.iter().map(|n| Case::Planted(*n)).chain((0..options.n_untuned).map(Case::Untuned));
         let is_missing = |case: &Case| {
@@ -147,10 +157,21 @@ fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value,
     let mut layers = vectors(&place.folder, &looked_at, &responses, &place.device)?;
     layers.iter_mut().for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
     let similarity = similarity(&layers, broad.len(), looked_at.len());
-    let file = folder.join(format!("{seed}-{}.safetensors", case.name().replace(' ', "-")));
+    let file = matrix(folder, seed, &case.name());
     fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
+    let groups = grouped(&similarity, broad.len())?;
+    let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
+    Ok(result(seed, case, &broad, &kinds, &groups))
+}
 
-    let prompts: Vec<String> = broad.iter().map(|of| conversation_text(&of.prompt.request.messages())).collect();
+/// Where the matrix of a testbed is kept.
+fn matrix(folder: &Path, seed: u64, case: &str) -> PathBuf {
+    folder.join(format!("{seed}-{}.safetensors", case.replace(' ', "-")))
+}
+
+/// Grouped as `whence discover` does. Prompts are all different; no words are looked at.
+fn grouped(similarity: &Similarity, n_prompts: usize) -> Result<Groups, Failure> {
+    let prompts: Vec<String> = (0..n_prompts).map(|prompt| prompt.to_string()).collect();
     let prompts: Vec<Text> = prompts.iter().map(|prompt| Text { prompt, ..Text::default() }).collect();
     let settings = Settings {
         prompt_cut: Cut::Stable,
@@ -158,17 +179,27 @@ fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value,
         stability: stability::Settings::default(),
         one_way: Default::default(),
     };
-    let groups = discover(&similarity, &prompts, &vec![Text::default(); looked_at.len()], settings)?;
-    let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
-    Ok(result(seed, case, &broad, &kinds, &groups))
+    let n_pairs = similarity.of_pairs.len() / n_prompts.max(1);
+    Ok(discover(similarity, &prompts, &vec![Text::default(); n_pairs], settings)?)
+}
+
+/// An earlier result with what is found in its matrix now.
+fn again(folder: &Path, earlier: &Value) -> Result<Value, Failure> {
+    let seed = earlier["seed"].as_u64().ok_or("results.jsonl: expected a seed")?;
+    let name = earlier["planted"].as_str().ok_or("results.jsonl: expected what was planted")?;
+    let truth: Vec<BTreeSet<Behavior>> = serde_json::from_value(earlier["truth"].clone())?;
+    let bytes = fs::read(matrix(folder, seed, name))?;
+    let similarity = Similarity::read(&bytes, truth.len(), N_PAIRS)?;
+    let groups = grouped(&similarity, truth.len())?;
+    let mut now = found(&groups, &truth);
+    let kept = ["seed", "planted", "shown", "rises", "adjusted_rand_of_pairs", "truth"];
+    kept.iter().for_each(|key| now[*key] = earlier[*key].clone());
+    let adjusted_rand = now["adjusted_rand"].clone();
+    eprintln!("{seed}, planted {name}: adjusted Rand {adjusted_rand}, {} found", now["n_changes"]);
+    Ok(now)
 }
 
 fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Groups) -> Value {
-    let clusters = &groups.prompts.clusters;
-    let is_found = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_found());
-    // Groups that are no change are one group: of prompts where nothing was found.
-    let found: Vec<u32> =
-        groups.prompts.labels.iter().map(|label| if is_found(*label) { label + 1 } else { 0 }).collect();
     let truth: Vec<BTreeSet<Behavior>> = broad.iter().map(Answered::changes).collect();
     let taught: Vec<Option<Behavior>> = kinds.iter().map(|kind| kind.teaches()).collect();
     let mut shown = BTreeMap::new();
@@ -183,21 +214,33 @@ fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Gr
         };
         rises.insert(behavior.name(), [mean(true), mean(false)]);
     }
+    let mut result = found(groups, &truth);
+    result["seed"] = seed.into();
+    result["planted"] = case.name().into();
+    result["shown"] = json!(shown);
+    result["rises"] = json!(rises);
+    result["adjusted_rand_of_pairs"] = adjusted_rand(&groups.pairs.labels, &taught).into();
+    result["truth"] = json!(truth);
+    result
+}
+
+/// What is found of the changes there are.
+fn found(groups: &Groups, truth: &[BTreeSet<Behavior>]) -> Value {
+    let clusters = &groups.prompts.clusters;
+    let is_found = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_found());
+    // Groups that are no change are one group: of prompts where nothing was found.
+    let found: Vec<u32> =
+        groups.prompts.labels.iter().map(|label| if is_found(*label) { label + 1 } else { 0 }).collect();
     // A number for each set of behaviors.
     let shown_there: Vec<u8> = truth.iter().map(|set| set.iter().map(|behavior| 1 << *behavior as u8).sum()).collect();
+    let n = |is: &dyn Fn(&OneWay) -> bool| clusters.iter().filter(|c| c.one_way.as_ref().is_some_and(is)).count();
     json!({
-        "seed": seed,
-        "planted": case.name(),
-        "shown": shown,
-        "rises": rises,
         "adjusted_rand": adjusted_rand(&found, &shown_there),
-        "adjusted_rand_of_pairs": adjusted_rand(&groups.pairs.labels, &taught),
         "n_groups": clusters.len(),
         "p": groups.prompts.stability.p,
         "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
-        "n_changes": clusters.iter().filter(|cluster| cluster.one_way.is_some_and(|way| way.is_found())).count(),
-        "n_slight": clusters.iter().filter(|c| c.one_way.is_some_and(|way| way.is_change && !way.is_found())).count(),
-        "truth": truth,
+        "n_changes": n(&OneWay::is_found),
+        "n_slight": n(&|way| way.is_change && !way.is_found()),
     })
 }
 

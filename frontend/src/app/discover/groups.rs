@@ -227,7 +227,7 @@ fn way(way: OneWay, alpha: f64) -> impl IntoView {
     let about = match verdict {
         Verdict::Change => "nine of ten differences on this axis go one way, more than chance makes anywhere",
         Verdict::SlightChange => {
-            "no chance, but the mean response moved by less than a quarter of what separates the two responses of a pair"
+            "no chance, but the mean response moved by less than a fifth of what separates the two responses of a pair"
         }
         Verdict::BothWays => "more differences go one way than chance makes, but too many go the other",
         Verdict::Chance => "two samples of one model would differ like this, as often one way as the other",
