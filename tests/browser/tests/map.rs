@@ -398,6 +398,12 @@ async fn two_fingers_zoom_and_one_pans() {
     let (site, _study) = study();
     let browser = Browser::start(Screen::HAND).await;
     browser.open(&site.address("?view=map&color=none"), "mapped").await;
+    // The map's own buttons stay in their bar, below the header with its buttons.
+    let is_below = "
+        const bottom = document.querySelector('.header').getBoundingClientRect().bottom;
+        return [...document.querySelectorAll('.toolbar button')].every((button) =>
+            button.getBoundingClientRect().top >= bottom)";
+    browser.wait_until(is_below, vec![]).await;
     browser.cdp("Emulation.setTouchEmulationEnabled", json!({ "enabled": true })).await;
     browser.evaluate("document.getElementById('map').scrollIntoView({ block: 'center' }); return true", vec![]).await;
     let [left, top, width, height] = place(&browser).await;
