@@ -371,6 +371,11 @@ async fn both_ways_to_draw_give_the_same_picture_and_a_lost_context_is_replaced(
         browser.open(&site.address(&format!("?view=map&color=cluster:clumps&draw={draw}")), "mapped").await;
         browser.find(&format!("#map[data-drawn='{draw}']")).await;
         browser.find("#legend button").await;
+        // What stands around the map came after it: drawn again once it has the room that is left.
+        let is_settled = "
+            const map = document.getElementById('map');
+            return Math.abs(map.querySelector('canvas:not(.unused)').height - map.clientHeight) <= 1";
+        browser.wait_until(is_settled, vec![]).await;
         pictures.push(picture(&browser).await);
     }
     let [canvas, webgl] = pictures.as_slice() else { unreachable!() };
