@@ -371,6 +371,11 @@ async fn both_ways_to_draw_give_the_same_picture_and_a_lost_context_is_replaced(
         browser.open(&site.address(&format!("?view=map&color=cluster:clumps&draw={draw}")), "mapped").await;
         browser.find(&format!("#map[data-drawn='{draw}']")).await;
         browser.find("#legend button").await;
+        // What stands around the map came after it: drawn again once it has the room that is left.
+        let is_settled = "
+            const map = document.getElementById('map');
+            return Math.abs(map.querySelector('canvas:not(.unused)').height - map.clientHeight) <= 1";
+        browser.wait_until(is_settled, vec![]).await;
         pictures.push(picture(&browser).await);
     }
     let [canvas, webgl] = pictures.as_slice() else { unreachable!() };
@@ -398,6 +403,12 @@ async fn two_fingers_zoom_and_one_pans() {
     let (site, _study) = study();
     let browser = Browser::start(Screen::HAND).await;
     browser.open(&site.address("?view=map&color=none"), "mapped").await;
+    // The map's own buttons stay in their bar, below the header with its buttons.
+    let is_below = "
+        const bottom = document.querySelector('.header').getBoundingClientRect().bottom;
+        return [...document.querySelectorAll('.toolbar button')].every((button) =>
+            button.getBoundingClientRect().top >= bottom)";
+    browser.wait_until(is_below, vec![]).await;
     browser.cdp("Emulation.setTouchEmulationEnabled", json!({ "enabled": true })).await;
     browser.evaluate("document.getElementById('map').scrollIntoView({ block: 'center' }); return true", vec![]).await;
     let [left, top, width, height] = place(&browser).await;

@@ -35,7 +35,7 @@ pub fn Sets() -> impl IntoView {
     view! {
         <section class="edit-sets" id="edit-sets" aria-labelledby="edit-sets-title">
             <h2 id="edit-sets-title">"Edit sets"</h2>
-            <p class="about">"An edit set is what one model is trained without: decisions under a name, as they are now."</p>
+            <p class="about">"Decisions under a name, as they are now: a model is trained on the pairs that they leave."</p>
             <Show when=move || can_make.get()>
                 <Make />
             </Show>
@@ -135,17 +135,24 @@ fn counts(set: &EditSetView) -> String {
 
 #[component]
 fn ListOfSets(all: Vec<EditSetView>) -> impl IntoView {
-    let state = State::here();
+    let (state, sets) = (State::here(), EditSets::here());
+    // The one that was just made, else the last one.
+    let made = sets.making.with_untracked(|making| match making {
+        Making::Made(made) => Some(made.name.clone()),
+        _ => None,
+    });
+    let made = made.filter(|made| all.iter().any(|set| set.name == *made));
     let last = all.last().map(|set| set.name.clone()).unwrap_or_default();
-    let chosen = RwSignal::new(last);
+    let chosen = RwSignal::new(made.unwrap_or(last));
     let line = move |set: EditSetView| {
         let (name, named) = (set.name.clone(), set.name.clone());
-        let how = set.how.clone();
+        let (how, shown) = (set.how.clone(), set.how.clone());
         view! {
             <tr data-set=set.name.clone()>
                 <th scope="row">
                     <button
                         type="button"
+                        class="pressable"
                         aria-pressed=move || (chosen.get() == named).to_string()
                         title="Show how to train on it"
                         on:click=move |_| chosen.set(name.clone())
@@ -155,7 +162,7 @@ fn ListOfSets(all: Vec<EditSetView>) -> impl IntoView {
                 </th>
                 <td class="end">{count(set.n_dropped)}</td>
                 <td class="end">{count(set.n_switched)}</td>
-                <td class="how">{how}</td>
+                <td class="how" title=how>{shown}</td>
             </tr>
         }
     };
