@@ -72,10 +72,12 @@ impl Jobs {
             listening: StoredValue::new_local(None),
         };
         let is_seen = RwSignal::new(!document().hidden());
-        let on_change = Closure::<dyn Fn()>::new(move || is_seen.set(!document().hidden()));
-        let _ = document().add_event_listener_with_callback("visibilitychange", on_change.as_ref().unchecked_ref());
-        // Lives as long as the page.
-        on_change.forget();
+        let on_change = window_event_listener_untyped("visibilitychange", move |_| is_seen.set(!document().hidden()));
+        // Another study may take this one's place in the page.
+        on_cleanup(move || {
+            on_change.remove();
+            jobs.stop();
+        });
         let can_look = Memo::new(move |_| is_seen.get() && api.server.with(|server| server.can_run_jobs()));
         let has_open = Memo::new(move |_| jobs.n_in(JobState::is_open) > 0);
         let is_wanted = Memo::new(move |_| can_look.get() && (state.page.get() == Page::Jobs || has_open.get()));
@@ -159,7 +161,7 @@ impl Jobs {
     fn listen(self) {
         self.turn.update_value(|turn| *turn += 1);
         let turn = self.turn.get_value();
-        let is_on = move || self.turn.get_value() == turn;
+        let is_on = move || self.turn.try_get_value() == Some(turn);
         self.news.set(News::Opening);
         spawn_local(async move {
             let mut pause_ms = FIRST_PAUSE_MS;
@@ -215,7 +217,8 @@ impl Jobs {
         self.listening.set_value(Some(Rc::new(listening)));
         // The promise is only ever kept.
         let _ = JsFuture::from(end).await;
-        self.listening.set_value(None);
+        // There is none any more where another study took this one's place.
+        let _ = self.listening.try_set_value(None);
     }
 
     fn take_all(self, mut all: Vec<JobView>) {
