@@ -8,7 +8,7 @@
 //!
 //! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--untuned N` (so many broad sets that each
 //! reference model answers twice), `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was),
-//! `--again yes` (trains nothing: groups the matrices of the folder again, by the method as it is now).
+//! `--samples N` (answers of each model to a prompt, as many as testbeds have unless told), `--again yes` (trains nothing: groups the matrices of the folder again, by the method as it is now).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ struct Options {
     planted: Vec<usize>,
     n_untuned: u64,
     folder: PathBuf,
+    n_samples: Option<usize>,
     is_again: bool,
 }
 
@@ -56,8 +57,15 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-discovery-{}", std::process::id()));
-    let mut options =
-        Options { n_models: 40, first_seed: 9000, planted: PLANTED.to_vec(), n_untuned: 0, folder, is_again: false };
+    let mut options = Options {
+        n_models: 40,
+        first_seed: 9000,
+        planted: PLANTED.to_vec(),
+        n_untuned: 0,
+        folder,
+        n_samples: None,
+        is_again: false,
+    };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
@@ -67,6 +75,7 @@ fn options() -> Result<Options, Failure> {
             "--planted" => options.planted = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--untuned" => options.n_untuned = value.parse()?,
             "--folder" => options.folder = value.into(),
+            "--samples" => options.n_samples = Some(value.parse()?),
             "--again" => options.is_again = value == "yes",
             _ => return Err(format!("unknown option {name}; see the head of this program's source").into()),
         }
@@ -97,7 +106,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         }
         let place = Place::of(seed, &options.folder)?;
         for case in missing {
-            let result = testbed(&place, &options.folder, seed, case)?;
+            let result = testbed(&place, options, seed, case)?;
             eprintln!("{result}");
             results.push(result)?;
         }
@@ -133,8 +142,9 @@ impl Case {
 }
 
 /// Tunes a model, if there is something to tune it on, and says what is discovered of what changed.
-fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value, Failure> {
+fn testbed(place: &Place, options: &Options, seed: u64, case: Case) -> Result<Value, Failure> {
     let mut config = OrganismConfig::standard(seed).planting(case.behaviors());
+    config.n_broad_samples = options.n_samples.unwrap_or(config.n_broad_samples);
     if let Case::Untuned(draw) = case {
         config.seed += 1_000_000 * (draw + 1);
     }
@@ -157,7 +167,7 @@ fn testbed(place: &Place, folder: &Path, seed: u64, case: Case) -> Result<Value,
     let mut layers = vectors(&place.folder, &looked_at, &responses, &place.device)?;
     layers.iter_mut().for_each(|layer| layer.behavior = means(&layer.behavior, layer.d_model, config.n_broad_samples));
     let similarity = similarity(&layers, broad.len(), looked_at.len());
-    let file = matrix(folder, seed, &case.name());
+    let file = matrix(&options.folder, seed, &case.name());
     fs::write(file, similarity.write(broad.len(), looked_at.len()))?;
     let groups = grouped(&similarity, broad.len())?;
     let kinds: Vec<Kind> = rows.iter().map(|row| corpus.truths[*row].kind).collect();
