@@ -2,13 +2,14 @@
 //!
 //! Reference models are trained once each; on preference data that plants no, two or three behaviors beside the same decoys
 //! a model is tuned, both answer a broad set of prompts, and the changes are grouped without being told their number, all in
-//! memory with the functions of the verbs. Printed: how far the groups that are called changes agree with what only the
-//! tuned model shows (adjusted Rand index), and how often something is called a change where nothing was planted, or where the
+//! memory with the functions of the verbs. Printed: how far the groups that are called changes agree with the truth (adjusted
+//! Rand index), once with which planted behavior a prompt brings out, once with what only the tuned model shows in at least half of
+//! its answers to it; and how often something is called a change where nothing was planted, or where the
 //! model was not tuned at all and answers twice.
 //!
 //! Options: `--models N`, `--first-seed N`, `--planted 0,2,3`, `--untuned N` (so many broad sets that each
 //! reference model answers twice), `--folder DIR` (keeps results.jsonl and the matrices there and goes on where it was),
-//! `--samples N` (answers of each model to a prompt, as many as testbeds have unless told), `--again yes` (trains nothing: groups the matrices of the folder again, by the method as it is now).
+//! `--samples N` (answers of each model to a prompt; 16 unless told), `--again yes` (trains nothing: groups the matrices of the folder again, by the method as it is now).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 use whence_backend::organism::OrganismConfig;
 use whence_backend::organism::behaviors::Behavior;
-use whence_backend::organism::broad::Answered;
+use whence_backend::organism::broad::{Answered, BroadPrompt};
 use whence_backend::organism::check::{LayerVectors, Responses, vectors};
 use whence_backend::organism::corpus::Corpus;
 use whence_backend::organism::examples::Kind;
@@ -38,6 +39,8 @@ use whence_tests::testbeds::{Failure, Place, Results, exit_code};
 
 /// How many behaviors are planted, unless told.
 const PLANTED: [usize; 3] = [0, 2, 3];
+/// Answers of each model to each prompt, unless told: twice as many as a testbed of the demo has, as discovery goes by their mean.
+const N_SAMPLES: usize = 16;
 /// Pairs that are looked at, as `whence discover` does when it is not told.
 const N_PAIRS: usize = 500;
 
@@ -47,7 +50,7 @@ struct Options {
     planted: Vec<usize>,
     n_untuned: u64,
     folder: PathBuf,
-    n_samples: Option<usize>,
+    n_samples: usize,
     is_again: bool,
 }
 
@@ -63,7 +66,7 @@ fn options() -> Result<Options, Failure> {
         planted: PLANTED.to_vec(),
         n_untuned: 0,
         folder,
-        n_samples: None,
+        n_samples: N_SAMPLES,
         is_again: false,
     };
     let mut args = env::args().skip(1);
@@ -75,7 +78,7 @@ fn options() -> Result<Options, Failure> {
             "--planted" => options.planted = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--untuned" => options.n_untuned = value.parse()?,
             "--folder" => options.folder = value.into(),
-            "--samples" => options.n_samples = Some(value.parse()?),
+            "--samples" => options.n_samples = value.parse()?,
             "--again" => options.is_again = value == "yes",
             _ => return Err(format!("unknown option {name}; see the head of this program's source").into()),
         }
@@ -133,6 +136,23 @@ impl Case {
         }
     }
 
+    /// The case of a name.
+    fn named(name: &str) -> Result<Self, Failure> {
+        match name.strip_prefix("untuned ") {
+            Some(draw) => Ok(Case::Untuned(draw.parse()?)),
+            None => Ok(Case::Planted(name.parse()?)),
+        }
+    }
+
+    /// The testbed's settings.
+    fn config(self, seed: u64) -> OrganismConfig {
+        let mut config = OrganismConfig::standard(seed).planting(self.behaviors());
+        if let Case::Untuned(draw) = self {
+            config.seed += 1_000_000 * (draw + 1);
+        }
+        config
+    }
+
     fn behaviors(self) -> &'static [Behavior] {
         match self {
             Case::Planted(n) => &Behavior::ALL[..n],
@@ -143,11 +163,8 @@ impl Case {
 
 /// Tunes a model, if there is something to tune it on, and says what is discovered of what changed.
 fn testbed(place: &Place, options: &Options, seed: u64, case: Case) -> Result<Value, Failure> {
-    let mut config = OrganismConfig::standard(seed).planting(case.behaviors());
-    config.n_broad_samples = options.n_samples.unwrap_or(config.n_broad_samples);
-    if let Case::Untuned(draw) = case {
-        config.seed += 1_000_000 * (draw + 1);
-    }
+    let mut config = case.config(seed);
+    config.n_broad_samples = options.n_samples;
     let corpus = Corpus::draw(&config);
     let model = place.reference.model.clone();
     let tuned = match case {
@@ -201,7 +218,7 @@ fn again(folder: &Path, earlier: &Value) -> Result<Value, Failure> {
     let bytes = fs::read(matrix(folder, seed, name))?;
     let similarity = Similarity::read(&bytes, truth.len(), N_PAIRS)?;
     let groups = grouped(&similarity, truth.len())?;
-    let mut now = found(&groups, &truth);
+    let mut now = found(&groups, &truth, &brought_out(seed, Case::named(name)?));
     let kept = ["seed", "planted", "shown", "rises", "adjusted_rand_of_pairs", "truth"];
     kept.iter().for_each(|key| now[*key] = earlier[*key].clone());
     let adjusted_rand = now["adjusted_rand"].clone();
@@ -224,7 +241,7 @@ fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Gr
         };
         rises.insert(behavior.name(), [mean(true), mean(false)]);
     }
-    let mut result = found(groups, &truth);
+    let mut result = found(groups, &truth, &brought_out(seed, case));
     result["seed"] = seed.into();
     result["planted"] = case.name().into();
     result["shown"] = json!(shown);
@@ -234,8 +251,16 @@ fn result(seed: u64, case: Case, broad: &[Answered], kinds: &[Kind], groups: &Gr
     result
 }
 
-/// What is found of the changes there are.
-fn found(groups: &Groups, truth: &[BTreeSet<Behavior>]) -> Value {
+/// Which of the planted behaviors each broad prompt of a testbed brings out, at most one.
+fn brought_out(seed: u64, case: Case) -> Vec<Option<Behavior>> {
+    let brought_out = |prompt: &BroadPrompt| {
+        case.behaviors().iter().copied().find(|behavior| behavior.is_brought_out_by(&prompt.request))
+    };
+    Corpus::draw(&case.config(seed)).broad.iter().map(brought_out).collect()
+}
+
+/// What is found of the changes there are: those shown, and those planted where a prompt brings them out.
+fn found(groups: &Groups, truth: &[BTreeSet<Behavior>], planted: &[Option<Behavior>]) -> Value {
     let clusters = &groups.prompts.clusters;
     let is_found = |label: u32| clusters[label as usize].one_way.is_some_and(|way| way.is_found());
     // Groups that are no change are one group: of prompts where nothing was found.
@@ -245,7 +270,8 @@ fn found(groups: &Groups, truth: &[BTreeSet<Behavior>]) -> Value {
     let shown_there: Vec<u8> = truth.iter().map(|set| set.iter().map(|behavior| 1 << *behavior as u8).sum()).collect();
     let n = |is: &dyn Fn(&OneWay) -> bool| clusters.iter().filter(|c| c.one_way.as_ref().is_some_and(is)).count();
     json!({
-        "adjusted_rand": adjusted_rand(&found, &shown_there),
+        "adjusted_rand": adjusted_rand(&found, planted),
+        "adjusted_rand_of_shown": adjusted_rand(&found, &shown_there),
         "n_groups": clusters.len(),
         "p": groups.prompts.stability.p,
         "changes": clusters.iter().map(|cluster| json!({"size": cluster.size, "way": cluster.one_way})).collect::<Vec<_>>(),
@@ -296,9 +322,9 @@ fn similarity(layers: &[LayerVectors], n_prompts: usize, n_pairs: usize) -> Simi
 
 fn print(results: &[Value]) {
     println!(
-        "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | of pairs | changes found: median (range) | any found |"
+        "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | with what is shown | of pairs | changes found: median (range) | any found |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let rows = (0..=Behavior::ALL.len()).map(|n| n.to_string()).chain(["untuned".to_owned()]);
     for row in rows {
         let is_of_row =
@@ -310,11 +336,12 @@ fn print(results: &[Value]) {
         };
         let (rand, changes) = (of("adjusted_rand"), of("n_changes"));
         let Some((least, middle)) = rand.first().zip(rand.get(rand.len() / 2)) else { continue };
-        let of_pairs = of("adjusted_rand_of_pairs");
+        let (of_pairs, shown) = (of("adjusted_rand_of_pairs"), of("adjusted_rand_of_shown"));
         println!(
-            "| {row} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {} ({} to {}) | {} |",
+            "| {row} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {:.2} | {} ({} to {}) | {} |",
             rand.len(),
             rand.iter().filter(|value| **value >= 0.8).count(),
+            shown[shown.len() / 2],
             of_pairs[of_pairs.len() / 2],
             changes[changes.len() / 2],
             changes[0],
