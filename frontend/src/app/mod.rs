@@ -29,6 +29,7 @@ mod reading;
 mod scatter;
 mod share;
 mod sources;
+mod start_here;
 mod status_line;
 mod sweep;
 mod table;

@@ -3,8 +3,7 @@
 use leptos::prelude::*;
 
 use super::open::{OpenButton, was_open};
-use crate::address::Page;
-use crate::api::Api;
+use super::start_here::StartHere;
 use crate::fetch::FetchError;
 use crate::number::counted;
 use crate::state::{RankStatus, State, StudyError, StudyStatus, View};
@@ -23,7 +22,7 @@ struct Notice {
 /// The notice that applies, if any.
 #[component]
 pub fn Notices() -> impl IntoView {
-    let (state, api) = (State::here(), Api::here());
+    let state = State::here();
     move || {
         let notice = notice(state)?;
         let can_retry = matches!(state.status.get(), RankStatus::Failed(_));
@@ -35,16 +34,7 @@ pub fn Notices() -> impl IntoView {
                 <p class="cause">{notice.text}</p>
                 <p>{notice.remedy}</p>
                 {notice.command.map(|command| view! { <pre><code>{command}</code></pre> })}
-                {notice
-                    .verb
-                    .filter(|_| api.offers(Page::Jobs))
-                    .map(|verb| {
-                        view! {
-                            <button type="button" class="start-here" on:click=move |_| state.open_start(verb)>
-                                {format!("Start {verb} here…")}
-                            </button>
-                        }
-                    })}
+                {notice.verb.map(|verb| view! { <StartHere verb /> })}
                 {was_open
                     .map(|name| {
                         let text = format!("{name} was open here. A page that is loaded again must be given it again:");

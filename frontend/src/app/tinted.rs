@@ -6,9 +6,8 @@ use leptos::prelude::*;
 use whence_shared::tokens::{PairTokens, SideTokens, TokensView};
 
 use super::copy::Copy;
+use super::start_here::StartHere;
 use super::turns::visible;
-use crate::address::Page;
-use crate::api::Api;
 use crate::number::score;
 use crate::state::{State, View};
 use crate::token_parts::{Known, TokenParts};
@@ -175,7 +174,7 @@ fn table(view: &Arc<TokensView>, row: u32) -> Option<impl IntoView + use<>> {
 /// How to have the tokens read, where they were not.
 #[component]
 pub fn TokensCommand(row: u32) -> impl IntoView {
-    let (state, parts, api) = (State::here(), TokenParts::here(), Api::here());
+    let (state, parts) = (State::here(), TokenParts::here());
     let is_missing = Memo::new(move |_| matches!(parts.of(row), Known::Nothing | Known::OfOthers));
     let command = Signal::derive(move || {
         let View::Ready { behavior, layer, study } = state.view.get() else { return String::new() };
@@ -198,16 +197,7 @@ pub fn TokensCommand(row: u32) -> impl IntoView {
                     <code>{move || command.get()}</code>
                 </pre>
                 <Copy text=command what="the command" />
-                {move || {
-                    api.offers(Page::Jobs)
-                        .then(|| {
-                            view! {
-                                <button type="button" class="start-here" on:click=move |_| state.open_start("tokens")>
-                                    "Start tokens here…"
-                                </button>
-                            }
-                        })
-                }}
+                <StartHere verb="tokens" />
             </details>
         </Show>
     }

@@ -16,6 +16,7 @@ use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{Cluster, Cut, DiscoveryView, Grouping};
 
 use super::navigation::is_plain_click;
+use super::start_here::StartHere;
 use crate::address::Page;
 use crate::discovery::{Discovery, DiscoveryStatus, Found};
 use crate::number::{count, counted};
@@ -184,6 +185,7 @@ fn Absent() -> impl IntoView {
                     }}
                 </code>
             </pre>
+            <StartHere verb="discover" />
             <Make />
         </section>
     }

@@ -15,6 +15,7 @@ use leptos::prelude::*;
 use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
 
+use super::start_here::StartHere;
 use crate::fetch::FetchError;
 use crate::state::State;
 use crate::validation::{ReportError, ReportStatus, Validation};
@@ -71,6 +72,7 @@ fn Absent() -> impl IntoView {
                         <pre>
                             <code>{move || format!("whence retrain --study {} --plan plan.toml", name())}</code>
                         </pre>
+                        <StartHere verb="retrain" />
                     }
                 }
             >
