@@ -270,7 +270,7 @@ mod tests {
 
     fn judged(rows: &[f32], labels: &[u32], units: &[u32], seed: u64) -> Vec<OneWay> {
         let products = products(rows);
-        let settings = Settings { n_turns: 39, seed, ..Settings::default() };
+        let settings = Settings { n_turns: 39, alpha: 0.05, seed };
         let of = Differences { points: Points::new(rows, WIDTH).unwrap(), products: &products, units };
         let moved = Moved { products: &products, lengths: &vec![1.0; labels.len()] };
         one_way(moved, &ward(of.points).unwrap(), labels, &chance(of, K_MAX, settings), settings.alpha)
@@ -305,7 +305,7 @@ mod tests {
         let all = [changed, both_ways].concat();
         let points = Points::new(&all, WIDTH).unwrap();
         let (products, units) = (products(&all), (0..points.n_rows() as u32).collect::<Vec<_>>());
-        let settings = Settings { n_turns: 39, ..Settings::default() };
+        let settings = Settings { n_turns: 39, alpha: 0.05, ..Settings::default() };
         let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
         let moved = Moved { products: &products, lengths: &vec![1.0; units.len()] };
         let found = changes(moved, &ward(points).unwrap(), 20, &chance, settings.alpha);
@@ -341,7 +341,7 @@ mod tests {
             .collect();
         let points = Points::new(&similar, WIDTH).unwrap();
         let units: Vec<u32> = (0..n_rows as u32).collect();
-        let settings = Settings { n_turns: 39, ..Settings::default() };
+        let settings = Settings { n_turns: 39, alpha: 0.05, ..Settings::default() };
         let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
         let dendrogram = ward(points).unwrap();
         // Those of the change are a fifth as long as a pair is wide.
