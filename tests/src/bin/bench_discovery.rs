@@ -320,6 +320,11 @@ fn similarity(layers: &[LayerVectors], n_prompts: usize, n_pairs: usize) -> Simi
     similarity
 }
 
+/// The median of ascending values; NaN where results of an earlier version lack them.
+fn middle_of(values: &[f64]) -> f64 {
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn print(results: &[Value]) {
     println!(
         "| behaviors planted | testbeds | adjusted Rand: median (least) | of them ≥ 0.8 | with what is shown | of pairs | changes found: median (range) | any found |"
@@ -341,8 +346,8 @@ fn print(results: &[Value]) {
             "| {row} | {} | {middle:.2} ({least:.2}) | {} | {:.2} | {:.2} | {} ({} to {}) | {} |",
             rand.len(),
             rand.iter().filter(|value| **value >= 0.8).count(),
-            shown[shown.len() / 2],
-            of_pairs[of_pairs.len() / 2],
+            middle_of(&shown),
+            middle_of(&of_pairs),
             changes[changes.len() / 2],
             changes[0],
             changes[changes.len() - 1],
