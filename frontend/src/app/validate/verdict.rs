@@ -30,7 +30,7 @@ pub fn verdict(report: &ValidationReport) -> impl IntoView + use<> {
         let path = path(&of.behavior, of.layer);
         view! {
             <p class="expected" id="expected" title=path>
-                <span class="what">"The ranking's diagnosis:"</span>
+                <span class="what">"The ranking's diagnosis: "</span>
                 {headline(of, verdict)}
             </p>
         }

@@ -381,6 +381,7 @@ mod tests {
             (points(-0.0004), points(0.0), points(-0.0), points(-0.00312)),
             ("−0.04".into(), "+0.0".into(), "+0.0".into(), "−0.3".into())
         );
+        assert_eq!((points(-1e-17), points(1e-9)), ("+0.0".into(), "+0.000000".into()));
         assert_eq!(
             (p_text(0.0001), p_text(0.04), p_number(0.0501), p_number(0.5)),
             ("p < 0.001".into(), "p = 0.040".into(), "0.05010".into(), "0.50".into())

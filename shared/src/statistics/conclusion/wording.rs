@@ -12,7 +12,8 @@ pub fn percent(rate: f64) -> String {
 
 /// A difference of rates in percentage points, with its sign: `−31.0`.
 pub fn points(difference: f64) -> String {
-    let points = 100.0 * difference;
+    // What rounding leaves of equal rates is none.
+    let points = if difference.abs() < 1e-12 { 0.0 } else { 100.0 * difference };
     signed(points, n_decimals(points))
 }
 
