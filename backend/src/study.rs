@@ -40,6 +40,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub use whence_shared::study::{MAX_NAME_LEN, is_plain_name};
+
 use crate::files::{self, Context, FileError};
 
 /// A study folder, known by its path alone; opening one reads nothing.
@@ -420,14 +422,6 @@ pub fn inputs_hash(parts: &[&str]) -> String {
     }
     files::sha256(&bytes)
 }
-
-/// Whether a text can be part of a file's name and of an address: letters, digits, - and _, at least one.
-pub fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-}
-
-/// Longest name of what a study holds, in bytes.
-pub const MAX_NAME_LEN: usize = 64;
 
 /// Layers as a message lists them: `1, 2, 3` or `none`.
 pub fn numbers(layers: &[usize]) -> String {

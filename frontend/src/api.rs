@@ -52,6 +52,14 @@ impl RequestError {
         }
     }
 
+    /// What happened and what to do about it, to go on a sentence with.
+    pub fn with_hint(&self) -> String {
+        match self.hint() {
+            "" => format!("{self}."),
+            hint => format!("{self}. To do: {hint}."),
+        }
+    }
+
     /// Whether there is no backend to be reached, rather than one that refuses.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable)

@@ -3,14 +3,12 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use whence_shared::api::{EditSetView, ErrorKind, MakeEditSet};
+use whence_shared::study::{MAX_NAME_LEN, is_plain_name};
 
 use crate::address::Page;
 use crate::api::{Api, RequestError, ServerStatus};
 use crate::decisions::Decisions;
 use crate::state::State;
-
-/// Longest name of an edit set.
-const MAX_NAME_CHARS: usize = 64;
 
 /// The edit sets that there are.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,11 +49,10 @@ pub struct EditSets {
 
 /// Why a name is none; `None` for one that is.
 pub fn name_problem(name: &str) -> Option<&'static str> {
-    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     match name {
         "" => Some("A name tells it from other sets."),
-        name if name.len() > MAX_NAME_CHARS => Some("At most 64 characters."),
-        _ if !is_plain => Some("Letters, digits, - and _ only."),
+        name if name.len() > MAX_NAME_LEN => Some("At most 64 characters."),
+        name if !is_plain_name(name) => Some("Letters, digits, - and _ only."),
         _ => None,
     }
 }
@@ -105,11 +102,7 @@ impl EditSets {
                         "decisions were changed elsewhere meanwhile. Look at them, then make it again.".to_owned(),
                     )
                 }
-                Err(error) => {
-                    let hint =
-                        if error.hint().is_empty() { String::new() } else { format!(" To do: {}.", error.hint()) };
-                    Making::Failed(format!("{error}.{hint}"))
-                }
+                Err(error) => Making::Failed(error.with_hint()),
             });
             self.read();
         });

@@ -330,6 +330,26 @@ impl<'a> File<'a> {
             .map_err(|error| FetchError::Json { path: self.path.to_owned(), reason: error.to_string() })
     }
 
+    /// The same of a file that says of which format it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`File::json`], and when it is of another format than `expected`.
+    pub async fn json_of<T: DeserializeOwned>(
+        &self,
+        expected: &str,
+        format: impl Fn(&T) -> &str,
+    ) -> Result<T, FetchError> {
+        let found = self.json::<T>().await?;
+        match format(&found) {
+            got if got == expected => Ok(found),
+            got => {
+                let reason = format!("expected format {expected:?}, got {got:?}");
+                Err(FetchError::Json { path: self.path.to_owned(), reason })
+            }
+        }
+    }
+
     /// The file's contents, whatever their length.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use whence_shared::tokens::{self, FORMAT, TokensView};
 
-use crate::fetch::{FetchError, File};
+use crate::fetch::File;
 use crate::state::{Chunk, State, View};
 
 /// What is known of the tokens of a pair.
@@ -88,12 +88,8 @@ impl TokenParts {
         spawn_local({
             let (signal, data) = (signal.clone(), self.state.data_folder());
             async move {
-                let found = File::new(&data, &path).json::<TokensView>().await;
-                let found = found.and_then(|view| match view.format.as_str() {
-                    FORMAT => Ok(Arc::new(view)),
-                    got => Err(FetchError::Json { path, reason: format!("expected format {FORMAT:?}, got {got:?}") }),
-                });
-                signal.set(Some(found));
+                let found = File::new(&data, &path).json_of(FORMAT, |view: &TokensView| &view.format).await;
+                signal.set(Some(found.map(Arc::new)));
             }
         });
         signal.get()

@@ -6,11 +6,20 @@
 
 use thiserror::Error;
 
-const LOCAL_HEADER: u32 = 0x0403_4b50;
-const CENTRAL_HEADER: u32 = 0x0201_4b50;
-const END: u32 = 0x0605_4b50;
-const END_64: u32 = 0x0606_4b50;
-const END_64_LOCATOR: u32 = 0x0706_4b50;
+/// Begins the header before an entry.
+pub const LOCAL_HEADER: u32 = 0x0403_4b50;
+/// Begins an entry of the directory.
+pub const CENTRAL_HEADER: u32 = 0x0201_4b50;
+/// Begins the last record.
+pub const END: u32 = 0x0605_4b50;
+/// Begins the last record's ZIP64 form.
+pub const END_64: u32 = 0x0606_4b50;
+/// Begins the record that says where that one is.
+pub const END_64_LOCATOR: u32 = 0x0706_4b50;
+/// Method of entries that are stored as they are.
+pub const STORED: u16 = 0;
+/// Method of entries that are deflated.
+pub const DEFLATED: u16 = 8;
 /// Bytes of the last record without its comment.
 const END_BYTES: usize = 22;
 const LOCATOR_BYTES: usize = 20;
@@ -21,7 +30,7 @@ const CENTRAL_HEADER_BYTES: usize = 46;
 /// As many bytes from the end always hold the records that say where the directory is: those and the longest comment.
 pub const TAIL_BYTES: usize = END_64_BYTES + LOCATOR_BYTES + END_BYTES + 65_535;
 /// Stands for a number that is in the ZIP64 field.
-const ELSEWHERE: u32 = u32::MAX;
+pub const ELSEWHERE: u32 = u32::MAX;
 const IS_ENCRYPTED: u16 = 1;
 
 /// Why an archive cannot be read.
@@ -142,28 +151,23 @@ pub fn entries(bytes: &[u8], of: Directory, n_bytes: u64) -> Result<Vec<Entry>, 
         let path = String::from_utf8_lossy(path).replace('\\', "/");
         let extra = bytes.get(name + n_name..name + n_name + n_extra).ok_or_else(damaged)?;
         let (n_packed, n_file, offset) = sizes(long(20)?, long(24)?, long(42)?, extra).ok_or_else(damaged)?;
-        let method = field(10)?;
+        let (flags, method) = (field(8)?, field(10)?);
         at = name + n_name + n_extra + n_comment;
         if path.ends_with('/') {
             continue;
         }
-        if field_is_encrypted(bytes, name) {
+        if flags & IS_ENCRYPTED != 0 {
             return Err(ArchiveError::Encrypted(path));
         }
-        if !matches!(method, 0 | 8) {
+        if !matches!(method, STORED | DEFLATED) {
             return Err(ArchiveError::Method { path, method });
         }
-        if offset.checked_add(n_packed).is_none_or(|end| end > n_bytes) || (method == 0 && n_packed != n_file) {
+        if offset.checked_add(n_packed).is_none_or(|end| end > n_bytes) || (method == STORED && n_packed != n_file) {
             return Err(ArchiveError::Damaged("an entry lies beyond its end"));
         }
-        entries.push(Entry { path, is_deflated: method == 8, n_packed, n_bytes: n_file, offset });
+        entries.push(Entry { path, is_deflated: method == DEFLATED, n_packed, n_bytes: n_file, offset });
     }
     Ok(entries)
-}
-
-/// Whether the entry is encrypted whose name begins at `name`.
-fn field_is_encrypted(bytes: &[u8], name: usize) -> bool {
-    u16_at(bytes, name - CENTRAL_HEADER_BYTES + 8).is_some_and(|flags| flags & IS_ENCRYPTED != 0)
 }
 
 /// Packed size, size and offset, as they stand or in the ZIP64 field.

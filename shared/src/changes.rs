@@ -161,37 +161,33 @@ pub fn counts(changes: &[Change]) -> Vec<(Kind, usize)> {
     Kind::ALL.into_iter().map(count).filter(|(_, n)| *n > 0).collect()
 }
 
-/// Norms of rows over their mean norm, `[n_rows]`: row-major `[n_rows, d_model]` of one layer. Zeros when all rows are zero.
+/// Norms of rows, `[n_rows]`: row-major `[n_rows, d_model]` of one layer.
 ///
 /// # Panics
 ///
 /// Panics when `d_model` is 0.
-pub fn relative_norms(rows: &[f32], d_model: usize) -> Vec<f64> {
-    let norms: Vec<f64> = rows.chunks_exact(d_model).map(|row| f64::from(norm(row))).collect();
-    let mean = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
-    norms.iter().map(|norm| if mean > 0.0 { norm / mean } else { 0.0 }).collect()
+pub fn norms(rows: &[f32], d_model: usize) -> Vec<f64> {
+    rows.chunks_exact(d_model).map(|row| f64::from(norm(row))).collect()
 }
 
-/// Norms of rows beside those of pair vectors, `[n_rows]`: row-major `[n_rows, d_model]` of one layer, and the mean square of the
-/// norms of the layer's pair vectors. 1 = as long as a typical pair vector; zeros when these are all zero.
-///
-/// # Panics
-///
-/// Panics when `d_model` is 0.
-pub fn lengths_beside(rows: &[f32], d_model: usize, mean_square: f64) -> Vec<f64> {
-    let typical = mean_square.sqrt();
-    let length = |row| if typical > 0.0 { f64::from(norm(row)) / typical } else { 0.0 };
-    rows.chunks_exact(d_model).map(length).collect()
+/// Norms over their mean, `[n_rows]`. Zeros when all are zero.
+pub fn relative_norms(norms: &[f64]) -> Vec<f64> {
+    over(norms, norms.iter().sum::<f64>() / norms.len().max(1) as f64)
 }
 
-/// The mean square of the norms of rows, row-major `[n_rows, d_model]`; 0 when there are none.
-///
-/// # Panics
-///
-/// Panics when `d_model` is 0.
-pub fn mean_square_norm(rows: &[f32], d_model: usize) -> f64 {
-    let squares = rows.chunks_exact(d_model).map(|row| f64::from(norm(row)).powi(2));
-    squares.sum::<f64>() / (rows.len() / d_model).max(1) as f64
+/// Norms beside those of pair vectors, given the mean square of these, `[n_rows]`: 1 = as long as a typical pair vector. Zeros
+/// when these are all zero.
+pub fn lengths_beside(norms: &[f64], mean_square: f64) -> Vec<f64> {
+    over(norms, mean_square.sqrt())
+}
+
+fn over(norms: &[f64], typical: f64) -> Vec<f64> {
+    norms.iter().map(|norm| if typical > 0.0 { norm / typical } else { 0.0 }).collect()
+}
+
+/// The mean square of norms; 0 when there are none.
+pub fn mean_square(norms: &[f64]) -> f64 {
+    norms.iter().map(|norm| norm.powi(2)).sum::<f64>() / norms.len().max(1) as f64
 }
 
 /// The mean over layers of [`relative_norms`] or [`lengths_beside`], `[n_rows]`.
@@ -241,17 +237,18 @@ mod tests {
 
     #[test]
     fn the_scan_begins_where_most_changed() {
-        let norms = mean_over_layers(&[relative_norms(&[3.0, 4.0, 0.0, 0.0, 0.0, 10.0], 2), vec![0.5, 0.0, 2.5]]);
+        let moved =
+            mean_over_layers(&[relative_norms(&norms(&[3.0, 4.0, 0.0, 0.0, 0.0, 10.0], 2)), vec![0.5, 0.0, 2.5]]);
         // Norms 5, 0, 10 beside a mean of 5.
-        assert_eq!(norms, [0.75, 0.0, 2.25]);
+        assert_eq!(moved, [0.75, 0.0, 2.25]);
         let responses = [("a", "b"), ("a", "a"), ("a", "a b")];
-        let found = scan(responses.into_iter(), &norms);
+        let found = scan(responses.into_iter(), &moved);
         assert_eq!(found.iter().map(|change| change.prompt).collect::<Vec<_>>(), [2, 0, 1]);
         assert_eq!(counts(&found), [(Kind::Longer, 1), (Kind::Equal, 1)]);
-        assert_eq!(relative_norms(&[0.0; 4], 2), [0.0; 2]);
-        assert_eq!(mean_square_norm(&[3.0, 4.0, 0.0, 0.0], 2), 12.5);
-        assert_eq!(lengths_beside(&[3.0, 4.0, 0.0, 0.0], 2, 4.0), [2.5, 0.0]);
-        assert_eq!((lengths_beside(&[3.0, 4.0], 2, 0.0), mean_square_norm(&[], 2)), (vec![0.0], 0.0));
+        assert_eq!(relative_norms(&norms(&[0.0; 4], 2)), [0.0; 2]);
+        assert_eq!(mean_square(&norms(&[3.0, 4.0, 0.0, 0.0], 2)), 12.5);
+        assert_eq!(lengths_beside(&norms(&[3.0, 4.0, 0.0, 0.0], 2), 4.0), [2.5, 0.0]);
+        assert_eq!((lengths_beside(&norms(&[3.0, 4.0], 2), 0.0), mean_square(&[])), (vec![0.0], 0.0));
         assert!(scan(std::iter::empty(), &mean_over_layers(&[])).is_empty());
     }
 

@@ -23,6 +23,14 @@ use crate::pair::Pair;
 use crate::shard::StoreDtype;
 use crate::stability::Stability;
 
+/// Whether a text can be part of a file's name and of an address: letters, digits, - and _, at least one.
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+}
+
+/// Longest name of what a study holds, in bytes.
+pub const MAX_NAME_LEN: usize = 64;
+
 /// The value of [`StudyView::format`].
 pub const FORMAT: &str = "whence.study/1";
 /// Rows per [`RowChunk`].

@@ -19,7 +19,7 @@ use crate::data::pairs::PairFile;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::{TextEncoder, Tokens, Unreadable};
 use crate::device::{self, Device};
-use crate::extract::{BehaviorFile, Budget, Differ, EncodedPairs, ExtractError, VectorsManifest, complete_layers};
+use crate::extract::{Budget, Differ, EncodedPairs, ExtractError, VectorsManifest};
 use crate::files::{self, FileError};
 use crate::model::{DtypeChoice, ModelError, ModelFolder};
 use crate::progress::{Report, Update};
@@ -133,21 +133,12 @@ pub fn tokens(
 ) -> Result<TokensRead, TokensError> {
     let TokensOptions { behavior, layer, .. } = options;
     let layer = *layer;
+    probe::layers_to_rank(study, behavior, &[layer])?;
     let manifest = VectorsManifest::required(study)?;
     probe::must_be_its_pairs(study, &manifest)?;
-    complete_layers(study, &[layer])?;
-    let known_names = study.behavior_names().map_err(RankError::from)?;
-    if !known_names.contains(behavior) {
-        let (name, study) = (behavior.clone(), study.root().to_owned());
-        return Err(RankError::UnknownBehavior { name, study, known_names }.into());
-    }
     let encoder = TextEncoder::new(folder, &options.template, manifest.max_tokens).map_err(ExtractError::from)?;
     must_be_same_reading(study, folder, &encoder, &manifest)?;
-    let path = study.behavior_vectors(behavior, layer);
-    let direction = BehaviorFile::read(study, behavior, layer, &manifest)
-        .map_err(RankError::from)?
-        .ok_or_else(|| RankError::NoDirection { behavior: behavior.clone(), layer, path })?
-        .direction;
+    let direction = probe::direction(study, behavior, layer, &manifest)?;
 
     let pairs = PairFile::open(&study.pairs()).map_err(RankError::from)?;
     let mut rows: BTreeSet<u32> = options.rows.iter().copied().collect();
@@ -169,36 +160,30 @@ pub fn tokens(
     }
     let rows: Vec<u32> = rows.into_iter().collect();
     let mut read = Vec::with_capacity(rows.len());
-    pairs.visit_rows(&rows, |row, pair| read.push((row, pair))).map_err(RankError::from)?;
+    pairs.visit_rows(&rows, |_, pair| read.push(pair)).map_err(RankError::from)?;
 
-    let dtype = options.dtype.on(std::slice::from_ref(device), &folder.stored_dtype()?).map_err(ExtractError::from)?;
-    let model = folder.load_as(device, dtype.dtype)?;
+    let model = folder.load_chosen(device, options.dtype)?;
     let budget = Budget::new(manifest.max_tokens);
-    let pooling = manifest
-        .model
-        .pooling
-        .parse()
-        .map_err(|reason| ExtractError::Manifest { path: study.vectors_manifest(), reason })?;
-    let differ = Differ { pooling, ..Differ::new(&model, &encoder, device, &budget) };
-    let encoded = EncodedPairs::new(&encoder, &read.iter().map(|(_, pair)| pair.clone()).collect::<Vec<_>>());
+    let differ = Differ { pooling: manifest.pooling(study)?, ..Differ::new(&model, &encoder, device, &budget) };
+    let encoded = EncodedPairs::new(&encoder, &read);
     let readable: Vec<(usize, [&Tokens; 2])> = encoded.readable().collect();
     let n_unreadable = read.len() - readable.len();
+    let is_cpu = device::is_cpu(device);
     let done = AtomicU64::new(0);
     let of_pair = |(at, sides): &(usize, [&Tokens; 2])| -> Result<PairTokens, TokensError> {
-        let (row, pair) = &read[*at];
-        let parts = match device::is_cpu(device) {
+        let (row, pair) = (rows[*at], &read[*at]);
+        let [chosen, rejected] = match is_cpu {
             true => differ.token_parts(*sides, layer, &direction)?,
             false => device::guarded(|| differ.token_parts(*sides, layer, &direction), ModelError::from)?,
         };
-        let [chosen, rejected] = parts;
         let found = PairTokens {
-            row: *row,
+            row,
             id: pair.id.clone(),
             chosen: side(&encoder, pair, Side::Chosen, sides[0], chosen)?,
             rejected: side(&encoder, pair, Side::Rejected, sides[1], rejected)?,
         };
-        if let Some(stored) = expected.get(row).filter(|stored| (found.score() - *stored).abs() > TOLERANCE) {
-            return Err(TokensError::OtherScore { row: *row, stored: *stored, got: found.score() });
+        if let Some(stored) = expected.get(&row).filter(|stored| (found.score() - *stored).abs() > TOLERANCE) {
+            return Err(TokensError::OtherScore { row, stored: *stored, got: found.score() });
         }
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         report(Update {
@@ -210,7 +195,7 @@ pub fn tokens(
         });
         Ok(found)
     };
-    let found: Vec<PairTokens> = match device::is_cpu(device) {
+    let found: Vec<PairTokens> = match is_cpu {
         true => readable.par_iter().with_max_len(1).map(of_pair).collect::<Result<_, _>>()?,
         false => readable.iter().map(of_pair).collect::<Result<_, _>>()?,
     };

@@ -231,11 +231,7 @@ pub fn define(
     let progress = |done: u64, _tokens: u64| {
         report(Update { stage: "behavior", done, total: pairs.len() as u64, unit: "pairs", detail: String::new() });
     };
-    let pooling = vectors
-        .model
-        .pooling
-        .parse()
-        .map_err(|reason| ExtractError::Manifest { path: study.vectors_manifest(), reason })?;
+    let pooling = vectors.pooling(study)?;
     let readers = Readers { reference: folder, tuned: options.tuned.as_ref(), encoder: &encoder, pooling, device };
     let block = readers.read(&pairs, &layers, options, &progress)?;
 

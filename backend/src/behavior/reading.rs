@@ -38,8 +38,7 @@ impl Readers<'_> {
     ) -> Result<Block, BehaviorError> {
         let budget = Budget::new(options.batch_tokens);
         let load = |folder: &ModelFolder| -> Result<CausalLm, ExtractError> {
-            let dtype = options.dtype.on(std::slice::from_ref(self.device), &folder.stored_dtype()?)?;
-            Ok(folder.load_as(self.device, dtype.dtype)?)
+            Ok(folder.load_chosen(self.device, options.dtype)?)
         };
         let encoded = EncodedPairs::new(self.encoder, pairs);
         let Some(tuned) = self.tuned else {

@@ -137,7 +137,7 @@ pub fn discover(study: &Study, options: &DiscoverOptions, report: Report) -> Res
     if vectors.n_prompts() != prompts.len() {
         return Err(DiscoverError::OtherPrompts { path, lines: prompts.len(), vectors: vectors.n_prompts() });
     }
-    let changes = changes_of(&prompts, vectors.norms(), options.judged.as_ref())?;
+    let changes = changes_of(&prompts, &vectors.relative_norms(), options.judged.as_ref())?;
     let (rows, similarity) =
         vectors.similarity(options.n_pairs, options.sampling, options.settings.stability.seed, report)?;
 

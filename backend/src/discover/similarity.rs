@@ -4,7 +4,7 @@
 //! such vectors is the mean of the layers' cosines. A vector that is zero at a layer counts as 0 there.
 
 use rayon::prelude::*;
-use whence_shared::changes::{lengths_beside, mean_over_layers, relative_norms};
+use whence_shared::changes::{lengths_beside, mean_over_layers, norms, relative_norms};
 use whence_shared::cluster::points::to_unit_rows;
 use whence_shared::discovery::Similarity;
 use whence_shared::dot::dot;
@@ -57,9 +57,7 @@ pub struct Vectors {
     /// Per layer, behavior vectors at unit length, `[n_prompts, d_model]`.
     prompts: Vec<Vec<f32>>,
     /// Per layer, norms of the behavior vectors, `[n_prompts]`.
-    lengths: Vec<Vec<f64>>,
-    /// Norms of the behavior vectors over their mean, averaged over layers, `[n_prompts]`.
-    norms: Vec<f64>,
+    norms: Vec<Vec<f64>>,
     layers: Vec<LayerFiles>,
     d_model: usize,
 }
@@ -83,21 +81,19 @@ impl Vectors {
             Ok(file.ok_or_else(|| RankError::NoDirection { behavior: behavior.to_owned(), layer, path })?.vectors)
         };
         let mut prompts = layers.iter().map(rows).collect::<Result<Vec<_>, RankError>>()?;
-        let norms: Vec<Vec<f64>> = prompts.iter().map(|rows| relative_norms(rows, d_model)).collect();
-        let lengths = prompts.iter().map(|rows| lengths_beside(rows, d_model, 1.0)).collect();
+        let norms = prompts.iter().map(|rows| norms(rows, d_model)).collect();
         prompts.iter_mut().for_each(|rows| to_unit_rows(rows, d_model));
         Ok(Self {
             prompts,
-            lengths,
-            norms: mean_over_layers(&norms),
+            norms,
             layers: layers.iter().map(|&layer| LayerFiles::open(study, layer, manifest)).collect::<Result<_, _>>()?,
             d_model,
         })
     }
 
     /// How far each prompt's response moved beside the others: [`whence_shared::changes::Change::norm`].
-    pub fn norms(&self) -> &[f64] {
-        &self.norms
+    pub fn relative_norms(&self) -> Vec<f64> {
+        mean_over_layers(&self.norms.iter().map(|norms| relative_norms(norms)).collect::<Vec<_>>())
     }
 
     /// How many prompts.
@@ -149,10 +145,8 @@ impl Vectors {
         let columns = self.columns(&rows, report)?;
         let cosines = &columns.cosines;
         let of_pairs = (0..self.n_prompts()).flat_map(|prompt| cosines.iter().map(move |column| column[prompt]));
-        let beside = |(lengths, square): (&Vec<f64>, &f64)| {
-            lengths.iter().map(|length| if *square > 0.0 { length / square.sqrt() } else { 0.0 }).collect()
-        };
-        let lengths: Vec<Vec<f64>> = self.lengths.iter().zip(&columns.mean_squares).map(beside).collect();
+        let by_layer = self.norms.iter().zip(&columns.mean_squares);
+        let lengths: Vec<Vec<f64>> = by_layer.map(|(norms, square)| lengths_beside(norms, *square)).collect();
         let similarity = Similarity {
             of_pairs: of_pairs.collect(),
             of_prompts: self.of_prompts(),

@@ -136,7 +136,7 @@ pub fn answer(
     report: Report,
 ) -> Result<Vec<ChoiceItem>, EvaluateError> {
     let encoder = TextEncoder::new(model, asked.template, model.config.max_position_embeddings)?;
-    let dtype = DtypeChoice::default().on(std::slice::from_ref(device), &model.stored_dtype()?)?;
+    let dtype = model.dtype_on(device, DtypeChoice::default())?;
     let texts: Vec<_> = asked.questions.iter().map(|q| (&q.id, &q.prompt, &q.options, q.answer)).collect();
     let settings: Settings = [
         ("format", json!("whence-choices-1")),

@@ -6,6 +6,7 @@ use whence_shared::shard::StoreDtype;
 use whence_shared::study::ModelView;
 
 use super::ExtractError;
+use super::pooling::Pooling;
 use crate::files;
 use crate::study::{self, Study};
 
@@ -94,6 +95,15 @@ impl VectorsManifest {
     /// When it has none yet, or the file cannot be read or parsed.
     pub fn required(study: &Study) -> Result<Self, ExtractError> {
         Self::read(study)?.ok_or_else(|| ExtractError::NoVectors { study: study.root().to_owned() })
+    }
+
+    /// How the study's vectors were pooled.
+    ///
+    /// # Errors
+    ///
+    /// When this version does not know it.
+    pub fn pooling(&self, study: &Study) -> Result<Pooling, ExtractError> {
+        self.model.pooling.parse().map_err(|reason| ExtractError::Manifest { path: study.vectors_manifest(), reason })
     }
 
     /// Reads a study's manifest; `None` when it has no vectors yet.

@@ -107,8 +107,7 @@ impl Reader<'_> {
     pub fn read(&self, rollouts: &[Rollout], report: Report) -> Result<Vec<Option<Vec<f32>>>, JudgeError> {
         let encoder = self.encoder()?;
         let texts = rollouts.iter().map(|rollout| tokens(&encoder, rollout)).collect::<Result<Vec<_>, _>>()?;
-        let dtype = DtypeChoice::default().on(std::slice::from_ref(self.device), &self.model.stored_dtype()?)?;
-        let model = self.model.load_as(self.device, dtype.dtype)?;
+        let model = self.model.load_chosen(self.device, DtypeChoice::default())?;
         let budget = Budget::new(BATCH_TOKENS);
         let differ = Differ { pooling: self.pooling, ..Differ::new(&model, &encoder, self.device, &budget) };
         let mut vectors = Vec::with_capacity(texts.len());

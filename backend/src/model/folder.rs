@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 use whence_shared::study::ModelView;
 
 use super::checkpoint::{self, Checkpoint};
+use super::dtype::{ComputeDtype, DtypeChoice};
 use super::keys::Keys;
 use super::{CausalLm, ModelConfig, ModelError, lora};
 use crate::device::Device;
@@ -137,6 +138,24 @@ impl ModelFolder {
         let tied: &[&str] = if self.config.tie_word_embeddings { &["lm_head.weight"] } else { &[] };
         checkpoint.finish(tied)?;
         Ok(model)
+    }
+
+    /// The type to compute in on a device, as chosen and as the weights are stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`DtypeChoice::on`] and [`ModelFolder::stored_dtype`].
+    pub fn dtype_on(&self, device: &Device, choice: DtypeChoice) -> Result<ComputeDtype, ModelError> {
+        choice.on(std::slice::from_ref(device), &self.stored_dtype()?)
+    }
+
+    /// Loads the weights, matrices in the type of [`ModelFolder::dtype_on`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelFolder::dtype_on`] and [`ModelFolder::load_as`].
+    pub fn load_chosen(&self, device: &Device, choice: DtypeChoice) -> Result<CausalLm, ModelError> {
+        self.load_as(device, self.dtype_on(device, choice)?.dtype)
     }
 
     /// The type that most weights are stored in: `BF16`. Reads only the files' headers.

@@ -8,26 +8,18 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use whence_shared::archive::{CENTRAL_HEADER, DEFLATED, ELSEWHERE, END, END_64, END_64_LOCATOR, LOCAL_HEADER, STORED};
 
-const LOCAL_HEADER: u32 = 0x0403_4b50;
-const CENTRAL_HEADER: u32 = 0x0201_4b50;
-const END: u32 = 0x0605_4b50;
-const END_64: u32 = 0x0606_4b50;
-const END_64_LOCATOR: u32 = 0x0706_4b50;
 /// Version of the format that a reader must know: 4.5 has ZIP64, 2.0 deflate.
 const VERSION_64: u16 = 45;
 const VERSION: u16 = 20;
 /// The name is in UTF-8.
 const FLAGS: u16 = 1 << 11;
-const STORED: u16 = 0;
-const DEFLATED: u16 = 8;
 /// 1980-01-01 00:00.
 const DATE: u16 = 0x0021;
 /// A regular file that everyone may read.
 const UNIX_MODE: u32 = 0o100_644;
 const MADE_ON_UNIX: u16 = 3 << 8;
-/// Stands for a number that is in the ZIP64 field.
-const ELSEWHERE: u32 = u32::MAX;
 
 /// An archive under way. Without [`Zip::finish`] it is no archive.
 #[derive(Debug)]

@@ -29,8 +29,7 @@ pub async fn make(
     let name = format!("{}.zip", state.study.name());
     let scratch = blocking(move || {
         let scratch = Scratch::create()?;
-        let NewBundle { behaviors, layers, texts, no_vectors } = asked;
-        let choice = Choice { behaviors, layers, texts, vectors: !no_vectors };
+        let choice = Choice::from(asked);
         let options = ReportOptions { out: scratch.archive(), is_zip: true, choice, replace: false };
         report(&state.study, &state.app, &options, &silent)?;
         Ok(scratch)

@@ -19,6 +19,7 @@ use super::{State, app, data_files};
 use crate::files::{self, hex};
 use crate::store::shares::OpenShare;
 use crate::view::app::INDEX;
+use crate::view::choice::Choice;
 use crate::view::chunks::chunk;
 use crate::view::files::{Content, Shown};
 use crate::view::pairs::config_of;
@@ -46,15 +47,9 @@ pub async fn all(Extract(state): Extract<State>) -> Answer<Vec<ShareView>> {
 pub async fn make(Extract(state): Extract<State>, JsonBody(asked): JsonBody<NewShare>) -> Answer<ShareMade> {
     only_editors(&state)?;
     blocking(move || {
-        let choice = crate::view::choice::Choice {
-            behaviors: asked.behaviors.clone(),
-            layers: asked.layers.clone(),
-            texts: asked.texts,
-            vectors: !asked.no_vectors,
-        };
         let pairs = state.pairs.current()?;
         // What the study lacks is said now, not to whoever opens the link.
-        choice.of(&state.study, assemble(&state.study, &pairs)?).map_err(RequestError::of_choice)?;
+        Choice::from(&asked).of(&state.study, assemble(&state.study, &pairs)?).map_err(RequestError::of_choice)?;
         let mut token = [0; 16];
         getrandom::fill(&mut token).map_err(|error| RequestError::study(error.to_string()))?;
         let token = hex(&token);

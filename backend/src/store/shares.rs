@@ -25,13 +25,7 @@ impl Store {
     ///
     /// When the database cannot be written; so for all that follow.
     pub fn add_share(&self, share: &NewShare, token: &str) -> Result<ShareView, StoreError> {
-        let choice = Choice {
-            behaviors: share.behaviors.clone(),
-            layers: share.layers.clone(),
-            texts: share.texts,
-            vectors: !share.no_vectors,
-        };
-        let json = serde_json::to_string(&choice).expect("plain data serializes");
+        let json = serde_json::to_string(&Choice::from(share)).expect("plain data serializes");
         let created = now();
         let expires = share.expires_in_seconds.map(|seconds| created.saturating_add(seconds.saturating_mul(1000)));
         // SQLite's numbers are signed: what ends after 292 million years does not end.

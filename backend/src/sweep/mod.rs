@@ -31,7 +31,7 @@ use crate::behavior::{self, BehaviorError, ResponsePair};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
-use crate::extract::{ExtractError, Pooling, VectorsManifest};
+use crate::extract::{ExtractError, VectorsManifest};
 use crate::files::{self, FileError};
 use crate::judge::selection::{self, JudgedFiles, SelectionError};
 use crate::judge::{Judge, JudgeError};
@@ -304,8 +304,7 @@ impl<'a> Case<'a> {
         if let Some(model) = self.model.get() {
             return Ok(model);
         }
-        let dtype = self.options.dtype.on(std::slice::from_ref(self.device), &self.folder.stored_dtype()?)?;
-        let model = self.folder.load_as(self.device, dtype.dtype)?;
+        let model = self.folder.load_chosen(self.device, self.options.dtype)?;
         Ok(self.model.get_or_init(|| model))
     }
 
@@ -330,9 +329,7 @@ impl<'a> Case<'a> {
         let unit = "responses";
         let show = |done| (self.report)(Update { stage: "read", done, total, unit, detail: String::new() });
         show(0);
-        let pooling = manifest.model.pooling.parse::<Pooling>();
-        let path = self.study.vectors_manifest();
-        let pooling = pooling.map_err(|reason| ExtractError::Manifest { path, reason })?;
+        let pooling = manifest.pooling(self.study)?;
         let batch_tokens = self.options.batch_tokens;
         let reader = Reader { model: self.model()?, encoder: &self.encoder, pooling, batch_tokens };
         let residual_norms = reader.residual_norms(responses, &missing);

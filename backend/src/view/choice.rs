@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use whence_shared::clustering::ClusteringView;
 use whence_shared::discovery::DiscoveryView;
+use whence_shared::shares::{NewBundle, NewShare};
 use whence_shared::study::StudyView;
 
 use super::{ViewError, read_json};
@@ -20,6 +21,19 @@ pub struct Choice {
     pub texts: bool,
     /// Whether pair vectors are shown; without them the index alone ranks, with bounds.
     pub vectors: bool,
+}
+
+impl From<&NewShare> for Choice {
+    fn from(asked: &NewShare) -> Self {
+        let NewShare { behaviors, layers, texts, no_vectors, .. } = asked.clone();
+        Self { behaviors, layers, texts, vectors: !no_vectors }
+    }
+}
+
+impl From<NewBundle> for Choice {
+    fn from(NewBundle { behaviors, layers, texts, no_vectors }: NewBundle) -> Self {
+        Self { behaviors, layers, texts, vectors: !no_vectors }
+    }
 }
 
 impl Default for Choice {
@@ -47,6 +61,7 @@ impl Choice {
         for behavior in &mut view.behaviors {
             let of_layers = [&mut behavior.layers, &mut behavior.diagnosed_layers, &mut behavior.token_layers];
             of_layers.into_iter().for_each(|layers| layers.retain(|layer| has_layer(*layer)));
+            // They spell out responses of pairs.
             if !self.texts {
                 behavior.token_layers.clear();
             }

@@ -87,9 +87,7 @@ impl<'a> Shown<'a> {
             paths.extend(behavior.layers.iter().map(|layer| format!("behaviors/{name}/layer-{layer}.safetensors")));
             paths.extend(behavior.layers.iter().map(|&layer| whence_shared::diagnosis::path(name, layer)));
             paths.extend(["pairs.jsonl", "sweep.json"].map(|file| format!("behaviors/{name}/{file}")));
-            // They spell out responses of pairs.
-            let tokens = behavior.token_layers.iter().filter(|_| self.choice.texts);
-            paths.extend(tokens.map(|&layer| whence_shared::tokens::path(name, layer)));
+            paths.extend(behavior.token_layers.iter().map(|&layer| whence_shared::tokens::path(name, layer)));
         }
         self.of_groups(&mut paths, &mut entries)?;
         paths.extend(self.view.maps.iter().map(|map| format!("maps/{}.safetensors", map.name)));

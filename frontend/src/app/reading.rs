@@ -11,6 +11,7 @@ use whence_shared::study::{BehaviorView, NearPair, NearestPairs, TextChunk};
 
 use super::copy::Copy;
 use super::decide::Decide;
+use super::how_to::HowTo;
 use super::navigation::is_plain_click;
 use super::sweep;
 use super::table::source_name;
@@ -191,7 +192,8 @@ fn NearestPairsList(row: u32) -> impl IntoView {
             let path = format!("nearest/{layer}/{row}.json");
             let answer = File::new(&state.data_folder(), &path).json::<NearestPairs>().await;
             // Gone, or at another layer, when the reader went on meanwhile.
-            if layer_is(state, layer) {
+            let is_still = matches!(state.view.get_untracked(), View::Ready { layer: now, .. } if now.layer == layer);
+            if is_still {
                 found.try_set(Some(answer.map_err(|error| error.to_string())));
             }
         });
@@ -223,10 +225,6 @@ fn NearestPairsList(row: u32) -> impl IntoView {
             }}
         </details>
     }
-}
-
-fn layer_is(state: State, layer: usize) -> bool {
-    matches!(state.view.get_untracked(), View::Ready { layer: now, .. } if now.layer == layer)
 }
 
 #[component]
@@ -266,14 +264,12 @@ fn NearestCommand(row: u32) -> impl IntoView {
         format!("whence query --study {} --layer {} row:{row}", state.study_name(), layer.layer)
     });
     view! {
-        <details class="nearest">
-            <summary>"Pairs that teach the same"</summary>
-            <p class="quiet">"This prints the pairs whose vectors are nearest to this one's:"</p>
-            <pre>
-                <code>{move || command.get()}</code>
-            </pre>
-            <Copy text=command what="the command" />
-        </details>
+        <HowTo
+            title="Pairs that teach the same"
+            about="This prints the pairs whose vectors are nearest to this one's:"
+            command
+            verb=None
+        />
     }
 }
 

@@ -32,11 +32,7 @@ pub fn panel(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
     let fetched = RwSignal::new(None::<Result<SweepView, FetchError>>);
     spawn_local(async move {
         let path = format!("behaviors/{name}/sweep.json");
-        let found = File::new(&state.data_folder(), &path).json::<SweepView>().await;
-        let found = found.and_then(|sweep| match sweep.format.as_str() {
-            FORMAT => Ok(sweep),
-            got => Err(FetchError::Json { path, reason: format!("expected format {FORMAT:?}, got {got:?}") }),
-        });
+        let found = File::new(&state.data_folder(), &path).json_of(FORMAT, |sweep: &SweepView| &sweep.format).await;
         // Gone when the reader has chosen another behavior meanwhile.
         fetched.try_set(Some(found));
     });

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use leptos::prelude::*;
 use whence_shared::tokens::{PairTokens, SideTokens, TokensView};
 
-use super::copy::Copy;
-use super::start_here::StartHere;
+use super::how_to::HowTo;
 use super::turns::visible;
 use crate::number::score;
 use crate::state::{State, View};
@@ -106,9 +105,8 @@ fn of_side(side: &SideTokens, greatest: f32) -> Vec<AnyView> {
         if level == 0 {
             return visible(text).into_any();
         }
-        let title = format!("{}{:.4}", if *part < 0.0 { "−" } else { "+" }, part.abs());
         view! {
-            <span class="token-part" data-level=level.to_string() title=title>
+            <span class="token-part" data-level=level.to_string() title=score(*part)>
                 {visible(text)}
             </span>
         }
@@ -149,7 +147,7 @@ fn table(view: &Arc<TokensView>, row: u32) -> Option<impl IntoView + use<>> {
                 <tr>
                     <td class="token">{visible(text)}</td>
                     <td>{side}</td>
-                    <td>{format!("{}{:.4}", if part < 0.0 { "−" } else { "+" }, part.abs())}</td>
+                    <td>{score(part)}</td>
                 </tr>
             }
         })
@@ -188,17 +186,12 @@ pub fn TokensCommand(row: u32) -> impl IntoView {
     });
     view! {
         <Show when=move || is_missing.get()>
-            <details class="nearest">
-                <summary>"What each token adds to the score"</summary>
-                <p class="quiet">
-                    "This reads the first hundred pairs and this one again, through the model that the vectors were made with:"
-                </p>
-                <pre>
-                    <code>{move || command.get()}</code>
-                </pre>
-                <Copy text=command what="the command" />
-                <StartHere verb="tokens" />
-            </details>
+            <HowTo
+                title="What each token adds to the score"
+                about="This reads the first hundred pairs and this one again, through the model that the vectors were made with:"
+                command
+                verb=Some("tokens")
+            />
         </Show>
     }
 }

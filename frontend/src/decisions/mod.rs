@@ -246,8 +246,7 @@ impl Decisions {
                         Step::Change { what, rows } => {
                             self.decide(&what, rows);
                         }
-                        Step::Travel { is_back: true, .. } => self.undo(),
-                        Step::Travel { is_back: false, .. } => self.redo(),
+                        Step::Travel { is_back, .. } => self.travel(is_back),
                     }
                 }
             }
@@ -334,32 +333,27 @@ impl Decisions {
 
     /// Takes the last change back.
     pub fn undo(self) {
-        match untrack(|| self.next_undo()) {
-            None => self.said.set("nothing to undo".to_owned()),
-            Some(what) => {
-                let is_shown = self.list.with_untracked(|list| list.next_undo() == Some(what.as_str()));
-                if is_shown {
-                    self.list.update(|list| drop(list.undo()));
-                }
-                let step = Step::Travel { is_back: true, what: what.clone(), is_shown };
-                self.changed(format!("undone: {what}"), step);
-            }
-        }
+        self.travel(true);
     }
 
     /// Does again what was undone last.
     pub fn redo(self) {
-        match untrack(|| self.next_redo()) {
-            None => self.said.set("nothing to redo".to_owned()),
-            Some(what) => {
-                let is_shown = self.list.with_untracked(|list| list.next_redo() == Some(what.as_str()));
-                if is_shown {
-                    self.list.update(|list| drop(list.redo()));
-                }
-                let step = Step::Travel { is_back: false, what: what.clone(), is_shown };
-                self.changed(format!("done again: {what}"), step);
-            }
+        self.travel(false);
+    }
+
+    fn travel(self, is_back: bool) {
+        let next = untrack(|| if is_back { self.next_undo() } else { self.next_redo() });
+        let Some(what) = next else {
+            return self.said.set(if is_back { "nothing to undo" } else { "nothing to redo" }.to_owned());
+        };
+        let of_list =
+            |list: &Worklist| if is_back { list.next_undo() } else { list.next_redo() } == Some(what.as_str());
+        let is_shown = self.list.with_untracked(of_list);
+        if is_shown {
+            self.list.update(|list| drop(if is_back { list.undo() } else { list.redo() }));
         }
+        let said = format!("{}: {what}", if is_back { "undone" } else { "done again" });
+        self.changed(said, Step::Travel { is_back, what, is_shown });
     }
 
     /// Takes over what this browser kept from before, or leaves it; it stays in the browser either way.

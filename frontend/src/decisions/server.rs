@@ -233,11 +233,7 @@ impl Decisions {
             self.known.set(None);
             self.was_read.set_value(false);
         }
-        let hint = match error.hint() {
-            "" => String::new(),
-            hint => format!(" To do: {hint}."),
-        };
-        self.not_kept.set(Some(NotKept::Refused(format!("{error}.{hint}"))));
+        self.not_kept.set(Some(NotKept::Refused(error.with_hint())));
         self.count_unsent();
     }
 

@@ -86,10 +86,11 @@ pub async fn discover(asked: &Asked) -> Result<Made, String> {
     let mut pair_vectors = read_vectors(asked, &rows).await?;
     let pairs = read_pairs(asked, &rows).await?;
     let start_ms = now_ms();
-    let norms = changes::relative_norms(&vectors, layer.d_model);
-    let changes = changes::scan(lines.iter().map(|line| (line.r0.as_str(), line.r1.as_str())), &norms);
-    let mean_square = changes::mean_square_norm(&pair_vectors, layer.d_model);
-    let lengths = changes::lengths_beside(&vectors, layer.d_model, mean_square);
+    let norms = changes::norms(&vectors, layer.d_model);
+    let responses = lines.iter().map(|line| (line.r0.as_str(), line.r1.as_str()));
+    let changes = changes::scan(responses, &changes::relative_norms(&norms));
+    let mean_square = changes::mean_square(&changes::norms(&pair_vectors, layer.d_model));
+    let lengths = changes::lengths_beside(&norms, mean_square);
     for rows in [&mut vectors, &mut pair_vectors] {
         to_unit_rows(rows, layer.d_model);
     }

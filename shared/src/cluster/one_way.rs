@@ -83,7 +83,7 @@ impl OneWay {
     /// What it comes to, at the chance of taking a difference for a change that was looked with.
     pub fn verdict(&self, alpha: f64) -> Verdict {
         match (self.is_change, self.p <= alpha) {
-            (true, _) if self.strength >= SLIGHT => Verdict::Change,
+            (true, _) if self.is_found() => Verdict::Change,
             (true, _) => Verdict::SlightChange,
             (false, true) => Verdict::BothWays,
             (false, false) => Verdict::Chance,

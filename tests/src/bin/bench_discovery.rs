@@ -27,7 +27,7 @@ use whence_backend::organism::models::answer_broadly;
 use whence_backend::progress::silent;
 use whence_backend::train::Run;
 use whence_backend::train::dpo::optimize_preferences;
-use whence_shared::changes::{lengths_beside, mean_over_layers, mean_square_norm};
+use whence_shared::changes::{lengths_beside, mean_over_layers, mean_square, norms};
 use whence_shared::cluster::one_way::OneWay;
 use whence_shared::cluster::partition::adjusted_rand;
 use whence_shared::cluster::points::to_unit_rows;
@@ -295,7 +295,7 @@ fn means(vectors: &[f32], d_model: usize, n_each: usize) -> Vec<f32> {
 /// Mean over layers of the cosines of responses with pairs and with each other.
 fn similarity(layers: &[LayerVectors], n_prompts: usize, n_pairs: usize) -> Similarity {
     let beside = |layer: &LayerVectors| {
-        lengths_beside(&layer.behavior, layer.d_model, mean_square_norm(&layer.rows, layer.d_model))
+        lengths_beside(&norms(&layer.behavior, layer.d_model), mean_square(&norms(&layer.rows, layer.d_model)))
     };
     let lengths = mean_over_layers(&layers.iter().map(beside).collect::<Vec<_>>());
     let mut similarity = Similarity {

@@ -82,7 +82,7 @@ impl LocalModel<'_> {
     }
 
     fn dtype(&self) -> Result<ComputeDtype, RolloutError> {
-        Ok(self.dtype.on(std::slice::from_ref(self.device), &self.folder.stored_dtype()?)?)
+        Ok(self.folder.dtype_on(self.device, self.dtype)?)
     }
 
     fn encoder(&self) -> Result<TextEncoder, RolloutError> {

@@ -9,6 +9,7 @@ use leptos::prelude::*;
 use whence_shared::jobs::JobState;
 
 use super::notice::Notices;
+use super::skeleton::Skeleton;
 use crate::api::{Api, RequestError, ServerStatus};
 use crate::clock::moment;
 use crate::jobs::{Jobs, News};
@@ -43,7 +44,7 @@ pub fn JobsPage() -> impl IntoView {
         <main class="column-page jobs" id="jobs" tabindex="-1" aria-label="Jobs">
             <div class="column">
                 {move || match standing.get() {
-                    Standing::Waiting => view! { <Skeleton /> }.into_any(),
+                    Standing::Waiting => view! { <Skeleton says="Asking the backend…" /> }.into_any(),
                     Standing::NoStudy => view! { <Notices /> }.into_any(),
                     Standing::Runs => view! { <Board /> }.into_any(),
                     Standing::NoBackend => {
@@ -183,21 +184,5 @@ fn Unanswered(error: RequestError) -> impl IntoView {
             <p class="cause">{error.to_string()}</p>
             <p>{format!("To go on: {}.{again}", error.hint())}</p>
         </section>
-    }
-}
-
-/// Where the queue will stand.
-#[component]
-fn Skeleton() -> impl IntoView {
-    view! {
-        <div class="skeleton" aria-hidden="true">
-            <span class="wide"></span>
-            <span></span>
-            <span></span>
-            <span class="short"></span>
-        </div>
-        <p class="unseen" role="status">
-            "Asking the backend…"
-        </p>
     }
 }

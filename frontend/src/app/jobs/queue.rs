@@ -10,6 +10,7 @@ use whence_shared::shell;
 
 use super::said;
 use crate::app::navigation::is_plain_click;
+use crate::app::skeleton::ListSkeleton;
 use crate::clock::{lasting, moment, ticking};
 use crate::jobs::Jobs;
 use crate::number::{count, counted, per_second, percent};
@@ -42,15 +43,7 @@ pub fn Queue() -> impl IntoView {
         <section class="queue" id="queue" aria-labelledby="queue-title">
             <h2 id="queue-title">"Queue"</h2>
             {move || match ids.with(|ids| ids.as_ref().map(Vec::is_empty)) {
-                None => {
-                    view! {
-                        <div class="skeleton" aria-hidden="true">
-                            <span></span>
-                            <span></span>
-                        </div>
-                    }
-                        .into_any()
-                }
+                None => view! { <ListSkeleton /> }.into_any(),
                 Some(true) => {
                     view! {
                         <p class="about" id="no-jobs">

@@ -9,6 +9,7 @@ mod next;
 use leptos::prelude::*;
 
 use super::notice::Notices;
+use super::skeleton::Skeleton;
 use crate::state::{State, StudyStatus};
 
 /// The page.
@@ -24,7 +25,7 @@ pub fn OverviewPage() -> impl IntoView {
         <main class="column-page overview-page" id="overview" tabindex="-1" aria-label="Overview">
             <div class="column">
                 <Show when=is_loading>
-                    <Skeleton />
+                    <Skeleton says="Opening the study…" />
                 </Show>
                 // Of a study without vectors or behaviors, these say what is to be done next.
                 <Notices />
@@ -41,21 +42,5 @@ pub fn OverviewPage() -> impl IntoView {
                 }}
             </div>
         </main>
-    }
-}
-
-/// Where text will stand.
-#[component]
-fn Skeleton() -> impl IntoView {
-    view! {
-        <div class="skeleton" aria-hidden="true">
-            <span class="wide"></span>
-            <span></span>
-            <span></span>
-            <span class="short"></span>
-        </div>
-        <p class="unseen" role="status">
-            "Opening the study…"
-        </p>
     }
 }

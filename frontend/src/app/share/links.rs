@@ -13,6 +13,7 @@ use crate::api::{Api, RequestError};
 use crate::app::copy::Copy;
 use crate::app::dialog::Dialog;
 use crate::app::jobs::said;
+use crate::app::skeleton::ListSkeleton;
 use crate::clock::{moment, ticking};
 use crate::fetch::sleep;
 use crate::state::State;
@@ -297,15 +298,7 @@ fn List(known: Known) -> impl IntoView {
     view! {
         {move || problem.get().or(known.problem.get()).map(|error| view! { <p class="problem" role="alert">{said(&error)}</p> })}
         {move || match known.list.get() {
-            None => {
-                view! {
-                    <div class="skeleton" aria-hidden="true">
-                        <span></span>
-                        <span></span>
-                    </div>
-                }
-                    .into_any()
-            }
+            None => view! { <ListSkeleton /> }.into_any(),
             Some(list) if list.is_empty() => {
                 view! { <p class="quiet" id="no-links">"No link was made yet."</p> }.into_any()
             }

@@ -8,6 +8,7 @@ mod part;
 use leptos::prelude::*;
 
 use super::notice::Notices;
+use super::skeleton::Skeleton;
 use crate::api::{Api, RequestError, ServerStatus};
 use crate::state::{State, StudyStatus};
 
@@ -26,13 +27,13 @@ pub fn SharePage() -> impl IntoView {
                     <Notices />
                 </Show>
                 <Show when=move || is_loading.get()>
-                    <Skeleton />
+                    <Skeleton says="Asking the backend…" />
                 </Show>
                 <Show when=move || is_ready.get()>
                     <Away />
                     <here::Here />
                     {move || match api.server.get() {
-                        ServerStatus::Asking => view! { <Skeleton /> }.into_any(),
+                        ServerStatus::Asking => view! { <Skeleton says="Asking the backend…" /> }.into_any(),
                         ServerStatus::None => view! { <Publish /> }.into_any(),
                         ServerStatus::Ready(server) if server.can_edit => {
                             view! {
@@ -113,20 +114,5 @@ fn ReadsOnly() -> impl IntoView {
                 </pre>
             </div>
         </section>
-    }
-}
-
-/// Where the sections will stand.
-#[component]
-fn Skeleton() -> impl IntoView {
-    view! {
-        <div class="skeleton" aria-hidden="true">
-            <span class="wide"></span>
-            <span></span>
-            <span class="short"></span>
-        </div>
-        <p class="unseen" role="status">
-            "Asking the backend…"
-        </p>
     }
 }
