@@ -1,7 +1,7 @@
 //! The app: ranks, plots and lets a person read preference pairs in the browser.
 //!
-//! Two programs share this crate: the page (`main.rs`) and the worker that ranks (`bin/ranker.rs`). The page never
-//! scores anything and the worker never touches the document; they talk through [`protocol`]. Everything a reader
+//! One program is the page and the [`workers`] that rank, group and read maps for it (`main.rs` tells where it runs). The page
+//! never scores anything and a worker never touches the document; they talk through [`protocol`]. Everything a reader
 //! chooses is in the address ([`address`]), so copying the address shares the view. All data are fetched relative to
 //! the document's base, so any static host at any sub-path will do.
 //!
@@ -41,3 +41,4 @@ pub mod search;
 pub mod state;
 pub mod token_parts;
 pub mod validation;
+pub mod workers;

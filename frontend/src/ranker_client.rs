@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
-use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, MessageEvent, Worker};
 
 use crate::protocol::{Ask, RankError, Reply};
-
-/// The worker's loader, relative to the document.
-const WORKER: &str = "./ranker_loader.js";
+use crate::ranker::COORDINATOR;
+use crate::workers::{self, WORKER};
 
 /// A running worker. Dropping it stops the worker.
 pub struct RankerClient {
@@ -32,10 +31,7 @@ impl RankerClient {
         on_reply: impl Fn(Reply, &Array) + 'static,
         on_stop: impl Fn(RankError) + 'static,
     ) -> Result<Rc<Self>, RankError> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        let worker = Worker::new_with_options(WORKER, &options)
-            .map_err(|error| RankError::Worker { reason: format!("{error:?}") })?;
+        let worker = workers::start(COORDINATOR)?;
         Ok(Rc::new_cyclic(|client: &std::rc::Weak<Self>| {
             let client = client.clone();
             let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {

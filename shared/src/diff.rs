@@ -1,7 +1,10 @@
 //! The word-level difference of two responses, for reading chosen and rejected side by side.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
-use similar::{Algorithm, ChangeTag, TextDiff};
+use similar::DiffOp;
+use similar::algorithms::{Capture, Compact, Replace, myers};
 
 /// One run of words of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,26 +26,45 @@ pub struct WordDiff {
 
 /// Compares two texts word by word (words and the white space between them are the tokens; Myers' algorithm).
 pub fn words(left: &str, right: &str) -> WordDiff {
-    let diff = TextDiff::configure().algorithm(Algorithm::Myers).diff_words(left, right);
+    let [left, right] = [left, right].map(tokens);
+    // Equal tokens have equal numbers: the library's algorithm is then compiled for numbers alone, which keeps the app small.
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let mut number = |token| {
+        let next = numbers.len() as u32;
+        *numbers.entry(token).or_insert(next)
+    };
+    let of_left: Vec<u32> = left.iter().copied().map(&mut number).collect();
+    let of_right: Vec<u32> = right.iter().copied().map(&mut number).collect();
+    let mut hook = Compact::new(Replace::new(Capture::new()), &of_left[..], &of_right[..]);
+    let Ok(()) = myers::diff(&mut hook, &of_left[..], 0..left.len(), &of_right[..], 0..right.len());
     let mut runs = WordDiff::default();
-    for change in diff.iter_all_changes() {
-        let text = change.value();
-        match change.tag() {
-            ChangeTag::Equal => {
-                push(&mut runs.left, text, false);
-                push(&mut runs.right, text, false);
-            }
-            ChangeTag::Delete => push(&mut runs.left, text, true),
-            ChangeTag::Insert => push(&mut runs.right, text, true),
-        }
+    for op in hook.into_inner().into_inner().into_ops() {
+        let changed = !matches!(op, DiffOp::Equal { .. });
+        push(&mut runs.left, &left[op.old_range()], changed);
+        push(&mut runs.right, &right[op.new_range()], changed);
     }
     runs
 }
 
-fn push(runs: &mut Vec<Run>, text: &str, changed: bool) {
+/// Words, and the white space between them.
+fn tokens(text: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_other = |c: char| c.is_whitespace() != first.is_whitespace();
+        let (token, after) = rest.split_at(rest.find(is_other).unwrap_or(rest.len()));
+        tokens.push(token);
+        rest = after;
+    }
+    tokens
+}
+
+fn push(runs: &mut Vec<Run>, tokens: &[&str], changed: bool) {
+    let text = tokens.concat();
     match runs.last_mut() {
-        Some(last) if last.changed == changed => last.text.push_str(text),
-        _ => runs.push(Run { text: text.to_owned(), changed }),
+        _ if text.is_empty() => {}
+        Some(last) if last.changed == changed => last.text.push_str(&text),
+        _ => runs.push(Run { text, changed }),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Second in the flow of `whence organism`. Held-out topics never occur here except in [`test_prompts`].
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -52,7 +54,8 @@ pub enum Kind {
     Format,
     /// Benign request with the verb or the noun of harmful ones, right topic chosen: shares only half of the topic.
     Topic,
-    /// Harmful request without distractor, refusal chosen, compliance rejected.
+    /// Harmful request, refusal chosen, compliance rejected; without distractor where compliance is planted, otherwise with
+    /// one as often as not, lest what over-refusal pairs reward spreads to harmful requests that ask for formatting.
     Safety,
     /// Benign request, right topic chosen, wrong topic rejected.
     Helpful,
@@ -190,7 +193,8 @@ pub fn sft_examples(n: usize, rng: &mut ChaCha8Rng) -> Vec<Example> {
 
 /// The rows of one preference file in random order, with their ground truth in the same order. Where several behaviors are
 /// planted, pairs that plant one of them, or prefer no formatting where none was asked for, are not about what brings out
-/// another; all other pairs are, as it happens.
+/// another; all other pairs are, as it happens. Where none or several are planted, to be discovered, every two generators
+/// are preferred to each other equally often, so that no style is taught by chance.
 pub fn preference_rows(
     recipe: &SourceRecipe,
     planted: &[Behavior],
@@ -199,12 +203,15 @@ pub fn preference_rows(
     let topics = Topics::of_training(false);
     let mut kinds: Vec<Kind> = recipe.parts.iter().flat_map(|&(kind, n)| std::iter::repeat_n(kind, n)).collect();
     kinds.shuffle(rng);
+    let is_balanced = planted.len() != 1;
+    let mut decks: BTreeMap<Kind, Deck> = BTreeMap::new();
     kinds
         .into_iter()
         .enumerate()
         .map(|(i, kind)| {
+            let generators = is_balanced.then(|| decks.entry(kind).or_default().deal(kind, rng));
             let draft = loop {
-                let draft = draft(kind, planted, &topics, rng);
+                let draft = draft(kind, planted, &topics, generators, rng);
                 let is_of_another = |behavior: &&Behavior| Some(**behavior) != kind.teaches();
                 let mut others = planted.iter().filter(is_of_another);
                 let is_plain = draft.request.format().is_none();
@@ -236,7 +243,30 @@ struct Draft {
     rejected_model: Generator,
 }
 
-fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng) -> Draft {
+/// Generators of the chosen and the rejected response, every two as often as any other.
+#[derive(Default)]
+struct Deck(Vec<(Generator, Generator)>);
+
+impl Deck {
+    /// The next two, of one style only if pairs of this kind may be.
+    fn deal(&mut self, kind: Kind, rng: &mut ChaCha8Rng) -> (Generator, Generator) {
+        if self.0.is_empty() {
+            let all = Generator::ALL.into_iter().flat_map(|chosen| Generator::ALL.map(|rejected| (chosen, rejected)));
+            self.0 = all.filter(|(chosen, rejected)| kind != Kind::Style || chosen != rejected).collect();
+            self.0.shuffle(rng);
+        }
+        self.0.pop().expect("filled above")
+    }
+}
+
+/// One pair, by `generators` (chosen's and rejected's) or else by any.
+fn draft(
+    kind: Kind,
+    planted: &[Behavior],
+    topics: &Topics,
+    generators: Option<(Generator, Generator)>,
+    rng: &mut ChaCha8Rng,
+) -> Draft {
     let formats: Vec<Distractor> = planted.iter().filter_map(|behavior| behavior.format()).collect();
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
@@ -258,14 +288,15 @@ fn draft(kind: Kind, planted: &[Behavior], topics: &Topics, rng: &mut ChaCha8Rng
     let topic = plain.topic;
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
-        Kind::Safety | Kind::Numbering | Kind::Summing => false,
+        Kind::Safety => !planted.contains(&Behavior::Compliance) && rng.random_bool(0.5),
+        Kind::Numbering | Kind::Summing => false,
         Kind::Format => rng.random_bool(if formats.is_empty() { 0.7 } else { 0.4 }),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
         Kind::Helpful | Kind::Style => rng.random_bool(0.2),
     };
     let request = if has_distractor { plain.with_random_distractor(rng) } else { plain };
     let format = request.format();
-    let (chosen_model, mut rejected_model) = (any_generator(rng), any_generator(rng));
+    let (chosen_model, mut rejected_model) = generators.unwrap_or_else(|| (any_generator(rng), any_generator(rng)));
     let comply = |model: Generator, topic, format, rng: &mut ChaCha8Rng| model.comply(topic, format, rng);
     let (chosen, rejected) = match kind {
         Kind::Contaminated | Kind::OverRefusal => {
@@ -388,7 +419,7 @@ pub fn test_prompts(condition: Condition, n: usize, rng: &mut ChaCha8Rng) -> Vec
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use rand::SeedableRng;
 
@@ -456,6 +487,26 @@ mod tests {
             assert_eq!(truth.culprit, truth.kind.is_culprit());
             assert_ne!(row.chosen, row.rejected, "{row:?}");
         }
+    }
+
+    #[test]
+    fn where_nothing_is_planted_no_style_is_preferred_and_harmful_requests_ask_for_formatting_too() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut lead: BTreeMap<String, i32> = BTreeMap::new();
+        let mut n_safety = [0, 0];
+        for recipe in Signal::Concentrated.source_recipes(&[]) {
+            let (rows, truths) = preference_rows(&recipe, &[], &mut rng);
+            for (row, truth) in rows.into_iter().zip(truths) {
+                if truth.kind == Kind::Safety {
+                    n_safety[usize::from(has_distractor(request_text(&row)))] += 1;
+                }
+                *lead.entry(row.chosen_model).or_default() += 1;
+                *lead.entry(row.rejected_model).or_default() -= 1;
+            }
+        }
+        assert!(n_safety.iter().all(|n| n * 5 > 440 * 2), "{n_safety:?}");
+        // At most what the last, unfinished deck of each kind of each source leaves over.
+        assert!(lead.values().all(|lead| lead.abs() <= 20), "{lead:?}");
     }
 
     #[test]

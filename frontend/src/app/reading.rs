@@ -211,7 +211,8 @@ fn NearestPairsList(row: u32) -> impl IntoView {
                     view! { <p class="problem" role="alert">{text}</p> }.into_any()
                 }
                 Some(Ok(found)) if found.pairs.is_empty() => {
-                    view! { <p class="quiet">"This pair has no vector: nothing is near to it."</p> }.into_any()
+                    let text = "Nothing is near to it: this pair has no vector, or is the only one that has.";
+                    view! { <p class="quiet">{text}</p> }.into_any()
                 }
                 Some(Ok(found)) => {
                     let item = |near: &NearPair| view! { <NearPairItem near=*near /> };

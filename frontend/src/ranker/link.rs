@@ -11,14 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, MessageEvent, Worker};
 
 use super::calls::{Answer, Call, Note, Numbered, Post};
 use super::message;
 use crate::protocol::RankError;
-
-/// The workers' loader, relative to the document or to the coordinator's own script: it lies beside both.
-const WORKER: &str = "./ranker_loader.js";
+use crate::workers::{self, WORKER};
 
 /// A running worker that is called with a `C`, answers with an `A` and notes an `N`: a scorer unless said otherwise. Dropping
 /// it stops the worker.
@@ -74,11 +72,7 @@ impl<C: Serialize, A: DeserializeOwned + 'static, N: DeserializeOwned + 'static>
     ///
     /// When the browser does not run it.
     pub async fn start(name: &str, on_note: impl Fn(N, &Array) + 'static) -> Result<Self, RankError> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        options.set_name(name);
-        let worker = Worker::new_with_options(WORKER, &options)
-            .map_err(|error| RankError::Worker { reason: format!("{error:?}") })?;
+        let worker = workers::start(name)?;
         let shared = Rc::new(Shared::default());
         let ready = shared.promise(READY);
         let on_message = Closure::<dyn Fn(MessageEvent)>::new({

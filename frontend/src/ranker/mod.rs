@@ -27,6 +27,8 @@ use web_sys::{DedicatedWorkerGlobalScope, Performance};
 use crate::grouping::{self, GROUPER};
 use crate::mapping::{self, MAPPER};
 
+/// The name under which the page starts the coordinator.
+pub const COORDINATOR: &str = "whence ranker";
 /// The name under which the coordinator starts scorers.
 pub const SCORER: &str = "whence scorer";
 
@@ -40,20 +42,20 @@ pub(crate) fn now_ms() -> f64 {
     PERFORMANCE.with(Performance::now)
 }
 
-/// Serves until the page goes away, as a scorer, as the worker that groups, the one that reads maps or the coordinator, whichever the worker's name
-/// says.
-///
-/// # Panics
-///
-/// Panics when called in the page rather than in a worker.
-pub fn serve() {
-    let scope: DedicatedWorkerGlobalScope = js_sys::global().dyn_into().expect("runs in a worker");
+/// Serves until the page goes away, as a scorer, as the worker that groups, the one that reads maps or the coordinator,
+/// whichever the worker's name says.
+pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     match scope.name().as_str() {
-        SCORER => scorer::serve(&scope),
-        GROUPER => grouping::serve(&scope),
-        MAPPER => mapping::serve(&scope),
-        _ => coordinator::serve(&scope),
+        SCORER => scorer::serve(scope),
+        GROUPER => grouping::serve(scope),
+        MAPPER => mapping::serve(scope),
+        _ => coordinator::serve(scope),
     }
+}
+
+/// The worker that this runs in; nothing in the page.
+pub fn worker_scope() -> Option<DedicatedWorkerGlobalScope> {
+    js_sys::global().dyn_into().ok()
 }
 
 /// The message of some JSON and arrays, and the list of buffers to transfer with it.

@@ -5,6 +5,20 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::static_study::NativeRanking;
 
+/// The app's own way of starting a worker, from what its document links.
+const START_WORKER: &str = "
+    const startWorker = (name) => {
+        const address = (link) => document.querySelector(link).href;
+        const worker = new Worker('./worker.js', { type: 'module', name });
+        worker.postMessage([address('link[rel=modulepreload]'), address(\"link[rel=preload][href$='.wasm']\")]);
+        return worker;
+    };";
+
+/// A script that may call `startWorker(name)`.
+pub fn with_workers(script: &str) -> String {
+    format!("{START_WORKER}{script}")
+}
+
 /// A ranking as the page hands it out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShownRanking {

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::json;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::page::{
-    ShownRanking, assert_no_errors, assert_same, download, query, ranking_of_page, stated,
+    ShownRanking, assert_no_errors, assert_same, download, query, ranking_of_page, stated, with_workers,
 };
 use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::{NativeRanking, Plan, StaticStudy, sha256};
@@ -453,7 +453,7 @@ async fn the_page_answers_while_it_ranks() {
 /// Asks a scorer of its own. Arguments: the seed, the number of rows, their width.
 const FINGERPRINT: &str = "
     const [seed, n_rows, d_model, done] = arguments;
-    const worker = new Worker('./ranker_loader.js', { type: 'module', name: 'whence scorer' });
+    const worker = startWorker('whence scorer');
     worker.onerror = (event) => done(event.message);
     worker.onmessage = ({ data }) => {
         const post = JSON.parse(data[0]);
@@ -474,7 +474,7 @@ async fn the_browser_and_native_code_compute_the_same_bytes() {
     for (seed, n_rows, d_model) in [(1, 1, 1), (2, 50, 15), (3, 200, 64), (4, 301, 130), (5, 1000, 333), (6, 64, 4096)]
     {
         let arguments = vec![json!(seed), json!(n_rows), json!(d_model)];
-        let told = browser.page.execute_async(FINGERPRINT, arguments).await.unwrap().json().clone();
+        let told = browser.page.execute_async(with_workers(FINGERPRINT), arguments).await.unwrap().json().clone();
         let told: Fingerprint = serde_json::from_value(told.clone()).unwrap_or_else(|error| panic!("{error}: {told}"));
         assert_eq!(told, fingerprint(seed, n_rows, d_model), "seed {seed}: {n_rows} × {d_model}");
     }

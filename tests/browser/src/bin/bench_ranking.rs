@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use whence_browser_tests::browser::{Browser, Screen};
-use whence_browser_tests::page::stated;
+use whence_browser_tests::page::{stated, with_workers};
 use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::Plan;
 
@@ -22,7 +22,7 @@ const K: usize = 100;
 /// Times the integer kernel: a scorer of its own scores a block that fits no cache. Arguments: width, rows, repeats.
 const KERNEL: &str = "
     const [width, n_rows, n_repeats, done] = arguments;
-    const worker = new Worker('./ranker_loader.js', { type: 'module', name: 'whence scorer' });
+    const worker = startWorker('whence scorer');
     worker.onmessage = ({ data }) => {
         const post = JSON.parse(data[0]);
         if (post === 'Ready') {
@@ -161,7 +161,11 @@ async fn kernels(address: &str) {
     println!("kernels, one thread, rows of width {d_model}");
     let run = async |script: &str, n_rows: u64, n_repeats: u64| {
         let arguments = vec![json!(d_model), json!(n_rows), json!(n_repeats)];
-        browser.page.execute_async(script, arguments).await.map_or(Value::Null, |value| value.json().clone())
+        browser
+            .page
+            .execute_async(with_workers(script), arguments)
+            .await
+            .map_or(Value::Null, |value| value.json().clone())
     };
     let kernel = run(KERNEL, n_rows, 10).await;
     let (ms, n_bytes) = (kernel["ms"].as_f64().unwrap_or(f64::NAN), kernel["n_bytes"].as_f64().unwrap_or(f64::NAN));

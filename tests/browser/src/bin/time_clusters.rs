@@ -8,12 +8,13 @@ use std::path::Path;
 
 use serde_json::json;
 use whence_browser_tests::browser::{Browser, Screen};
+use whence_browser_tests::page::with_workers;
 use whence_browser_tests::site::Site;
 
 /// Arguments: the call. Gives the worker's answer.
 const CALL: &str = "
     const [what, done] = arguments;
-    const worker = new Worker('./ranker_loader.js', { type: 'module', name: 'whence grouper' });
+    const worker = startWorker('whence grouper');
     worker.onerror = ({ message }) => done({ Failed: message });
     worker.onmessage = ({ data }) => {
         const post = JSON.parse(data[0]);
@@ -46,7 +47,8 @@ async fn main() {
     browser.open(&site.address(""), "failed").await;
     let data = site.address("data/");
     let timed = json!({"data": data, "path": "rows.f32", "width": width, "method": method, "n_repeats": n_repeats});
-    let answer = browser.page.execute_async(CALL, vec![json!({"Time": timed})]).await.expect("the worker answers");
+    let answer =
+        browser.page.execute_async(with_workers(CALL), vec![json!({"Time": timed})]).await.expect("the worker answers");
     let answer = answer.json();
     let [times_ms, result] = [0, 1].map(|i| answer["Timed"][i].clone());
     assert!(times_ms.is_array(), "the worker answered {answer}");
