@@ -7,6 +7,7 @@
 //! rows/N.json                             RowChunk: rows N·rows_per_row_chunk ..
 //! texts/N.json                            TextChunk: rows N·rows_per_text_chunk ..
 //! vectors/layer-L/FILE.safetensors        pair vectors (crate::shard)
+//! nearest/L/ROW.json                      NearestPairs: the pairs nearest to one at a layer
 //! clusters/NAME/discovery.json            groups of prompts and pairs (crate::discovery)
 //! clusters/NAME/similarity.safetensors    what they were made from
 //! clusters/NAME/pairs.json                clusters of all pairs (crate::clustering)
@@ -72,6 +73,9 @@ pub struct StudyView {
     /// Whether a backend serves the study and answers `POST gather/layer-L`: chosen rows' vectors in one request.
     #[serde(default)]
     pub gather: bool,
+    /// Whether `nearest/LAYER/ROW.json` is answered for every pair; else only for [`LayerView::nearest_rows`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nearest: bool,
     /// Whether a backend serves the study and answers `../api/v1/…` ([`crate::api`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub api: bool,
@@ -142,6 +146,10 @@ pub struct LayerView {
     /// Whether the files are left out: then only the index ranks, with bounds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vectors_withheld: bool,
+    /// Rows, ascending, whose nearest pairs are there as `nearest/LAYER/ROW.json`; empty where [`StudyView::nearest`] says that
+    /// all are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest_rows: Vec<u32>,
 }
 
 /// The index of one layer (`crate::index`).
@@ -239,7 +247,7 @@ pub struct BehaviorExample {
 }
 
 /// The pairs whose vectors are nearest to one pair's: what preferring their chosen responses teaches is most like what that of
-/// this pair does. `nearest/LAYER/ROW.json` of a server; a static folder has none.
+/// this pair does. `nearest/LAYER/ROW.json`: of every pair where a server answers, in a bundle of those that rank first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NearestPairs {
     /// The layer.

@@ -128,7 +128,8 @@ pub fn write_vectors(study: &Study, inputs: &str, (layer, dtype): (usize, StoreD
         let (n_bytes, sha256) = (bytes.len() as u64, files::sha256(&bytes));
         shards.push(ShardView { path, first_row, n_rows, n_bytes, sha256 });
     }
-    let view = LayerView { layer, d_model, dtype, n_rows: n_pairs, shards, index: None, vectors_withheld: false };
+    let (index, vectors_withheld, nearest_rows) = (None, false, Vec::new());
+    let view = LayerView { layer, d_model, dtype, n_rows: n_pairs, shards, index, vectors_withheld, nearest_rows };
     files::write(&study.layer_manifest(layer), &serde_json::to_vec(&view).unwrap()).unwrap();
 }
 

@@ -139,7 +139,15 @@ fn a_bundle_holds_what_the_server_answers_the_same_twice_and_zipped() {
     }
     let view: StudyView = serde_json::from_slice(&files["data/study.json"]).unwrap();
     let served: StudyView = site.get("/data/study.json").of();
-    assert_eq!(view, StudyView { gather: false, api: false, ..served });
+    // The nearest pairs are there of the first of each ranking, and said to be.
+    let mut of_files = StudyView { gather: false, api: false, nearest: false, ..served };
+    assert!(view.layers.iter().all(|layer| layer.nearest_rows.len() == 25), "{:?}", view.layers);
+    for (layer, shown) in of_files.layers.iter_mut().zip(&view.layers) {
+        layer.nearest_rows.clone_from(&shown.nearest_rows);
+        let path = |row: &u32| format!("data/nearest/{}/{row}.json", layer.layer);
+        assert!(layer.nearest_rows.iter().all(|row| files.contains_key(&path(row))));
+    }
+    assert_eq!(view, of_files);
     let part = |part: &str| listed.iter().any(|path| path.contains(part));
     for expected in [
         "texts/131.json",
@@ -174,7 +182,7 @@ fn what_was_not_chosen_is_not_in_it() {
     assert!(view.texts_withheld && view.layers.len() == 1 && view.layers[0].vectors_withheld);
     assert_eq!((view.behaviors[0].layers.as_slice(), view.maps.len(), view.clusterings.len()), ([2].as_slice(), 1, 0));
     for (path, bytes) in &files {
-        for absent in ["/texts/", "/vectors/", "layer-1", "lessons", "words.json"] {
+        for absent in ["/texts/", "/vectors/", "layer-1", "nearest/1/", "lessons", "words.json"] {
             assert!(!path.contains(absent), "{path}");
         }
         let text = String::from_utf8_lossy(bytes);

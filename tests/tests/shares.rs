@@ -52,6 +52,8 @@ fn a_link_shows_the_chosen_part_and_nothing_else() {
     let file = std::fs::read(site.study.root().join(&shard.path)).unwrap();
     assert_eq!((part.status, part.header("content-encoding")), (206, ""));
     assert_eq!(part.body, file[100..300]);
+    let near = other(&format!("{path}data/nearest/2/7.json"), &[]);
+    assert_eq!((near.status, near.body), (200, site.get("/data/nearest/2/7.json").body));
     for hidden in [
         "data/texts/0.json",
         "data/vectors/layer-1/00000000.safetensors",
@@ -60,6 +62,8 @@ fn a_link_shows_the_chosen_part_and_nothing_else() {
         "data/rows/../texts/0.json",
         "data/behaviors/../../study.toml",
         "data/gather/layer-2",
+        "data/nearest/1/7.json",
+        "data/nearest/2/../1/7.json",
         "api/v1/decisions",
         "data/",
         "../",

@@ -313,6 +313,7 @@ fn store_layer(
         shards,
         index: None,
         vectors_withheld: false,
+        nearest_rows: Vec::new(),
     };
     Ok(files::write_json(&study.layer_manifest(layer), &view)?)
 }

@@ -326,6 +326,7 @@ pub(super) fn write_manifest(
                 shards,
                 index: None,
                 vectors_withheld: false,
+                nearest_rows: Vec::new(),
             };
             serde_json::to_vec_pretty(&view)
         }

@@ -98,7 +98,8 @@ pub struct Reported {
 pub fn report(study: &Study, app: &App, options: &ReportOptions, progress: Report) -> Result<Reported, ReportError> {
     refuse_inside(study, &options.out)?;
     let pairs = OpenPairs::open(study)?;
-    let shown = Shown::new(study, &pairs, &options.choice)?;
+    let mut shown = Shown::new(study, &pairs, &options.choice)?;
+    shown.find_nearest(progress)?;
     match options.is_zip {
         true => write(&shown, app, ZipFile::create(options)?, study, options, progress),
         false => write(&shown, app, Folder::create(options)?, study, options, progress),

@@ -15,7 +15,7 @@ use super::api::{Answer, Fresh};
 use super::body::JsonBody;
 use super::chunks::{answer_with_etag, blocking};
 use super::error::RequestError;
-use super::{State, app, data_files};
+use super::{State, app, data_files, nearest};
 use crate::files::{self, hex};
 use crate::store::shares::OpenShare;
 use crate::view::app::INDEX;
@@ -111,6 +111,9 @@ async fn answer(state: State, token: String, path: String, request: Request) -> 
 
 async fn data(state: State, share: OpenShare, path: String, request: Request) -> Result<Response, RequestError> {
     let what = format!("data/{path}");
+    if let Some((layer, file)) = path.strip_prefix("nearest/").and_then(|path| path.split_once('/')) {
+        return nearest::answer(state, share.choice.layers, layer.to_owned(), file.to_owned()).await;
+    }
     let asked = what.clone();
     let found = blocking(move || {
         let entries = entries(&state, &share)?;

@@ -14,11 +14,15 @@ use super::chunks::{self, Kind};
 use super::columns::columns;
 use super::pairs::{OpenPairs, config_of};
 use super::study::assemble;
-use super::{ViewError, json, read_json};
+use super::{ViewError, json, nearest, read_json};
 use crate::data::config::StudyConfig;
 use crate::files;
+use crate::progress::{Report, Update};
 use crate::study::Study;
 use crate::validate::progress;
+
+/// Of how many pairs, the first of each behavior's ranking, [`Shown::find_nearest`] finds the nearest ones.
+const N_WITH_NEAREST: usize = 25;
 
 /// What is behind an address.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +45,8 @@ pub struct Shown<'a> {
     config: StudyConfig,
     choice: &'a Choice,
     view: StudyView,
+    /// What [`Shown::find_nearest`] found: addresses and what they answer.
+    nearest: Vec<(String, Content)>,
 }
 
 impl<'a> Shown<'a> {
@@ -51,7 +57,36 @@ impl<'a> Shown<'a> {
     /// When it lacks something that was chosen, or cannot be read.
     pub fn new(study: &'a Study, pairs: &'a OpenPairs, choice: &'a Choice) -> Result<Self, ViewError> {
         let view = choice.of(study, assemble(study, pairs)?)?;
-        Ok(Self { study, pairs, config: config_of(study, pairs)?, choice, view })
+        Ok(Self { study, pairs, config: config_of(study, pairs)?, choice, view, nearest: Vec::new() })
+    }
+
+    /// Finds the pairs nearest to those that rank first by each behavior: where no server answers, these are there and no others.
+    ///
+    /// # Errors
+    ///
+    /// When the vectors cannot be read.
+    pub fn find_nearest(&mut self, report: Report) -> Result<(), ViewError> {
+        let n_pairs = self.view.n_pairs;
+        self.view.nearest = false;
+        self.nearest.clear();
+        let total = self.view.layers.len() as u64;
+        for (layer, done) in self.view.layers.iter_mut().zip(0..) {
+            let number = layer.layer;
+            report(Update { stage: "nearest", done, total, unit: "layers", detail: format!("layer {number}") });
+            let mut rows = Vec::new();
+            for behavior in self.view.behaviors.iter().filter(|behavior| behavior.layers.contains(&number)) {
+                rows.extend(nearest::first(self.study, &behavior.name, number, N_WITH_NEAREST.min(n_pairs))?);
+            }
+            rows.sort_unstable();
+            rows.dedup();
+            for &row in &rows {
+                let found = nearest::nearest(self.study, n_pairs, number, row)?;
+                self.nearest.push((format!("nearest/{number}/{row}.json"), Content::Bytes(json(&found))));
+            }
+            layer.nearest_rows = rows;
+        }
+        report(Update { stage: "nearest", done: total, total, unit: "layers", detail: String::new() });
+        Ok(())
     }
 
     /// What its study.json says.
@@ -71,6 +106,7 @@ impl<'a> Shown<'a> {
     /// When the study cannot be read.
     pub fn entries(&self) -> Result<Vec<(String, Content)>, ViewError> {
         let mut entries = vec![("study.json".to_owned(), Content::Bytes(json(&self.view)))];
+        entries.extend(self.nearest.iter().cloned());
         let kinds = [Some(Kind::Rows), self.choice.texts.then_some(Kind::Texts)];
         for kind in kinds.into_iter().flatten() {
             let chunk = |number| (format!("{}/{number}.json", kind.name()), Content::Chunk(kind, number));

@@ -1,7 +1,7 @@
 //! What the app is shown of a study: the same whether a server answers requests with it or a report writes it to files.
 //!
 //! [`app`] holds the app's own files; [`study`], [`chunks`] and [`columns`] make the JSON that is not stored as such, from [`pairs`];
-//! [`choice`] says which part of a study is shown; [`files`] lists every address of that part and what answers it.
+//! [`nearest`] finds what is near to a pair. [`choice`] says which part of a study is shown; [`files`] lists every address of that part and what answers it.
 //! Addresses are relative to the folder that study.json lies in ([`whence_shared::study`]).
 
 pub mod app;
@@ -9,6 +9,7 @@ pub mod choice;
 pub mod chunks;
 pub mod columns;
 pub mod files;
+pub mod nearest;
 pub mod pairs;
 pub mod study;
 
@@ -46,6 +47,9 @@ pub enum ViewError {
         /// study.toml.
         path: PathBuf,
     },
+    /// The pairs nearest to one cannot be found.
+    #[error(transparent)]
+    Rank(Box<crate::attribute::RankError>),
     /// A pair's source that the configuration does not list.
     #[error("source {0:?} is not listed in study.toml: import again with --replace")]
     Source(String),
@@ -67,6 +71,12 @@ pub enum ViewError {
         /// What there is.
         expected: String,
     },
+}
+
+impl From<crate::attribute::RankError> for ViewError {
+    fn from(error: crate::attribute::RankError) -> Self {
+        Self::Rank(Box::new(error))
+    }
 }
 
 /// The JSON of plain data.

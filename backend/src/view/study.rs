@@ -68,6 +68,7 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
         maps: maps(study, pairs.file.len())?,
         gather: true,
         api: true,
+        nearest: true,
         texts_withheld: false,
     })
 }

@@ -164,12 +164,17 @@ fn Covered(pair: Arc<Pair>, row: u32) -> impl IntoView {
     }
 }
 
-/// The pairs that teach the same as this one: a server finds them; elsewhere, how to find them.
+/// The pairs that teach the same as this one: where a server finds them, or a bundle has them; elsewhere, how to find them.
 #[component]
 fn Nearest(row: u32) -> impl IntoView {
     let state = State::here();
-    let has_server = Memo::new(move |_| matches!(state.study.get(), StudyStatus::Ready(study) if study.api));
-    move || match has_server.get() {
+    let are_there = Memo::new(move |_| {
+        let is_answered = matches!(state.study.get(), StudyStatus::Ready(study) if study.nearest);
+        let is_listed =
+            matches!(state.view.get(), View::Ready { layer, .. } if layer.nearest_rows.binary_search(&row).is_ok());
+        is_answered || is_listed
+    });
+    move || match are_there.get() {
         true => view! { <NearestPairsList row /> }.into_any(),
         false => view! { <NearestCommand row /> }.into_any(),
     }

@@ -143,6 +143,7 @@ impl StaticStudy {
                 shards,
                 index: None,
                 vectors_withheld: false,
+                nearest_rows: Vec::new(),
             });
             for (i, name) in plan.behaviors.iter().enumerate() {
                 study.write_behavior(name, i, layer);
@@ -328,6 +329,7 @@ fn view(plan: &Plan, pairs: &[Pair]) -> StudyView {
         clusterings: Vec::new(),
         maps: Vec::new(),
         gather: false,
+        nearest: false,
         api: false,
         texts_withheld: false,
     }

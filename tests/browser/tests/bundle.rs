@@ -72,6 +72,35 @@ async fn a_bundle_ranks_as_the_server_does_at_a_sub_path_and_from_another_origin
     assert!(address.as_str().unwrap().contains("bundle=http"), "the address still says where from: {address}");
 }
 
+/// What the reading pane says is near to the first pair of the ranking: cosines and rows.
+async fn near_the_first(browser: &Browser, address: &str) -> Vec<(String, String)> {
+    browser.open(address, "ranked").await;
+    browser.press("j").await;
+    browser.find("#nearest summary").await.click().await.unwrap();
+    browser.wait_until("return document.querySelectorAll('#nearest .near-pairs li').length === 10", vec![]).await;
+    let script = "return Array.from(document.querySelectorAll('#nearest .near-pairs li'), (item) => [
+        item.querySelector('.value').textContent, new URL(item.querySelector('a').href).searchParams.get('row')])";
+    serde_json::from_value(browser.evaluate(script, vec![]).await).unwrap()
+}
+
+#[tokio::test]
+async fn a_bundle_has_the_nearest_pairs_of_those_that_rank_first_and_a_link_those_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let site = Site::of(&report(&study, "bundle", &[]));
+    let browser = Browser::start(Screen::DESK).await;
+    let expected = near_the_first(&browser, &format!("{}{}", served.address, query(1, ""))).await;
+    assert_eq!(near_the_first(&browser, &site.address(&query(1, ""))).await, expected);
+    assert_no_errors(&browser).await;
+    // The last one of the ranking is not among them: how to find what is near to it.
+    let last = stored(&study, 1).last().unwrap().1;
+    browser.open(&site.address(&query(1, &format!("&row={last}"))), "ranked").await;
+    browser.find(".reading details.nearest summary").await.click().await.unwrap();
+    browser.wait_for_text(".reading details.nearest", &format!("--layer 1 row:{last}")).await;
+    assert_no_errors(&browser).await;
+}
+
 #[tokio::test]
 async fn what_was_left_out_is_said_calmly() {
     let folder = tempfile::tempdir().unwrap();
