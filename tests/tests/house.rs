@@ -360,7 +360,7 @@ fn a_planted_word_is_found_by_each_rule_and_named_with_its_line() {
         (&UPWARD, "backend/src/extract/verb.rs", "use crate::server::Job;"),
         (&UPWARD, "backend/src/attribute/mod.rs", "use crate::cli::bar;"),
         (&PRINTING, "backend/src/data/import.rs", "    eprintln!(\"{row}\");"),
-        (&STATUS_CODES, "frontend/src/fetch.rs", "if status == StatusCode::NOT_FOUND {"),
+        (&STATUS_CODES, "frontend/src/fetch/mod.rs", "if status == StatusCode::NOT_FOUND {"),
         (&STATUS_CODES, "backend/src/behavior/rollouts/mod.rs", "if response.status().as_u16() == 429 {"),
         (&BROWSER_INTERFACES, "shared/src/rank.rs", "use web_sys::Window;"),
         (&INPUT_AND_OUTPUT, "shared/src/shard.rs", "use std::fs;"),

@@ -1,228 +1,26 @@
 //! Fetching files: whole, in parts, or chosen rows; in the page and in the workers alike.
 //!
-//! A download that breaks is continued from where it broke, after a pause that doubles with every try in vain. Who
-//! fetches may pause it, which stops reading so that the sender stops sending, or cancel it.
+//! A download that breaks is continued from where it broke, after a pause that doubles with every try in vain ([`error`]).
+//! Who fetches may pause it, which stops reading so that the sender stops sending, or cancel it ([`transfer`]).
 
-use std::cell::{Cell, RefCell};
+mod error;
+mod hash;
+mod transfer;
+
+pub use error::FetchError;
+pub use hash::sha256;
+pub use transfer::{Event, Gate, Transfer};
+
+use std::cell::Cell;
 use std::ops::Range;
-use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use js_sys::{Promise, Uint8Array};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use thiserror::Error;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
-};
+use web_sys::{Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
 
 use crate::opened::{self, Refusal};
-
-/// Tries in a row that bring nothing before a download is given up.
-pub const MAX_TRIES: u32 = 5;
-/// Pause before the second try, in milliseconds; each further pause is twice as long.
-const FIRST_PAUSE_MS: f64 = 250.0;
-/// Longest pause, in milliseconds, unless the server asks for a longer one.
-const MAX_PAUSE_MS: f64 = 8_000.0;
-/// Longest pause that a server may ask for, in milliseconds.
-const MAX_ASKED_PAUSE_MS: f64 = 30_000.0;
-
-/// Why a file did not arrive.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum FetchError {
-    /// No answer at all, or one that broke off.
-    #[error("{path}: no answer from the server ({reason})")]
-    Unreachable {
-        /// The file.
-        path: String,
-        /// What the browser said.
-        reason: String,
-    },
-    /// An answer that is not the file.
-    #[error("{path}: the server answered {status}")]
-    Status {
-        /// The file.
-        path: String,
-        /// HTTP status code.
-        status: u16,
-        /// Milliseconds the server asks to wait before trying again.
-        retry_after_ms: Option<u32>,
-    },
-    /// Fewer or more bytes than announced.
-    #[error("{path}: expected {expected} bytes, got {got}{more}", more = if got > expected { " or more" } else { "" })]
-    Size {
-        /// The file.
-        path: String,
-        /// As study.json says.
-        expected: u64,
-        /// Received.
-        got: u64,
-    },
-    /// The server sends whole files only.
-    #[error("{path}: the server does not answer Range requests: it sends whole files only")]
-    NoRanges {
-        /// The file.
-        path: String,
-    },
-    /// It lies on the reader's machine and cannot be read there.
-    #[error("{path}: {reason}")]
-    Disk {
-        /// The file.
-        path: String,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// Not the JSON it should be.
-    #[error("{path}: {reason}")]
-    Json {
-        /// The file.
-        path: String,
-        /// What the parser said.
-        reason: String,
-    },
-    /// Who asked no longer wants it.
-    #[error("{path}: cancelled")]
-    Cancelled {
-        /// The file.
-        path: String,
-    },
-}
-
-impl FetchError {
-    /// Whether the file itself is at fault: others from the same server may arrive.
-    pub fn is_of_file(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Cancelled { .. } => false,
-            Self::Status { status, .. } => !is_passing(*status),
-            Self::Size { .. } | Self::NoRanges { .. } | Self::Disk { .. } | Self::Json { .. } => true,
-        }
-    }
-
-    /// Milliseconds to wait before another try after `n_vain` tries that brought nothing; `None` when none would help.
-    fn pause_ms(&self, n_vain: u32) -> Option<f64> {
-        let asked_ms = match self {
-            Self::Unreachable { .. } => None,
-            Self::Status { status, retry_after_ms, .. } if is_passing(*status) => *retry_after_ms,
-            // A body that ends early without a word is cut by some servers and short on others: one more try tells.
-            Self::Size { expected, got, .. } if got < expected && n_vain <= 1 => None,
-            _ => return None,
-        };
-        if n_vain >= MAX_TRIES {
-            return None;
-        }
-        let own_ms = (FIRST_PAUSE_MS * 2f64.powi(n_vain.saturating_sub(1) as i32)).min(MAX_PAUSE_MS);
-        // Jitter keeps many readers from coming back at the same moment.
-        let jittered_ms = own_ms * (0.5 + js_sys::Math::random());
-        Some(jittered_ms.max(asked_ms.map_or(0.0, |ms| f64::from(ms).min(MAX_ASKED_PAUSE_MS))))
-    }
-}
-
-/// Whether the same request may well be answered a little later.
-fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Holds up whoever passes while it is closed.
-#[derive(Debug, Default)]
-pub struct Gate {
-    is_closed: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
-}
-
-impl Gate {
-    /// Holds up whoever comes, or lets everyone pass.
-    pub fn set_closed(&self, is_closed: bool) {
-        if is_closed {
-            self.is_closed.set(true);
-        } else {
-            self.open();
-        }
-    }
-
-    /// Lets everyone pass.
-    pub fn open(&self) {
-        self.is_closed.set(false);
-        self.waiting.take().into_iter().for_each(Waker::wake);
-    }
-
-    /// Returns once the gate is open.
-    pub async fn pass(&self) {
-        std::future::poll_fn(|context| {
-            if self.is_closed.get() {
-                self.waiting.borrow_mut().push(context.waker().clone());
-                return Poll::Pending;
-            }
-            Poll::Ready(())
-        })
-        .await;
-    }
-}
-
-/// What happens during a download.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// This many bytes arrived.
-    Arrived(u64),
-    /// This many bytes that had arrived are of no use: the download began anew.
-    Lost(u64),
-    /// It broke and will be tried again; the number of tries in vain, and what broke.
-    Retrying(u32, FetchError),
-}
-
-/// How to pause, cancel and follow downloads; cheap to clone.
-#[derive(Clone)]
-pub struct Transfer {
-    controller: AbortController,
-    gate: Rc<Gate>,
-    on_event: Rc<dyn Fn(Event)>,
-}
-
-impl Transfer {
-    /// Downloads under one control; `on_event` is told what happens.
-    ///
-    /// # Panics
-    ///
-    /// Panics where the browser cannot abort downloads; all that run WebAssembly can.
-    pub fn new(gate: Rc<Gate>, on_event: impl Fn(Event) + 'static) -> Self {
-        let controller = AbortController::new().expect("browsers with WebAssembly abort downloads");
-        Self { controller, gate, on_event: Rc::new(on_event) }
-    }
-
-    /// Ends every download under way, paused ones too.
-    pub fn cancel(&self) {
-        self.controller.abort();
-        self.gate.open();
-    }
-
-    /// Whether [`Transfer::cancel`] was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.signal().aborted()
-    }
-
-    /// For requests that are made elsewhere.
-    pub fn signal(&self) -> AbortSignal {
-        self.controller.signal()
-    }
-
-    /// Says that bytes which had arrived are of no use.
-    pub fn lost(&self, n_bytes: u64) {
-        self.tell(Event::Lost(n_bytes));
-    }
-
-    fn tell(&self, event: Event) {
-        (self.on_event)(event);
-    }
-}
-
-impl Default for Transfer {
-    /// Neither paused nor followed.
-    fn default() -> Self {
-        Self::new(Rc::default(), |_| {})
-    }
-}
 
 /// A file to fetch.
 #[derive(Debug, Clone, Copy)]
@@ -516,21 +314,4 @@ struct Stretch {
 fn is_range_from(response: &Response, from: u64) -> bool {
     let Some(range) = response.headers().get("Content-Range").ok().flatten() else { return true };
     range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse::<u64>().ok()) == Some(from)
-}
-
-/// SHA-256 of `bytes` in lower-case hex: the browser's own where there is one (https and loopback), else ours.
-pub async fn sha256(bytes: &Uint8Array) -> String {
-    let digest = match browsers_sha256(bytes).await {
-        Some(digest) => digest,
-        None => Sha256::digest(bytes.to_vec()).to_vec(),
-    };
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-async fn browsers_sha256(bytes: &Uint8Array) -> Option<Vec<u8>> {
-    let member = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
-    let subtle = member(&member(&js_sys::global(), "crypto")?, "subtle").filter(JsValue::is_object)?;
-    let digest: js_sys::Function = member(&subtle, "digest")?.dyn_into().ok()?;
-    let promise: Promise = digest.call2(&subtle, &"SHA-256".into(), bytes).ok()?.dyn_into().ok()?;
-    Some(Uint8Array::new(&JsFuture::from(promise).await.ok()?).to_vec())
 }
