@@ -15,8 +15,8 @@ use crate::workers::{self, WORKER};
 pub struct RankerClient {
     worker: Worker,
     ready: Cell<bool>,
-    /// The ask to send once the worker takes any; a newer one replaces it.
-    waiting: RefCell<Option<Ask>>,
+    /// What to send once the worker takes asks: a ranking, and what was asked about it since.
+    waiting: RefCell<Vec<Ask>>,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(ErrorEvent)>,
 }
@@ -40,9 +40,7 @@ impl RankerClient {
                 let reply: Reply = serde_json::from_str(&json).expect("the worker sends rank replies");
                 if let (Reply::Ready, Some(client)) = (&reply, client.upgrade()) {
                     client.ready.set(true);
-                    if let Some(ask) = client.waiting.take() {
-                        client.ask(ask);
-                    }
+                    client.waiting.take().into_iter().for_each(|ask| client.ask(ask));
                 }
                 on_reply(reply, &message);
             });
@@ -67,8 +65,11 @@ impl RankerClient {
     /// Asks the worker. A ranking cancels the one before.
     pub fn ask(&self, ask: Ask) {
         if !self.ready.get() {
-            self.waiting.replace(Some(ask));
-            return;
+            let mut waiting = self.waiting.borrow_mut();
+            if matches!(ask, Ask::Rank(_)) {
+                waiting.clear();
+            }
+            return waiting.push(ask);
         }
         let json = serde_json::to_string(&ask).expect("asks serialise");
         self.worker.post_message(&Array::of1(&json.into())).expect("messages hold nothing but text");

@@ -43,6 +43,7 @@ pub fn ReadingPane() -> impl IntoView {
                         Found::Waiting => view! { <p class="quiet">"Reading the pair…"</p> }.into_any(),
                         Found::Withheld => view! { <WithheldPair row /> }.into_any(),
                         Found::Missing(reason) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
+                        Found::Late(reason) => view! { <Late row reason /> }.into_any(),
                     };
                     view! {
                         <PairHeader row />
@@ -73,17 +74,35 @@ enum Found {
     Waiting,
     Withheld,
     Missing(String),
+    /// It did not arrive, but may.
+    Late(String),
     Pair(Arc<Pair>),
 }
 
 fn found((chunk, i): (Chunk<TextChunk>, usize)) -> Found {
     match chunk {
         None => Found::Waiting,
-        Some(Err(error)) => Found::Missing(format!("The text did not arrive: {error}. Reload the page to try again.")),
+        Some(Err(error)) => Found::Late(format!("The text did not arrive: {error}.")),
         Some(Ok(chunk)) => match chunk.pairs.get(i) {
             Some(pair) => Found::Pair(Arc::new(pair.clone())),
             None => Found::Missing("The study holds no text of this row.".into()),
         },
+    }
+}
+
+/// That a pair did not arrive.
+#[component]
+fn Late(row: u32, reason: String) -> impl IntoView {
+    let state = State::here();
+    view! {
+        <div class="problem" role="alert">
+            <p>{reason}</p>
+            <p>
+                <button type="button" id="text-again" on:click=move |_| state.text_chunk_again(row)>
+                    "Try again"
+                </button>
+            </p>
+        </div>
     }
 }
 

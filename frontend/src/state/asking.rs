@@ -39,10 +39,6 @@ impl State {
 
     /// Tries the ranking again after a failure, or goes on after a stop.
     pub fn retry(self) {
-        // A worker that stopped does not start again.
-        if matches!(self.status.get_untracked(), RankStatus::Failed(RankError::Worker { .. })) {
-            self.client.set_value(None);
-        }
         self.request(Goal::Certain);
     }
 
@@ -62,6 +58,10 @@ impl State {
         else {
             return;
         };
+        // A worker that stopped does not start again: another takes its place.
+        if matches!(self.status.get_untracked(), RankStatus::Failed(RankError::Worker { .. })) {
+            self.client.set_value(None);
+        }
         let Wanted { query, k, end, .. } = wanted.clone();
         let id = self.request.with_value(|(id, _)| id + 1);
         self.request.set_value((id, Some(wanted)));

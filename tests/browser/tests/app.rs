@@ -6,7 +6,7 @@ use serde_json::json;
 use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::page::{ShownRanking, assert_no_errors, assert_same, query, ranking_of_page};
-use whence_browser_tests::site::Site;
+use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::{LayerPlan, Plan, StaticStudy, sha256};
 use whence_shared::shard::{self, Shard, ShardHeader, StoreDtype};
 use whence_shared::study::LayerView;
@@ -301,6 +301,18 @@ async fn a_failure_that_was_mended_is_tried_again_on_request() {
     browser.find(".notice button").await.click().await.unwrap();
     let got = ranking_of_page(&browser, "flattery", 1).await;
     assert_same(&got.ranking, &study.native_ranking("flattery", 1), "after mending");
+}
+
+#[tokio::test]
+async fn a_text_that_did_not_arrive_is_asked_for_again_on_request() {
+    let (site, _) = Site::with_study(&Plan::small());
+    site.fail("data/texts/0", Fault::Status(404), 1);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=1&row=1"), "ranked").await;
+    browser.wait_for_text("#reading [role=alert]", "The text did not arrive: ").await;
+    browser.find("#text-again").await.click().await.unwrap();
+    browser.wait_for_text(".sides", "<script>").await;
+    assert_eq!(browser.evaluate("return document.getElementById('text-again')", vec![]).await, json!(null));
 }
 
 #[tokio::test]
