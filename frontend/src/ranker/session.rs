@@ -139,6 +139,13 @@ impl Session {
         self.plan.ranges.partition_point(|range| range.first_row + range.n_rows <= row as usize)
     }
 
+    /// Takes over what it took so far, and what there was to remark, when another plan is followed for the same query.
+    pub fn go_on_from(&self, former: &Self) {
+        self.stages.borrow_mut().extend(former.stages.take());
+        self.score_ms.set(self.score_ms.get() + former.score_ms.get());
+        former.remarks.take().into_iter().for_each(|remark| self.remark(remark));
+    }
+
     /// Adds a remark that is not there yet.
     pub fn remark(&self, remark: String) {
         let mut remarks = self.remarks.borrow_mut();

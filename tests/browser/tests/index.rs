@@ -394,6 +394,8 @@ async fn a_backend_gathers_rows_and_what_it_gets_wrong_is_noticed() {
     assert_exact_top(&ranking_of_page(&browser, BEHAVIOR, LAYER).await, &scores, 100);
     browser.evaluate("document.getElementById('details').open = true", vec![]).await;
     browser.wait_for_text("#details", "outside the bounds").await;
+    let [read, of_vectors] = [stated(&browser, "nBytes").await, stated(&browser, "nBytesTotal").await];
+    assert!(read > of_vectors, "what was read of the index counts too: {read} of {of_vectors}");
 }
 
 #[tokio::test]

@@ -217,7 +217,11 @@ impl Coordinator {
                     // Whoever is wrong, index or vectors: only all vectors, whose hashes are known, can tell.
                     let why = format!("the index cannot be used: {error}");
                     let plan = opening::without_index(&session.plan, &run.request.layer, why);
+                    let former = session;
+                    // What scorers read so far stays counted: they begin at nothing.
+                    self.keep_counts();
                     session = self.open(run, plan).await?;
+                    session.go_on_from(&former);
                 }
                 Err(error) if error.is_of_file() => {
                     // A study may well be published without its vectors: the index alone says a lot.

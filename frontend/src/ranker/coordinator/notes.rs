@@ -83,6 +83,12 @@ impl Coordinator {
         self.maybe_tell(&run);
     }
 
+    /// Makes what all have read the coordinator's own.
+    pub(super) fn keep_counts(&self) {
+        let all = self.counted();
+        self.counts.replace([(OWN, all)].into());
+    }
+
     pub(super) fn counted(&self) -> Counts {
         let counts = self.counts.borrow();
         counts.values().fold(Counts::default(), |sum, counts| Counts {
