@@ -18,6 +18,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     AbortController, AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
 };
+use whence_shared::json;
 
 use crate::opened::{self, Refusal};
 
@@ -326,7 +327,7 @@ impl<'a> File<'a> {
     /// When it does not arrive or is not the JSON of a `T`.
     pub async fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
         let bytes = self.bytes(&Transfer::default()).await?;
-        serde_json::from_slice(&bytes.to_vec())
+        json::from_slice(&bytes.to_vec())
             .map_err(|error| FetchError::Json { path: self.path.to_owned(), reason: error.to_string() })
     }
 
