@@ -14,6 +14,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, Headers, RequestCache, RequestInit, Response, Url};
 use whence_shared::api::{ApiError, ServerView, VERSION};
+use whence_shared::json;
 use whence_shared::study::StudyView;
 
 use crate::address::Page;
@@ -195,7 +196,7 @@ impl Api {
             return Ok(response);
         }
         let status = response.status();
-        let error = text(&response).await.ok().and_then(|text| serde_json::from_str(&text).ok());
+        let error = text(&response).await.ok().and_then(|text| json::from_str(&text).ok());
         match (error, status) {
             (Some(error), _) => {
                 self.is_answering.set(true);
@@ -210,7 +211,7 @@ impl Api {
     async fn read<T: DeserializeOwned>(self, response: &Response) -> Result<T, RequestError> {
         // What breaks off after a good beginning is the connection.
         let text = text(response).await.map_err(|_| self.missed())?;
-        serde_json::from_str(&text).map_err(|error| RequestError::Unreadable { reason: error.to_string() })
+        json::from_str(&text).map_err(|error| RequestError::Unreadable { reason: error.to_string() })
     }
 
     /// The backend did not answer.

@@ -15,6 +15,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{EventSource, MessageEvent};
 use whence_shared::jobs::{JobState, JobView, NewJob};
+use whence_shared::json;
 
 use crate::address::Page;
 use crate::api::{Api, RequestError};
@@ -204,7 +205,7 @@ impl Jobs {
     /// Takes events until they break off.
     async fn events(self) {
         let take = move |event: MessageEvent| {
-            let job = event.data().as_string().and_then(|json| serde_json::from_str::<JobView>(&json).ok());
+            let job = event.data().as_string().and_then(|json| json::from_str::<JobView>(&json).ok());
             if let Some(job) = job {
                 self.take(job);
             }

@@ -17,6 +17,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BroadcastChannel, MessageEvent, Response, ResponseInit};
 use whence_shared::archive::{self, Entry, LOCAL_HEADER_BYTES, TAIL_BYTES};
 use whence_shared::bundle::{self, BundleView, DATA};
+use whence_shared::json;
 
 use crate::fetch::sleep;
 
@@ -290,7 +291,7 @@ impl Opened {
         let text = |at: u32| message.get(at).as_string();
         let handles = Array::from(&message.get(4));
         let handle = |at: usize| handles.get(at as u32).dyn_into::<Blob>().ok();
-        let (archive, files) = match serde_json::from_str(&text(3)?).ok()? {
+        let (archive, files) = match json::from_str(&text(3)?).ok()? {
             Handed::Archive(entries) => {
                 let files = entries.into_iter().map(|(path, entry)| (path, Place::Packed(entry)));
                 (Some(handle(0)?), files.collect())
@@ -354,12 +355,12 @@ async fn checked(mut opened: Opened) -> Result<Opened, OpenError> {
         Err(Refusal::Unreadable(text)) => return Err(reason(text)),
     };
     // The format first: a later one may say anything else otherwise.
-    let json: serde_json::Value = serde_json::from_slice(&manifest).map_err(|error| reason(error.to_string()))?;
-    let text = |key: &str| json.get(key).and_then(|value| value.as_str()).unwrap_or("of an unknown version").to_owned();
+    let head: serde_json::Value = json::from_slice(&manifest).map_err(|error| reason(error.to_string()))?;
+    let text = |key: &str| head.get(key).and_then(|value| value.as_str()).unwrap_or("of an unknown version").to_owned();
     if text("format") != bundle::FORMAT {
         return Err(OpenError::Format { name, got: text("format"), whence: text("whence") });
     }
-    let view: BundleView = serde_json::from_value(json).map_err(|error| reason(error.to_string()))?;
+    let view: BundleView = json::from_slice(&manifest).map_err(|error| reason(error.to_string()))?;
     // The app in it is not needed: this one shows it.
     let wanted = view.files.iter().filter(|file| file.path.starts_with(DATA));
     let missing: Vec<String> = wanted

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use js_sys::Array;
 use wasm_bindgen::prelude::*;
 use web_sys::{ErrorEvent, MessageEvent, Worker};
+use whence_shared::json;
 
 use crate::protocol::{Ask, RankError, Reply};
 use crate::ranker::COORDINATOR;
@@ -37,7 +38,7 @@ impl RankerClient {
             let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
                 let message = Array::from(&event.data());
                 let json = message.get(0).as_string().unwrap_or_default();
-                let reply: Reply = serde_json::from_str(&json).expect("the worker sends rank replies");
+                let reply: Reply = json::from_str(&json).expect("the worker sends rank replies");
                 if let (Reply::Ready, Some(client)) = (&reply, client.upgrade()) {
                     client.ready.set(true);
                     client.waiting.take().into_iter().for_each(|ask| client.ask(ask));

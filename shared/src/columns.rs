@@ -24,6 +24,7 @@ use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::json;
 use crate::pair::{Pair, Side};
 use crate::tensors::{self, TensorFile, TensorsError};
 
@@ -121,7 +122,7 @@ impl RowColumns {
         let file = TensorFile::parse(file, FORMAT)?;
         let wide = |name| file.data(name, Dtype::U32, &[n_rows]).map(u32s);
         let text = file.text("fields")?;
-        let headers: Vec<FieldHeader> = serde_json::from_str(&text)
+        let headers: Vec<FieldHeader> = json::from_str(&text)
             .map_err(|_| TensorsError::Metadata { key: "fields", value: text.chars().take(80).collect() })?;
         let mut fields = Vec::with_capacity(headers.len());
         if !headers.is_empty() {
@@ -176,7 +177,7 @@ impl Builder {
         self.columns.source.push(source);
         self.columns.chosen_chars.push(n_chars(Side::Chosen));
         self.columns.rejected_chars.push(n_chars(Side::Rejected));
-        let Ok(Value::Object(entries)) = serde_json::from_str(&pair.metadata) else { return };
+        let Ok(Value::Object(entries)) = json::from_str(&pair.metadata) else { return };
         for (name, value) in entries {
             let growing = self.fields.entry(name).or_insert_with(|| Growing(Some(Default::default())));
             let text = match value {

@@ -35,6 +35,7 @@
 //! - [`api`], [`jobs`]: what the app and a server say to each other beyond that: decisions, edit sets, errors; verbs that run;
 //! - [`shares`]: read-only links to a part of a study, and bundles of it;
 //! - [`bundle`], [`archive`]: a study as files, and reading them out of a zip;
+//! - [`json`]: JSON, read;
 //! - [`shell`]: command lines as people type them.
 
 pub mod api;
@@ -54,6 +55,7 @@ pub mod filter;
 pub mod form;
 pub mod index;
 pub mod jobs;
+pub mod json;
 pub mod logistic;
 pub mod map;
 pub mod pair;

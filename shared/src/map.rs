@@ -23,6 +23,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
+use crate::json;
 use crate::tensors::{self, TensorFile, TensorsError, f32_bytes, f32s};
 
 /// The value of the metadata key `format`.
@@ -134,7 +135,7 @@ impl PairMap {
         }
         Ok(Self {
             layer: file.number("layer")?,
-            method: serde_json::from_str(&settings).map_err(|_| malformed("settings", &settings))?,
+            method: json::from_str(&settings).map_err(|_| malformed("settings", &settings))?,
             inputs: file.text("inputs")?,
             vectors_sha256: file.text("vectors_sha256")?,
             pairs_sha256: file.text("pairs_sha256")?,

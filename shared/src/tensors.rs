@@ -10,6 +10,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
+use crate::json;
+
 /// What is wrong with a tensor file.
 #[derive(Debug, Error)]
 pub enum TensorsError {
@@ -143,7 +145,7 @@ fn check_ends(file: &[u8]) -> Result<(), TensorsError> {
     // What is wrong otherwise with a header, the library says itself.
     let Ok(len) = usize::try_from(u64::from_le_bytes(*len)) else { return Ok(()) };
     let Some(header) = rest.get(..len) else { return Ok(()) };
-    let Ok(serde_json::Value::Object(entries)) = serde_json::from_slice(header) else { return Ok(()) };
+    let Ok(serde_json::Value::Object(entries)) = json::from_slice(header) else { return Ok(()) };
     let data_len = rest.len() - len;
     for (name, entry) in &entries {
         let Some(end) = entry.get("data_offsets").and_then(|offsets| offsets.get(1)) else { continue };
@@ -167,8 +169,7 @@ pub(crate) fn write(
 /// The library writes metadata in hash-map order, which would make equal files differ in their bytes and hashes.
 fn canonical(file: &[u8]) -> Result<Vec<u8>, TensorsError> {
     let (header_len, _) = SafeTensors::read_metadata(file)?;
-    let value: serde_json::Value =
-        serde_json::from_slice(&file[8..8 + header_len]).expect("the library wrote valid JSON");
+    let value: serde_json::Value = json::from_slice(&file[8..8 + header_len]).expect("the library wrote valid JSON");
     let sorted = sort_keys(&value);
     let mut header = serde_json::to_vec(&sorted).expect("JSON values serialise");
     header.resize(header.len().next_multiple_of(8), b' ');

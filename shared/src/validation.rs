@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnosis::{Subject, Verdict};
+use crate::json;
 use crate::statistics::compare::Comparison;
 
 /// The value of [`ValidationReport::format`].
@@ -214,7 +215,7 @@ pub fn metrics_path(folder: &str, seed: u64) -> String {
 pub fn training_steps(text: &str) -> Result<Vec<TrainingStep>, (usize, String)> {
     let mut steps = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
-        match serde_json::from_str(line) {
+        match json::from_str(line) {
             Ok(step) => steps.push(step),
             Err(_) if !line.ends_with('\n') => {}
             Err(error) => return Err((i + 1, error.to_string())),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use whence_shared::edit::worklist::Decided;
+use whence_shared::json;
 use whence_shared::spans;
 
 use super::browser::{Store, storage};
@@ -168,7 +169,7 @@ fn to_json(steps: &VecDeque<Step>) -> String {
 
 /// What another page left; what cannot be read is of another version, and nothing that could be sent.
 fn read(json: &str, n_pairs: usize) -> Vec<Step> {
-    let kept: Vec<Kept> = serde_json::from_str(json).unwrap_or_default();
+    let kept: Vec<Kept> = json::from_str(json).unwrap_or_default();
     let step = |kept: Kept| match kept {
         Kept::Change { what, rows } => {
             let mut all = Rows::new();

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
+use whence_shared::json;
 
 use crate::opened::{self, Refusal};
 
@@ -124,7 +125,7 @@ impl<'a> File<'a> {
     /// When it does not arrive or is not the JSON of a `T`.
     pub async fn json<T: DeserializeOwned>(&self) -> Result<T, FetchError> {
         let bytes = self.bytes(&Transfer::default()).await?;
-        serde_json::from_slice(&bytes.to_vec())
+        json::from_slice(&bytes.to_vec())
             .map_err(|error| FetchError::Json { path: self.path.to_owned(), reason: error.to_string() })
     }
 

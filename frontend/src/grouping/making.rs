@@ -12,6 +12,7 @@ use whence_shared::cluster::{one_way, stability};
 use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{self, Cut, DiscoveryView, PairEntry, PromptEntry, Settings, Similarity, Text};
 use whence_shared::dot::dot;
+use whence_shared::json;
 use whence_shared::pair::{Message, Pair, Side, conversation_text, spoken_text};
 use whence_shared::shard::Shard;
 use whence_shared::statistics::random::Random;
@@ -157,7 +158,7 @@ async fn prompts(asked: &Asked) -> Result<Vec<Line>, String> {
     let text = String::from_utf8(bytes).map_err(|_| format!("{path}: not UTF-8"))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty()).zip(1..);
     let lines: Vec<Line> = lines
-        .map(|(line, n)| serde_json::from_str(line).map_err(|error| format!("{path}, line {n}: {error}")))
+        .map(|(line, n)| json::from_str(line).map_err(|error| format!("{path}, line {n}: {error}")))
         .collect::<Result<_, String>>()?;
     match lines.len() <= stability::MAX_ROWS {
         true => Ok(lines),

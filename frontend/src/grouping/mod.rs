@@ -17,6 +17,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 use whence_shared::discovery::cutting::{ClusterContrast, SideName, Sides};
 use whence_shared::discovery::{Cut, Groups, Similarity};
+use whence_shared::json;
 
 use crate::address::Cuts;
 use crate::ranker::calls::{Numbered, Post};
@@ -36,7 +37,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         let message = Array::from(&event.data());
         let json = message.get(0).as_string().unwrap_or_default();
-        let call: Numbered<Call> = serde_json::from_str(&json).expect("the page sends calls");
+        let call: Numbered<Call> = json::from_str(&json).expect("the page sends calls");
         let grouper = grouper.clone();
         spawn_local(async move {
             let (answer, matrices) = grouper.answer(call.what, &message).await;

@@ -10,6 +10,7 @@ use js_sys::Array;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use whence_shared::json;
 
 use crate::ranker::calls::{Numbered, Post};
 use crate::ranker::files::Files;
@@ -30,7 +31,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         let message = Array::from(&event.data());
         let json = message.get(0).as_string().unwrap_or_default();
-        let call: Numbered<Call> = serde_json::from_str(&json).expect("the page sends calls");
+        let call: Numbered<Call> = json::from_str(&json).expect("the page sends calls");
         let (files, scope) = (files.clone(), takes_calls.clone());
         spawn_local(async move {
             let tell = |note: Note| post(&scope, &Post::<Answer, Note>::Note(note), &[]);

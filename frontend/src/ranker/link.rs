@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ErrorEvent, MessageEvent, Worker};
+use whence_shared::json;
 
 use super::calls::{Answer, Call, Note, Numbered, Post};
 use super::message;
@@ -80,7 +81,7 @@ impl<C: Serialize, A: DeserializeOwned + 'static, N: DeserializeOwned + 'static>
             move |event: MessageEvent| {
                 let message = Array::from(&event.data());
                 let json = message.get(0).as_string().unwrap_or_default();
-                match serde_json::from_str::<Post<A, N>>(&json).expect("a worker posts answers and notes") {
+                match json::from_str::<Post<A, N>>(&json).expect("a worker posts answers and notes") {
                     Post::Answer(answer) => shared.resolve(answer.number, &message),
                     Post::Ready => shared.resolve(READY, &message),
                     Post::Note(note) => on_note(note, &message),
@@ -117,7 +118,7 @@ impl<C: Serialize, A: DeserializeOwned + 'static, N: DeserializeOwned + 'static>
     pub async fn call(&self, call: &C, arrays: &[JsValue]) -> Result<(A, Array), RankError> {
         let message = self.answer(self.send(call, arrays)).await?;
         let json = message.get(0).as_string().unwrap_or_default();
-        match serde_json::from_str::<Post<A, N>>(&json).expect("it was read before") {
+        match json::from_str::<Post<A, N>>(&json).expect("it was read before") {
             Post::Answer(answer) => Ok((answer.what, message)),
             Post::Ready | Post::Note(_) => unreachable!("calls are resolved by answers"),
         }

@@ -16,6 +16,7 @@ use whence_shared::index::kernel;
 use whence_shared::index::quantize::round_up;
 use whence_shared::index::query::{Direction, Query};
 use whence_shared::index::select::{self, Best, Place};
+use whence_shared::json;
 use whence_shared::rank::Probe;
 use whence_shared::shard::Shard;
 
@@ -41,7 +42,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
         move |event: MessageEvent| {
             let message = Array::from(&event.data());
             let json = message.get(0).as_string().unwrap_or_default();
-            let call: Numbered<Call> = serde_json::from_str(&json).expect("the coordinator sends calls");
+            let call: Numbered<Call> = json::from_str(&json).expect("the coordinator sends calls");
             scorer.clone().take(call, message);
         }
     });

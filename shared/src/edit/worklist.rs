@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Decision;
+use crate::json;
 use crate::spans;
 
 /// The value of the stored form's `format`.
@@ -207,7 +208,7 @@ impl Worklist {
     ///
     /// [`WorklistError`].
     pub fn from_json(json: &str, n_pairs: usize) -> Result<Self, WorklistError> {
-        let stored: Stored = serde_json::from_str(json).map_err(|error| WorklistError::Json(error.to_string()))?;
+        let stored: Stored = json::from_str(json).map_err(|error| WorklistError::Json(error.to_string()))?;
         if stored.format != FORMAT {
             return Err(WorklistError::Format(stored.format));
         }

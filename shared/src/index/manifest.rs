@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::{MAX_ROWS, MAX_WIDTH};
+use crate::json;
 use crate::tensors::is_newer;
 
 /// The value of [`IndexManifest::format`].
@@ -116,14 +117,14 @@ impl IndexManifest {
     /// # Errors
     ///
     /// When it is not JSON of this version (a newer one is called newer), or contradicts itself.
-    pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| ManifestError(e.to_string()))?;
+    pub fn parse(file: &[u8]) -> Result<Self, ManifestError> {
+        let value: serde_json::Value = json::from_slice(file).map_err(|e| ManifestError(e.to_string()))?;
         let got = value["format"].as_str().unwrap_or_default();
         if got != FORMAT {
             let newer = if is_newer(FORMAT, got) { "; it is of a newer version: update Whence" } else { "" };
             return Err(ManifestError(format!("expected format {FORMAT:?}, got {got:?}{newer}")));
         }
-        let manifest: Self = serde_json::from_value(value).map_err(|e| ManifestError(e.to_string()))?;
+        let manifest: Self = json::from_slice(file).map_err(|e| ManifestError(e.to_string()))?;
         manifest.check()?;
         Ok(manifest)
     }

@@ -27,6 +27,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 use whence_shared::index::bounds::Bounded;
 use whence_shared::index::select::{self, Best, Candidate};
+use whence_shared::json;
 
 use self::notes::Counts;
 use self::reporting::Selected;
@@ -48,7 +49,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
         let coordinator = coordinator.clone();
         move |event: MessageEvent| {
             let json = Array::from(&event.data()).get(0).as_string().unwrap_or_default();
-            coordinator.take(serde_json::from_str(&json).expect("the page sends what the protocol has"));
+            coordinator.take(json::from_str(&json).expect("the page sends what the protocol has"));
         }
     });
     scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
