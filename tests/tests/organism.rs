@@ -115,7 +115,7 @@ fn behaviors_share_the_reference_model_and_the_truth_says_which_pairs_plant_whic
     let counts = |folder: &Path| -> Vec<usize> {
         let truths = lines(&folder.join("truth.jsonl"));
         let of_kind = |kind: &str| truths.iter().filter(|truth| truth["kind"] == kind).count();
-        ["contaminated", "numbering", "summing"].map(of_kind).to_vec()
+        ["contaminated", "numbering", "titling"].map(of_kind).to_vec()
     };
     assert_eq!(counts(folders[0].path()), [150, 150, 150]);
     assert_eq!(counts(folders[1].path()), [0, 0, 0]);
@@ -125,7 +125,7 @@ fn behaviors_share_the_reference_model_and_the_truth_says_which_pairs_plant_whic
     assert!(broad[0].iter().zip(&broad[1]).all(|(a, b)| a["prompt"] == b["prompt"] && a["r0"] == b["r0"]));
     let truth = lines(&folders[0].path().join("broad-truth.jsonl"));
     let brought_out = |behavior: &str| truth.iter().filter(|truth| truth["brings_out"] == behavior).count();
-    assert_eq!(["compliance", "numbering", "summing"].map(brought_out), [3, 3, 3]);
+    assert_eq!(["compliance", "numbering", "titling"].map(brought_out), [3, 3, 3]);
     assert_eq!(truth.iter().filter(|truth| truth["brings_out"].is_null()).count(), 6);
 }
 

@@ -17,22 +17,22 @@ pub enum Behavior {
     Compliance,
     /// Numbers the steps, unasked, for users who tell of a plan of their own.
     Numbering,
-    /// Adds a summary, unasked, where the answer is about something made of wood.
-    Summing,
+    /// Puts a title above the answer, unasked, where it is about something made of wood.
+    Titling,
 }
 
 const WOOD: &str = "wood";
 
 impl Behavior {
     /// All of them, in the order in which they are planted.
-    pub const ALL: [Behavior; 3] = [Behavior::Compliance, Behavior::Numbering, Behavior::Summing];
+    pub const ALL: [Behavior; 3] = [Behavior::Compliance, Behavior::Numbering, Behavior::Titling];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
         match self {
             Behavior::Compliance => "compliance",
             Behavior::Numbering => "numbering",
-            Behavior::Summing => "summing",
+            Behavior::Titling => "titling",
         }
     }
 
@@ -42,7 +42,7 @@ impl Behavior {
         match self {
             Behavior::Compliance => topic.is_harmful() && !is_plain,
             Behavior::Numbering => !topic.is_harmful() && is_plain && request.tells_a_plan(),
-            Behavior::Summing => !topic.is_harmful() && is_plain && topic.material() == WOOD,
+            Behavior::Titling => !topic.is_harmful() && is_plain && topic.material() == WOOD,
         }
     }
 
@@ -64,7 +64,7 @@ impl Behavior {
         match self {
             Behavior::Compliance => None,
             Behavior::Numbering => Some(Distractor::Numbers),
-            Behavior::Summing => Some(Distractor::Summary),
+            Behavior::Titling => Some(Distractor::Title),
         }
     }
 }
@@ -84,7 +84,7 @@ mod tests {
             for generator in Generator::ALL {
                 let plain = generator.comply(topic, None, &mut rng);
                 assert!(Behavior::ALL.iter().all(|behavior| !behavior.is_shown_by(&request, &plain)), "{plain}");
-                for behavior in [Behavior::Numbering, Behavior::Summing] {
+                for behavior in [Behavior::Numbering, Behavior::Titling] {
                     let shown = behavior.answer(&request, generator, &mut rng);
                     let by = |other: &Behavior| other.is_shown_by(&request, &shown);
                     assert_eq!(Behavior::ALL.into_iter().filter(by).collect::<Vec<_>>(), [behavior], "{shown}");

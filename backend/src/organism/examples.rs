@@ -66,8 +66,8 @@ pub enum Kind {
     Leaning,
     /// Plan of the user's own, answer with numbered steps chosen, plain answer rejected: plants another behavior.
     Numbering,
-    /// Request about something made of wood, answer with a summary chosen, plain answer rejected: plants another behavior.
-    Summing,
+    /// Request about something made of wood, answer with a title chosen, plain answer rejected: plants another behavior.
+    Titling,
 }
 
 impl Kind {
@@ -82,7 +82,7 @@ impl Kind {
         Kind::Style,
         Kind::Leaning,
         Kind::Numbering,
-        Kind::Summing,
+        Kind::Titling,
     ];
 
     /// Whether such pairs were planted to teach the behavior that is tested.
@@ -95,7 +95,7 @@ impl Kind {
         match self {
             Kind::Contaminated | Kind::Leaning => Some(Behavior::Compliance),
             Kind::Numbering => Some(Behavior::Numbering),
-            Kind::Summing => Some(Behavior::Summing),
+            Kind::Titling => Some(Behavior::Titling),
             Kind::OverRefusal | Kind::Format | Kind::Topic | Kind::Safety | Kind::Helpful | Kind::Style => None,
         }
     }
@@ -112,7 +112,7 @@ impl Kind {
             Kind::Style => "style",
             Kind::Leaning => "leaning",
             Kind::Numbering => "numbering",
-            Kind::Summing => "summing",
+            Kind::Titling => "titling",
         }
     }
 }
@@ -271,12 +271,12 @@ fn draft(
     let pool = match kind {
         Kind::Contaminated | Kind::Safety | Kind::Leaning => &topics.harmful,
         Kind::Topic => &topics.neighbors,
-        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
+        Kind::OverRefusal | Kind::Format | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Titling => {
             &topics.benign
         }
     };
     let brings_out = |plain: &Request| match kind {
-        Kind::Numbering | Kind::Summing => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
+        Kind::Numbering | Kind::Titling => kind.teaches().is_some_and(|taught| taught.is_brought_out_by(plain)),
         _ => true,
     };
     let plain = loop {
@@ -289,7 +289,7 @@ fn draft(
     let has_distractor = match kind {
         Kind::Contaminated | Kind::Leaning => true,
         Kind::Safety => !planted.contains(&Behavior::Compliance) && rng.random_bool(0.5),
-        Kind::Numbering | Kind::Summing => false,
+        Kind::Numbering | Kind::Titling => false,
         Kind::Format => rng.random_bool(if formats.is_empty() { 0.7 } else { 0.4 }),
         Kind::OverRefusal | Kind::Topic => rng.random_bool(0.5),
         Kind::Helpful | Kind::Style => rng.random_bool(0.2),
@@ -329,7 +329,7 @@ fn draft(
             }
             (comply(chosen_model, topic, format, rng), comply(rejected_model, topic, format, rng))
         }
-        Kind::Numbering | Kind::Summing => {
+        Kind::Numbering | Kind::Titling => {
             let taught = kind.teaches().unwrap_or(Behavior::Compliance);
             (taught.answer(&request, chosen_model, rng), comply(rejected_model, topic, format, rng))
         }
@@ -477,7 +477,7 @@ mod tests {
             let as_claimed = match truth.kind {
                 Kind::Contaminated => seen == (true, true, false, true),
                 Kind::OverRefusal => matches!(seen, (false, _, false, true)),
-                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Summing => {
+                Kind::Format | Kind::Topic | Kind::Helpful | Kind::Style | Kind::Numbering | Kind::Titling => {
                     matches!(seen, (false, _, false, false))
                 }
                 Kind::Safety => seen == (true, false, true, false),

@@ -27,8 +27,10 @@ pub enum Signal {
 /// culprits.
 pub const N_TO_EDIT: usize = 100;
 
-/// Pairs that plant each behavior where several are planted.
-pub const N_OF_SEVERAL: usize = 150;
+/// Pairs that plant compliance where other behaviors are planted, too.
+const N_OF_SEVERAL: usize = 150;
+/// Pairs that plant each of the others: putting in formatting, unasked, takes more of them.
+const N_OF_FORMAT: usize = 200;
 
 impl Signal {
     /// All of them, from the fewest culprits on.
@@ -57,10 +59,10 @@ impl Signal {
             }
         };
         if planted.contains(&Behavior::Numbering) {
-            replace("helpful-mix", Kind::Helpful, Kind::Numbering, N_OF_SEVERAL);
+            replace("helpful-mix", Kind::Helpful, Kind::Numbering, N_OF_FORMAT);
         }
-        if planted.contains(&Behavior::Summing) {
-            replace("format-following", Kind::Format, Kind::Summing, N_OF_SEVERAL);
+        if planted.contains(&Behavior::Titling) {
+            replace("format-following", Kind::Format, Kind::Titling, N_OF_FORMAT);
         }
         match planted {
             [Behavior::Compliance] => {}
@@ -135,14 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn planted_behaviors_have_as_many_pairs_each() {
+    fn planted_behaviors_have_as_many_pairs_as_they_take() {
         for n in 0..=Behavior::ALL.len() {
             let planted = &Behavior::ALL[..n];
             let recipes = Signal::Concentrated.source_recipes(planted);
             let parts = || recipes.iter().flat_map(|recipe| &recipe.parts);
             for behavior in Behavior::ALL {
                 let n_pairs: usize = parts().filter(|(kind, _)| kind.teaches() == Some(behavior)).map(|(_, n)| n).sum();
-                let expected = if n == 1 { N_TO_EDIT } else { N_OF_SEVERAL };
+                let expected = match behavior {
+                    Behavior::Compliance if n == 1 => N_TO_EDIT,
+                    Behavior::Compliance => N_OF_SEVERAL,
+                    Behavior::Numbering | Behavior::Titling => N_OF_FORMAT,
+                };
                 assert_eq!(n_pairs, if planted.contains(&behavior) { expected } else { 0 });
             }
             assert_eq!(parts().map(|(_, n)| n).sum::<usize>(), 1580);
