@@ -27,7 +27,7 @@ pub struct Args {
     /// Something between a few culprits and a diffuse signal
     #[arg(long)]
     diluted: bool,
-    /// How many behaviors are planted, to be discovered: the first few of obeying harmful requests, numbering steps and adding summaries
+    /// How many behaviors are planted, to be discovered: the first few of obeying harmful requests, numbering steps and adding titles
     #[arg(long, default_value_t = 1, conflicts_with_all = ["diffuse", "diluted"],
           value_parser = clap::value_parser!(u8).range(0..=Behavior::ALL.len() as i64))]
     behaviors: u8,

@@ -29,7 +29,9 @@ use products::Products;
 
 /// A row points along or against a direction when the absolute cosine is at least this: within 60 degrees.
 const COSINE: f64 = 0.5;
-/// Share of the rows on a cluster's axis by which those along must exceed those against: nine of ten point one way.
+/// Share of the rows on a cluster's axis, each by its length, by which those along must exceed those against: nine tenths go one
+/// way. By length, because what hardly moved says little of the way things go: a change of 32 prompts was missed for four that
+/// moved a third as far, against it.
 const SHARE: f64 = 0.8;
 /// Share of a cluster's own rows that must point along its mean: else it has no direction of its own.
 const COHERENT: f64 = 0.8;
@@ -37,7 +39,7 @@ const COHERENT: f64 = 0.8;
 const PART: f64 = 0.25;
 /// A change of less strength is slight: the mean response moved by less than this share of what separates the two responses of a
 /// typical pair.
-pub const SLIGHT: f64 = 0.2;
+pub const SLIGHT: f64 = 0.25;
 
 /// How to look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -69,17 +71,12 @@ pub struct OneWay {
     /// How far its rows moved along the mean of the others, on average: 1 = as far as the two responses of a typical pair are from
     /// each other. Below 0 only where rows are scattered.
     pub strength: f64,
-    /// Whether it is a change: it has one direction, nine of ten rows on its axis point one way, and that is no chance.
+    /// Whether it is a change: it has one direction, nine tenths of what its axis has of differences (each by its length) go one
+    /// way, and that is no chance.
     pub is_change: bool,
 }
 
 impl OneWay {
-    /// (along − against) / (along + against), −1 to 1; 0 when there are none.
-    pub fn share(&self) -> f64 {
-        let (along, against) = (self.n_along as f64, self.n_against as f64);
-        if along + against == 0.0 { 0.0 } else { (along - against) / (along + against) }
-    }
-
     /// What it comes to, at the chance of taking a difference for a change that was looked with.
     pub fn verdict(&self, alpha: f64) -> Verdict {
         match (self.is_change, self.p <= alpha) {
@@ -128,6 +125,9 @@ struct Axis {
     n_against: usize,
     /// Of those along, the cluster's own.
     n_own_along: usize,
+    /// Lengths of those along, and of those against, summed.
+    along: f64,
+    against: f64,
     /// Rows of the cluster.
     size: usize,
     /// Sum over the cluster's own rows of length × cosine with the mean of the others.
@@ -147,7 +147,13 @@ impl Axis {
         let p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
         let strength = self.moved / self.size.max(1) as f64;
         let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, strength, is_change: false };
-        OneWay { is_change: self.is_coherent() && p <= alpha && found.share() >= SHARE, ..found }
+        OneWay { is_change: self.is_coherent() && p <= alpha && self.share() >= SHARE, ..found }
+    }
+
+    /// (along − against) / (along + against) by length, −1 to 1; 0 when there are none.
+    fn share(&self) -> f64 {
+        let sum = self.along + self.against;
+        if sum > 0.0 { (self.along - self.against) / sum } else { 0.0 }
     }
 
     fn is_coherent(&self) -> bool {
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn what_goes_one_way_is_a_change_and_what_goes_both_ways_is_none() {
         for cluster in found(&rows(15, 0, 1), 2, 1) {
-            assert_eq!((cluster.n_along, cluster.n_against, cluster.share()), (15, 0, 1.0));
+            assert_eq!((cluster.n_along, cluster.n_against), (15, 0));
             assert!(cluster.is_change && cluster.p == 1.0 / 40.0, "{cluster:?}");
         }
         // Four clusters as clear as those two, each with its opposite.
@@ -354,6 +360,24 @@ mod tests {
         // The cosine with the mean of the others is a little below 1.
         assert!(change.way.strength > 0.15 && change.way.strength < 0.2, "{change:?}");
         assert!(change.way.is_change && !change.way.is_found(), "slight: {change:?}");
+    }
+
+    #[test]
+    fn what_hardly_moves_against_a_change_does_not_hide_it() {
+        // Of thirty and eight differences of each manner, the eight that go the other way reach a third as far.
+        let (n_along, n_against) = (30, 8);
+        let rows = rows(n_along, n_against, 9);
+        let points = Points::new(&rows, WIDTH).unwrap();
+        let (products, units) = (products(&rows), (0..points.n_rows() as u32).collect::<Vec<_>>());
+        let settings = Settings { n_turns: 39, alpha: 0.05, ..Settings::default() };
+        let chance = chance(Differences { points, products: &products, units: &units }, 20, settings);
+        let found = |short: f32| {
+            let is_against = |row: usize| row % (n_along + n_against) >= n_along;
+            let lengths: Vec<f32> = (0..units.len()).map(|row| if is_against(row) { short } else { 1.0 }).collect();
+            changes(Moved { products: &products, lengths: &lengths }, &ward(points).unwrap(), 20, &chance, 0.05)
+        };
+        assert_eq!(found(1.0), [], "a fifth goes the other way");
+        assert_eq!(found(0.3).iter().map(|change| change.rows.len()).collect::<Vec<_>>(), [n_along, n_along]);
     }
 
     #[test]

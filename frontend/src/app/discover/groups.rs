@@ -225,7 +225,9 @@ fn way(way: OneWay, alpha: f64) -> impl IntoView {
     let OneWay { n_along, n_against, p, strength, is_change } = way;
     let verdict = way.verdict(alpha);
     let about = match verdict {
-        Verdict::Change => "nine of ten differences on this axis go one way, more than chance makes anywhere",
+        Verdict::Change => {
+            "nine tenths of the differences on this axis, each by its length, go one way, more than chance makes anywhere"
+        }
         Verdict::SlightChange => {
             "no chance, but the mean response moved by less than a fifth of what separates the two responses of a pair"
         }

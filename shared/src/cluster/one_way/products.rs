@@ -120,6 +120,9 @@ impl Products {
                 count.n_own_along += usize::from(is_own && *cosine >= COSINE);
                 count.n_along += usize::from(*cosine >= COSINE);
                 count.n_against += usize::from(*cosine <= -COSINE);
+                let length = f64::from(self.lengths[row]);
+                count.along += if *cosine >= COSINE { length } else { 0.0 };
+                count.against += if *cosine <= -COSINE { length } else { 0.0 };
             }
         });
         counts
