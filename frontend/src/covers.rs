@@ -6,7 +6,6 @@
 
 use leptos::prelude::*;
 use serde_json::Value;
-use whence_shared::json;
 use whence_shared::pair::Pair;
 
 /// Where the switch is remembered.
@@ -81,7 +80,7 @@ fn storage() -> Option<web_sys::Storage> {
 
 /// Whether a pair's metadata says that it is harmful.
 pub fn is_flagged(pair: &Pair) -> bool {
-    let Ok(Value::Object(fields)) = json::from_str(&pair.metadata) else { return false };
+    let Ok(Value::Object(fields)) = serde_json::from_str(&pair.metadata) else { return false };
     fields.iter().any(|(key, value)| {
         let is_flag = FLAGS.contains(&key.to_lowercase().as_str());
         is_flag

@@ -177,7 +177,7 @@ impl Builder {
         self.columns.source.push(source);
         self.columns.chosen_chars.push(n_chars(Side::Chosen));
         self.columns.rejected_chars.push(n_chars(Side::Rejected));
-        let Ok(Value::Object(entries)) = json::from_str(&pair.metadata) else { return };
+        let Ok(Value::Object(entries)) = serde_json::from_str(&pair.metadata) else { return };
         for (name, value) in entries {
             let growing = self.fields.entry(name).or_insert_with(|| Growing(Some(Default::default())));
             let text = match value {

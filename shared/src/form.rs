@@ -4,8 +4,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::json;
-
 /// A form that a response may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,7 +57,7 @@ impl Format {
             Self::Json => {
                 let fenced = text.strip_prefix("```").and_then(|text| text.strip_suffix("```"));
                 let inner = fenced.and_then(|text| text.split_once('\n')).map_or(text, |(_, inner)| inner);
-                matches!(json::from_str(inner), Ok(Value::Object(_) | Value::Array(_)))
+                matches!(serde_json::from_str(inner), Ok(Value::Object(_) | Value::Array(_)))
             }
             Self::Table => {
                 let is_rule = |line: &str| {

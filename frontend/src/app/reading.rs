@@ -6,7 +6,6 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use serde_json::Value;
 use web_sys::{ScrollBehavior, ScrollIntoViewOptions};
-use whence_shared::json;
 use whence_shared::pair::{Pair, Side};
 use whence_shared::study::{BehaviorView, NearPair, NearestPairs, TextChunk};
 
@@ -371,7 +370,7 @@ fn side(pair: &Pair, side: Side, response: Vec<AnyView>) -> impl IntoView + use<
 
 fn metadata(pair: &Pair) -> impl IntoView + use<> {
     let mut entries = vec![("id".to_owned(), pair.id.clone()), ("source".to_owned(), source_name(&pair.source))];
-    match json::from_str(&pair.metadata) {
+    match serde_json::from_str(&pair.metadata) {
         Ok(Value::Object(fields)) => entries.extend(fields.into_iter().map(|(key, value)| match value {
             Value::String(text) => (key, text),
             other => (key, other.to_string()),
