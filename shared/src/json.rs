@@ -643,14 +643,14 @@ mod tests {
     }
 
     /// The value and all that lies in it, as JSON Pointers.
-    fn parts(value: &Value, at: String) -> Vec<String> {
+    fn parts(value: &Value, at: &str) -> Vec<String> {
         let inside: Vec<(String, &Value)> = match value {
             Value::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
             Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
             _ => Vec::new(),
         };
-        let inside = inside.into_iter().flat_map(|(step, value)| parts(value, format!("{at}/{step}")));
-        inside.chain([at.clone()]).collect()
+        let inside = inside.into_iter().flat_map(|(step, value)| parts(value, &format!("{at}/{step}")));
+        inside.chain([at.to_owned()]).collect()
     }
 
     #[test]
@@ -659,7 +659,7 @@ mod tests {
         let others =
             serde_json::json!([null, true, 7, -7, 300, 0.5, "s", "7", [], [1, 2], {}, {"a": 1}, {"Red": null}]);
         let mut n_read = 0;
-        for part in parts(&whole, String::new()) {
+        for part in parts(&whole, "") {
             for other in others.as_array().unwrap() {
                 let mut value = whole.clone();
                 *value.pointer_mut(&part).unwrap() = other.clone();
