@@ -2,12 +2,11 @@
 //!
 //! Sixteen running sums, one per lane, folded pairwise at the end. The order depends on the length alone, no fused
 //! multiply-add is used, and Rust never reorders floats: so a 128-bit wasm unit, an AVX unit and scalar code give
-//! identical bits. The compiler turns the lanes into vector registers by itself.
+//! identical bits ([`lanes`](crate::lanes)).
 
 use std::ops::AddAssign;
 
-/// Running sums per dot product.
-pub const LANES: usize = 16;
+use crate::lanes::{LANES, Sums};
 
 /// `Σ a[i]·b[i]` in f32, in the fixed order. Both slices have the same length.
 ///
@@ -16,14 +15,13 @@ pub const LANES: usize = 16;
 /// Panics when the lengths differ.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "dot product of vectors of different length");
-    let mut sums = [0f32; LANES];
+    let mut sums = Sums::default();
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
+        sums.add_products(x, y);
     }
+    let mut sums = sums.to_array();
     for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
         sums[lane] += x * y;
     }

@@ -56,6 +56,7 @@ pub mod form;
 pub mod index;
 pub mod jobs;
 pub mod json;
+mod lanes;
 pub mod logistic;
 pub mod map;
 pub mod pair;

@@ -5,9 +5,10 @@
 //! the order does not depend on the machine.
 
 use super::points::Points;
+use crate::lanes::{LANES, Sums};
 
 /// Centres per tile: two registers of 256 bits.
-const TILE: usize = 16;
+const TILE: usize = LANES;
 /// Rows per step, so that a centre's values are loaded once for all of them.
 const ROWS: usize = 4;
 
@@ -117,17 +118,14 @@ impl Centres {
         let (width, padded) = (self.width, self.tiles.len() / self.width);
         let rows = rows.map(|row| &row[..width]);
         for (tile, columns) in self.tiles.chunks_exact(width * TILE).enumerate() {
-            let mut sums = [[0f32; TILE]; N];
+            let mut sums = [Sums::default(); N];
             for (column, values) in columns.as_chunks::<TILE>().0.iter().enumerate() {
                 for n in 0..N {
-                    let x = rows[n][column];
-                    for lane in 0..TILE {
-                        sums[n][lane] += x * values[lane];
-                    }
+                    sums[n].add_scaled(rows[n][column], values);
                 }
             }
             for (n, sums) in sums.iter().enumerate() {
-                out[n * padded + tile * TILE..][..TILE].copy_from_slice(sums);
+                out[n * padded + tile * TILE..][..TILE].copy_from_slice(&sums.to_array());
             }
         }
     }
