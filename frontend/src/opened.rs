@@ -360,7 +360,7 @@ async fn checked(mut opened: Opened) -> Result<Opened, OpenError> {
     if text("format") != bundle::FORMAT {
         return Err(OpenError::Format { name, got: text("format"), whence: text("whence") });
     }
-    let view: BundleView = json::from_slice(&manifest).map_err(|error| reason(error.to_string()))?;
+    let view: BundleView = json::from_value(head).map_err(|error| reason(error.to_string()))?;
     // The app in it is not needed: this one shows it.
     let wanted = view.files.iter().filter(|file| file.path.starts_with(DATA));
     let missing: Vec<String> = wanted

@@ -2,7 +2,7 @@
 //!
 //! `serde_json` parses the text, into a `Value`, and says where a text is no JSON. What is here takes types out of the
 //! value, as `serde_json::from_value` does and with its results, except that a struct is an object and never a list of its
-//! fields, that items past the last of a tuple are passed over, and that `RawValue` is not known. Where a value is of a
+//! fields, and that `RawValue` is not known. Where a value is of a
 //! wrong type, the error says which one it is: `layers[2].shards[0].n_rows`. Of a field that is there twice, the last one
 //! counts, as in any `Value`.
 //!
@@ -73,7 +73,7 @@ impl serde::de::Error for Error {
 ///
 /// When it is not JSON, or not that of a `T`.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    T::deserialize(Thin(&mut parsed(text)?))
+    from_value(parsed(text)?)
 }
 
 /// Reads bytes that are the UTF-8 text of one JSON value.
@@ -84,6 +84,15 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // Not with the parser of bytes: the app would carry a second one.
     from_str(std::str::from_utf8(bytes).map_err(Error::custom)?)
+}
+
+/// Takes a `T` out of a value.
+///
+/// # Errors
+///
+/// When it is not that of a `T`.
+pub fn from_value<T: DeserializeOwned>(mut value: Value) -> Result<T, Error> {
+    T::deserialize(Thin(&mut value))
 }
 
 #[inline(never)]
@@ -119,6 +128,16 @@ fn items(value: &mut Value, expected: &dyn Expected) -> Result<Items, Error> {
     match value {
         Value::Array(items) => Ok(Items { rest: take(items).into_iter(), item: Value::Null, n_read: 0 }),
         other => Err(Error::invalid_type(kind(other), expected)),
+    }
+}
+
+/// The same of a list that has no more than `most` items, before any of them is read.
+#[inline(never)]
+fn items_of(value: &mut Value, most: usize, expected: &dyn Expected) -> Result<Items, Error> {
+    let items = items(value, expected)?;
+    match items.rest.len() {
+        n if n > most => Err(Error::invalid_length(n, &"fewer elements in array")),
+        _ => Ok(items),
     }
 }
 
@@ -228,6 +247,20 @@ impl<'de> Deserializer<'de> for Thin<'_> {
         visitor.visit_seq(items)
     }
 
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        let items = items_of(self.0, len, &visitor)?;
+        visitor.visit_seq(items)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_tuple(len, visitor)
+    }
+
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let fields = fields(self.0, &visitor)?;
         visitor.visit_map(fields)
@@ -251,8 +284,6 @@ impl<'de> Deserializer<'de> for Thin<'_> {
         deserialize_char() -> deserialize_str
         deserialize_identifier() -> deserialize_str
         deserialize_unit_struct(&'static str) -> deserialize_unit
-        deserialize_tuple(usize) -> deserialize_seq
-        deserialize_tuple_struct(&'static str, usize) -> deserialize_seq
         deserialize_struct(&'static str, &'static [&'static str]) -> deserialize_map
     }
 
@@ -374,8 +405,8 @@ impl<'de> VariantAccess<'de> for &mut Variant {
         seed.deserialize(self.content(&"newtype variant")?)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.content(&"tuple variant")?.deserialize_seq(visitor)
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        self.content(&"tuple variant")?.deserialize_tuple(len, visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
@@ -589,9 +620,11 @@ mod tests {
 
     #[test]
     fn a_tuple_needs_its_items_and_no_others() {
-        assert!(!is_read::<(u8, u8)>("[1]"));
-        assert_eq!(from_str::<(u8, u8)>("[1,2,3]").unwrap(), (1, 2));
-        assert_eq!(from_str::<Ask>("{\"Block\":[1,2,3]}").unwrap(), Ask::Block(1, 2));
+        for list in ["[1]", "[1,2,3]"] {
+            assert!(!is_read::<(u8, u8)>(list), "{list}");
+            assert!(!is_read::<Ask>(&format!("{{\"Block\":{list}}}")), "{list}");
+        }
+        assert!(is_read::<(u8, u8)>("[1,2]") && is_read::<Ask>("{\"Block\":[1,2]}"));
     }
 
     #[test]

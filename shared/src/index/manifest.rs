@@ -124,7 +124,7 @@ impl IndexManifest {
             let newer = if is_newer(FORMAT, got) { "; it is of a newer version: update Whence" } else { "" };
             return Err(ManifestError(format!("expected format {FORMAT:?}, got {got:?}{newer}")));
         }
-        let manifest: Self = json::from_slice(file).map_err(|e| ManifestError(e.to_string()))?;
+        let manifest: Self = json::from_value(value).map_err(|e| ManifestError(e.to_string()))?;
         manifest.check()?;
         Ok(manifest)
     }
