@@ -1,7 +1,7 @@
 //! Products of many rows with many centres, and the nearest centre: where k-means and the search for [neighbours](super::neighbors)
 //! spend their time.
 //!
-//! Products of four rows with sixteen centres at a time, summed in the order of the columns: no sum crosses a register, and
+//! Products of a few rows with sixteen centres at a time, summed in the order of the columns: no sum crosses a register, and
 //! the order does not depend on the machine.
 
 use super::points::Points;
@@ -9,8 +9,9 @@ use crate::lanes::{LANES, Sums};
 
 /// Centres per tile: two registers of 256 bits.
 const TILE: usize = LANES;
-/// Rows per step, so that a centre's values are loaded once for all of them.
-const ROWS: usize = 4;
+/// Rows per step, so that a centre's values are loaded once for all of them: as many as leave all sums in registers, of which
+/// there are sixteen, in WebAssembly of 128 bits.
+const ROWS: usize = if cfg!(target_arch = "wasm32") { 2 } else { 4 };
 
 /// What is done with the products of a row. Not a closure: its code must become part of the loop, wide registers included, and
 /// only methods can be told to.
@@ -100,8 +101,7 @@ impl Centres {
         let mut products = vec![0.0; ROWS * padded];
         let n_grouped = points.n_rows() / ROWS * ROWS;
         for first in (0..n_grouped).step_by(ROWS) {
-            let row = |i| points.row(first + i);
-            self.products([row(0), row(1), row(2), row(3)], &mut products);
+            self.products(std::array::from_fn::<_, ROWS, _>(|i| points.row(first + i)), &mut products);
             for (i, products) in products.chunks_exact(padded).enumerate() {
                 visit.visit(first + i, &products[..self.k]);
             }
