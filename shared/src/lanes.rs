@@ -24,17 +24,13 @@ mod portable {
         /// Adds `x[i]·y[i]` to every sum.
         #[inline(always)]
         pub(crate) fn add_products(&mut self, x: &[f32; LANES], y: &[f32; LANES]) {
-            for lane in 0..LANES {
-                self.0[lane] += x[lane] * y[lane];
-            }
+            self.0.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum += x * y);
         }
 
         /// Adds `x·y[i]` to every sum.
         #[inline(always)]
         pub(crate) fn add_scaled(&mut self, x: f32, y: &[f32; LANES]) {
-            for lane in 0..LANES {
-                self.0[lane] += x * y[lane];
-            }
+            self.0.iter_mut().zip(y).for_each(|(sum, y)| *sum += x * y);
         }
 
         #[inline(always)]
@@ -74,18 +70,14 @@ mod simd128 {
         #[inline(always)]
         pub(crate) fn add_products(&mut self, x: &[f32; LANES], y: &[f32; LANES]) {
             let (x, y) = (registers(x), registers(y));
-            for i in 0..N {
-                self.0[i] = f32x4_add(self.0[i], f32x4_mul(x[i], y[i]));
-            }
+            self.0.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum = f32x4_add(*sum, f32x4_mul(x, y)));
         }
 
         /// Adds `x·y[i]` to every sum.
         #[inline(always)]
         pub(crate) fn add_scaled(&mut self, x: f32, y: &[f32; LANES]) {
-            let (x, y) = (f32x4_splat(x), registers(y));
-            for i in 0..N {
-                self.0[i] = f32x4_add(self.0[i], f32x4_mul(x, y[i]));
-            }
+            let x = f32x4_splat(x);
+            self.0.iter_mut().zip(registers(y)).for_each(|(sum, y)| *sum = f32x4_add(*sum, f32x4_mul(x, y)));
         }
 
         #[inline(always)]
