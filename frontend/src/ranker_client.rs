@@ -10,7 +10,7 @@ use whence_shared::json;
 
 use crate::protocol::{Ask, RankError, Reply};
 use crate::ranker::COORDINATOR;
-use crate::workers::{self, WORKER};
+use crate::workers;
 
 /// A running worker. Dropping it stops the worker.
 pub struct RankerClient {
@@ -46,10 +46,7 @@ impl RankerClient {
                 on_reply(reply, &message);
             });
             let on_error = Closure::<dyn Fn(ErrorEvent)>::new(move |event: ErrorEvent| {
-                // An error event of a script that did not load carries no message.
-                let said = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|message| message.as_string());
-                let reason = said.unwrap_or_else(|| format!("{WORKER} did not load"));
-                on_stop(RankError::Worker { reason });
+                on_stop(RankError::Worker { reason: workers::said(&event) });
             });
             worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
             worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));

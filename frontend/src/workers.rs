@@ -1,14 +1,14 @@
 //! Starting workers. They run the page's own module, so that the app is downloaded and compiled once: whoever starts one
 //! hands on the module that it was itself made of, and `worker.js` runs it.
 
-use js_sys::Array;
+use js_sys::{Array, Reflect};
 use wasm_bindgen::prelude::*;
-use web_sys::{Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, Worker, WorkerOptions, WorkerType};
 
 use crate::protocol::RankError;
 
 /// What workers run first, relative to the document or to the script of the worker that starts another: it lies beside both.
-pub const WORKER: &str = "./worker.js";
+const WORKER: &str = "./worker.js";
 
 #[wasm_bindgen]
 extern "C" {
@@ -36,4 +36,11 @@ pub fn start(name: &str) -> Result<Worker, RankError> {
     let script = THIS_SCRIPT.with(ImportMeta::url);
     worker.post_message(&Array::of2(&script, &wasm_bindgen::module())).map_err(failed)?;
     Ok(worker)
+}
+
+/// Why a worker failed, as its `onerror` is told.
+pub fn said(event: &ErrorEvent) -> String {
+    // An error event of a script that did not load carries no message.
+    let message = Reflect::get(event, &"message".into()).ok().and_then(|message| message.as_string());
+    message.unwrap_or_else(|| format!("{WORKER} did not load"))
 }

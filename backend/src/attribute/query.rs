@@ -106,22 +106,10 @@ pub struct Reading {
 ///
 /// [`RankError`]: an expression that cannot be read or names what is not there, and whatever is wrong with the study.
 pub fn query(study: &Study, options: &QueryOptions, report: Report) -> Result<Queried, RankError> {
-    if options.k == 0 {
-        return Err(RankError::Expression { expression: "-k".into(), reason: "expected at least 1, got 0".into() });
-    }
-    let wrong = |reason| RankError::Expression { expression: options.expression.clone(), reason };
-    let term = expression::parse(&options.expression).map_err(wrong)?;
-    let manifest = VectorsManifest::required(study)?;
-    must_be_its_pairs(study, &manifest)?;
-    extract::complete_layers(study, &[options.layer])?;
-    let files = LayerFiles::open(study, options.layer, &manifest)?;
-    let source = Source { study, manifest: &manifest, files: &files, expression: &options.expression };
-    let directions = source.directions(&term)?;
-
+    let (ranker, directions) = open(study, options)?;
     report(Update { stage: "query", done: 0, total: 0, unit: "rows", detail: options.expression.clone() });
     let pairs = PairFile::open(&study.pairs())?;
     let sources = if options.per_source { Some(Sources::read(&pairs)?) } else { None };
-    let ranker = if options.no_index { Ranker::without_index(files) } else { Ranker::open(study, files) };
     let groups = sources.as_ref().map(|sources| sources.of_row.as_slice());
     let found = ranker.find(&directions, Wanted { k: options.k, bottom: options.bottom, groups })?;
 
@@ -146,6 +134,34 @@ pub fn query(study: &Study, options: &QueryOptions, report: Report) -> Result<Qu
             stages: found.stages,
         },
     })
+}
+
+/// The rows of an answer and their scores, best first; nothing is read of the pairs themselves.
+///
+/// # Errors
+///
+/// As [`query`].
+pub fn scored(study: &Study, layer: usize, expression: String, k: usize) -> Result<Vec<Scored>, RankError> {
+    let (ranker, directions) = open(study, &QueryOptions { layer, expression, k, ..QueryOptions::default() })?;
+    let found = ranker.find(&directions, Wanted { k, bottom: false, groups: None })?;
+    Ok(found.groups.concat())
+}
+
+/// What finds the rows, and what they are compared with.
+fn open(study: &Study, options: &QueryOptions) -> Result<(Ranker, Vec<Direction>), RankError> {
+    if options.k == 0 {
+        return Err(RankError::Expression { expression: "-k".into(), reason: "expected at least 1, got 0".into() });
+    }
+    let wrong = |reason| RankError::Expression { expression: options.expression.clone(), reason };
+    let term = expression::parse(&options.expression).map_err(wrong)?;
+    let manifest = VectorsManifest::required(study)?;
+    must_be_its_pairs(study, &manifest)?;
+    extract::complete_layers(study, &[options.layer])?;
+    let files = LayerFiles::open(study, options.layer, &manifest)?;
+    let source = Source { study, manifest: &manifest, files: &files, expression: &options.expression };
+    let directions = source.directions(&term)?;
+    let ranker = if options.no_index { Ranker::without_index(files) } else { Ranker::open(study, files) };
+    Ok((ranker, directions))
 }
 
 fn labelled(pairs: &PairFile, scored: Scored, rank: usize) -> Result<QueriedRow, RankError> {

@@ -4,8 +4,7 @@
 use whence_shared::study::{NearPair, NearestPairs};
 
 use crate::attribute::RankError;
-use crate::attribute::query::{QueriedRow, QueryOptions, query};
-use crate::progress::silent;
+use crate::attribute::query::scored;
 use crate::study::Study;
 
 /// Pairs in an answer.
@@ -18,7 +17,7 @@ const N_NEAREST: usize = 10;
 /// When the vectors cannot be read.
 pub fn nearest(study: &Study, n_pairs: usize, layer: usize, row: u32) -> Result<NearestPairs, RankError> {
     // The pair itself is among them, unless it has no vector: then nothing is near to it.
-    let rows = match found(study, layer, format!("row:{row}"), (N_NEAREST + 1).min(n_pairs)) {
+    let rows = match scored(study, layer, format!("row:{row}"), (N_NEAREST + 1).min(n_pairs)) {
         Err(RankError::Expression { .. }) => Vec::new(),
         rows => rows?,
     };
@@ -33,10 +32,5 @@ pub fn nearest(study: &Study, n_pairs: usize, layer: usize, row: u32) -> Result<
 ///
 /// When the vectors cannot be read.
 pub fn first(study: &Study, behavior: &str, layer: usize, k: usize) -> Result<Vec<u32>, RankError> {
-    Ok(found(study, layer, behavior.to_owned(), k)?.into_iter().map(|found| found.row).collect())
-}
-
-fn found(study: &Study, layer: usize, expression: String, k: usize) -> Result<Vec<QueriedRow>, RankError> {
-    let options = QueryOptions { layer, expression, k, ..QueryOptions::default() };
-    Ok(query(study, &options, &silent)?.groups.into_iter().flat_map(|group| group.rows).collect())
+    Ok(scored(study, layer, behavior.to_owned(), k)?.into_iter().map(|found| found.row).collect())
 }

@@ -17,7 +17,7 @@ use whence_shared::json;
 use super::calls::{Answer, Call, Note, Numbered, Post};
 use super::message;
 use crate::protocol::RankError;
-use crate::workers::{self, WORKER};
+use crate::workers;
 
 /// A running worker that is called with a `C`, answers with an `A` and notes an `N`: a scorer unless said otherwise. Dropping
 /// it stops the worker.
@@ -90,11 +90,7 @@ impl<C: Serialize, A: DeserializeOwned + 'static, N: DeserializeOwned + 'static>
         });
         let on_error = Closure::<dyn Fn(ErrorEvent)>::new({
             let shared = shared.clone();
-            move |event: ErrorEvent| {
-                // An error event of a script that did not load carries no message.
-                let said = js_sys::Reflect::get(&event, &"message".into()).ok().and_then(|said| said.as_string());
-                shared.stop(said.unwrap_or_else(|| format!("{WORKER} did not load")));
-            }
+            move |event: ErrorEvent| shared.stop(workers::said(&event))
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
