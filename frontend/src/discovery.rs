@@ -121,9 +121,9 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Fetches what is chosen once the page is shown. Called once, by the root component.
+    /// Nothing yet. Called once, by the root component.
     pub fn start(state: State) -> Self {
-        let discovery = Self {
+        Self {
             status: RwSignal::new(DiscoveryStatus::Loading),
             shown: RwSignal::new(None),
             problem: RwSignal::new(None),
@@ -132,7 +132,12 @@ impl Discovery {
             link: StoredValue::new_local(None),
             at_hand: StoredValue::new(None),
             state,
-        };
+        }
+    }
+
+    /// Fetches what is chosen whenever the page is shown. Called once, when the pages are loaded.
+    pub fn follow(self) {
+        let state = self.state;
         let chosen = Memo::new(move |_| match (state.page.get(), state.study.get()) {
             (Page::Discover, StudyStatus::Ready(study)) => {
                 Some(state.groups.get().or(study.discoveries.first().cloned()))
@@ -142,25 +147,24 @@ impl Discovery {
         Effect::new(move || match chosen.get() {
             None => {}
             // What was made here stays while other pages are read.
-            Some(None) => discovery.status.update(|status| {
+            Some(None) => self.status.update(|status| {
                 if !matches!(status, DiscoveryStatus::Ready(_) | DiscoveryStatus::Making) {
                     *status = DiscoveryStatus::Absent;
                 }
             }),
-            Some(Some(name)) => discovery.fetch(name),
+            Some(Some(name)) => self.fetch(name),
         });
         Effect::new(move |before: Option<usize>| {
             let n_readings = state.n_readings.get();
             if before.is_some_and(|before| before != n_readings) {
-                discovery.forget(chosen.get_untracked().flatten());
+                self.forget(chosen.get_untracked().flatten());
             }
             n_readings
         });
-        Effect::new(move || match discovery.status.get() {
-            DiscoveryStatus::Ready(found) => discovery.cut(found, state.cuts.get()),
-            _ => discovery.shown.set(None),
+        Effect::new(move || match self.status.get() {
+            DiscoveryStatus::Ready(found) => self.cut(found, state.cuts.get()),
+            _ => self.shown.set(None),
         });
-        discovery
     }
 
     /// Of this page.

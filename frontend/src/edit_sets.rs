@@ -58,18 +58,22 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
 }
 
 impl EditSets {
-    /// Reads which sets there are when the Edit page is looked at. Called once, by the root component.
-    pub fn start(state: State, api: Api, decisions: Decisions) -> Self {
+    /// Nothing yet. Called once, by the root component.
+    pub fn start(api: Api, decisions: Decisions) -> Self {
         let (sets, making) = (RwSignal::new(SetsStatus::Loading), RwSignal::new(Making::Nothing));
-        let edit_sets = Self { sets, making, api, decisions };
+        Self { sets, making, api, decisions }
+    }
+
+    /// Reads which sets there are when the Edit page is looked at. Called once, when the pages are loaded.
+    pub fn follow(self, state: State) {
+        let api = self.api;
         let is_wanted =
             Memo::new(move |_| state.page.get() == Page::Edit && matches!(api.server.get(), ServerStatus::Ready(_)));
         Effect::new(move || {
             if is_wanted.get() {
-                edit_sets.read();
+                self.read();
             }
         });
-        edit_sets
     }
 
     /// Of this page.

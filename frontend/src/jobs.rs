@@ -60,9 +60,9 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Listens where it is worth it. Called once, by the root component.
+    /// Nothing yet. Called once, by the root component.
     pub fn start(state: State, api: Api) -> Self {
-        let jobs = Self {
+        Self {
             list: RwSignal::new(None),
             news: RwSignal::new(News::Off),
             refusal: RwSignal::new(None),
@@ -71,7 +71,12 @@ impl Jobs {
             opened_unix_ms: now_unix_ms(),
             turn: StoredValue::new(0),
             listening: StoredValue::new_local(None),
-        };
+        }
+    }
+
+    /// Listens where it is worth it. Called once, when the pages are loaded.
+    pub fn follow(self) {
+        let (jobs, state, api) = (self, self.state, self.api);
         let is_seen = RwSignal::new(!document().hidden());
         let on_change = window_event_listener_untyped("visibilitychange", move |_| is_seen.set(!document().hidden()));
         // Another study may take this one's place in the page.
@@ -92,7 +97,6 @@ impl Jobs {
             true => jobs.listen(),
             false => jobs.stop(),
         });
-        jobs
     }
 
     /// Of this page.

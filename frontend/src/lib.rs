@@ -33,6 +33,7 @@ pub mod mapping;
 pub mod maps;
 pub mod number;
 pub mod opened;
+pub mod parts;
 pub mod protocol;
 pub mod ranker;
 pub mod ranker_client;

@@ -132,16 +132,21 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Fetches a map once it is looked at. Called once, by the root component.
-    pub fn start(state: State, decisions: Decisions, listing: Listing) -> Self {
-        let maps = Self {
+    /// Nothing yet. Called once, by the root component.
+    pub fn start(state: State, listing: Listing) -> Self {
+        Self {
             status: RwSignal::new(MapStatus::Loading),
             progress: RwSignal::new(None),
             categories: RwSignal::new(CategoriesStatus::Nothing),
             link: StoredValue::new_local(None),
             listing,
             state,
-        };
+        }
+    }
+
+    /// Fetches a map once it is looked at. Called once, when the pages are loaded.
+    pub fn follow(self, decisions: Decisions) {
+        let (maps, state) = (self, self.state);
         // A lasso selects pairs for the other pages, too.
         let is_needed = Memo::new(move |_| state.page.get() == Page::Map || state.lasso.with(Option::is_some));
         let chosen = Memo::new(move |_| is_needed.get().then(|| maps.chosen()).flatten());
@@ -179,7 +184,6 @@ impl Maps {
                 state.selected_rows.set(selected);
             }
         });
-        maps
     }
 
     /// Of this page.

@@ -1,20 +1,22 @@
-//! Building the app: trunk compiles the frontend to wasm and bundles it into `frontend/dist`.
+//! Building the app: trunk compiles the frontend to wasm and bundles it into `frontend/dist`; there it is cut into modules and packed.
 
 use std::process::Command;
 
 use crate::failure::Failure;
+use crate::pack;
 use crate::place::Place;
+use crate::split;
 use crate::step::{self, Cost};
 
 /// Builds the app. What has not changed is cargo's business.
 ///
 /// # Errors
 ///
-/// Fails when trunk does.
-pub fn build(place: &Place) -> Result<Cost, Failure> {
+/// Fails when trunk or wasm-bindgen does, or the app cannot be cut.
+pub fn build(place: &Place) -> Result<Vec<Cost>, Failure> {
     let why = "compiles the app to wasm and bundles it into frontend/dist";
     let remedy = "mend what trunk names; `cargo xtask setup` installs the tools";
-    step::run("app", why, &mut trunk(place), remedy)
+    Ok(vec![step::run("app", why, &mut trunk(place), remedy)?, split::split(place)?, pack::pack(place)?])
 }
 
 fn trunk(place: &Place) -> Command {

@@ -10,8 +10,10 @@ mod demo;
 mod failure;
 mod licenses;
 mod nextest;
+mod pack;
 mod place;
 mod setup;
+mod split;
 mod step;
 
 use std::env;
@@ -23,6 +25,7 @@ use place::Place;
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup                          install what builds and tests need: wasm target, trunk, wasm-bindgen, nextest, Chromium
+  app                            the app alone, into frontend/dist
   build                          the app, then whence with the app in it, so that it serves without any other file
   demo [--fresh] [--no-serve] [--diffuse]
                                  make the planted testbed, rank its pairs, serve the app, train again on edited pairs;
@@ -45,6 +48,7 @@ const USAGE: &str = "usage: cargo xtask TASK
 fn run(args: &[&str]) -> Result<(), Failure> {
     match args {
         ["setup"] => setup::setup(&Place::find()?),
+        ["app"] => app::build(&Place::find()?).map(|costs| step::print_costs(&costs)),
         ["build"] => build::build(&Place::find()?).map(|costs| step::print_costs(&costs)),
         ["demo", options @ ..] => demo::demo(&Place::find()?, demo::Options::parse(options)?),
         ["test"] => checks::test(&Place::find()?, &[]),

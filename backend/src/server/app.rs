@@ -16,6 +16,9 @@ use super::guard::content_security_policy;
 use crate::files;
 use crate::view::app::INDEX;
 
+/// What HTTP calls the packing of [`App::read_packed`](crate::view::app::App::read_packed).
+const BROTLI: &str = "br";
+
 /// Answers `/`: index.html, allowed to run the scripts that stand in it.
 pub async fn index(Extract(state): Extract<State>, headers: HeaderMap) -> Result<Response, RequestError> {
     let html = blocking(move || Ok(state.app.read(INDEX)?)).await?.ok_or_else(|| RequestError::not_found(INDEX))?;
@@ -41,10 +44,35 @@ pub async fn file(Extract(state): Extract<State>, request: Request) -> Result<Re
 ///
 /// When there is none of this path.
 pub async fn of(state: State, path: String, headers: &HeaderMap) -> Result<Response, RequestError> {
-    let name = path.clone();
-    let read = blocking(move || Ok(state.app.read(&name)?)).await?;
-    let bytes = read.ok_or_else(|| RequestError::not_found(format!("/{path}")))?;
-    Ok(answer(headers, &path, bytes))
+    let (name, takes_brotli) = (path.clone(), takes_brotli(headers));
+    let read = blocking(move || {
+        let packed = if takes_brotli { state.app.read_packed(&name)? } else { None };
+        Ok(match packed {
+            Some(bytes) => Some((bytes, Some(BROTLI))),
+            None => state.app.read(&name)?.map(|bytes| (bytes, None)),
+        })
+    });
+    let (bytes, encoding) = read.await?.ok_or_else(|| RequestError::not_found(format!("/{path}")))?;
+    let mut response = answer(headers, &path, bytes);
+    if let Some(encoding) = encoding {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    Ok(response)
+}
+
+/// Whether the reader takes bytes packed with brotli. Browsers say so to servers on their own machine and over TLS.
+fn takes_brotli(request: &HeaderMap) -> bool {
+    let accepted = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_brotli = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(BROTLI));
+        let is_refused = parts.any(|part| {
+            let weight = part.strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+            weight.is_some_and(|weight| weight <= 0.0)
+        });
+        is_brotli && !is_refused
+    })
 }
 
 fn answer(request: &HeaderMap, path: &str, bytes: Cow<'static, [u8]>) -> Response {
@@ -97,6 +125,15 @@ fn script_hashes(html: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn brotli_is_sent_to_those_who_take_it() {
+        let takes = |value: &'static str| {
+            takes_brotli(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(["br", "gzip, deflate, br, zstd", "gzip;q=0.5,BR;q=0.8"].map(takes).iter().all(|takes| *takes));
+        assert!(["", "gzip", "brotli", "br;q=0", "*"].map(takes).iter().all(|takes| !takes));
+    }
 
     #[test]
     fn hashed_names_are_told_from_others() {

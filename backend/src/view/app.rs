@@ -43,6 +43,9 @@ impl fmt::Debug for App {
 
 /// The page.
 pub const INDEX: &str = "index.html";
+/// What follows the name of a file in that of the same file packed with brotli, which lies beside it where
+/// `cargo xtask app` built the app.
+const PACKED: &str = ".br";
 
 impl App {
     /// The app to serve: the folder that was asked for, else `$WHENCE_APP`, else what the program holds, else the first of
@@ -86,9 +89,22 @@ impl App {
     ///
     /// When it is there and cannot be read.
     pub fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>, FileError> {
-        if !path.split('/').all(is_plain_segment) {
+        if !is_of_app(path) {
             return Ok(None);
         }
+        self.at_path(path)
+    }
+
+    /// The same packed with brotli; `None` when there is no such file, or none that is packed.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be read.
+    pub fn read_packed(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>, FileError> {
+        if is_of_app(path) { self.at_path(&format!("{path}{PACKED}")) } else { Ok(None) }
+    }
+
+    fn at_path(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>, FileError> {
         match self {
             Self::Embedded(files) => Ok(files.iter().find(|(name, _)| name == path).map(|(_, bytes)| bytes.clone())),
             Self::Folder(folder) => {
@@ -98,7 +114,7 @@ impl App {
         }
     }
 
-    /// Paths of all its files, in alphabetical order.
+    /// Paths of all its files, in alphabetical order; those that are packed are the same files.
     ///
     /// # Errors
     ///
@@ -109,10 +125,15 @@ impl App {
             Self::Embedded(files) => paths.extend(files.iter().map(|(path, _)| path.clone())),
             Self::Folder(folder) => list(folder, "", &mut paths)?,
         }
-        paths.retain(|path| path.split('/').all(is_plain_segment));
+        paths.retain(|path| is_of_app(path));
         paths.sort();
         Ok(paths)
     }
+}
+
+/// Whether a path may be one of the app's.
+fn is_of_app(path: &str) -> bool {
+    path.split('/').all(is_plain_segment) && !path.ends_with(PACKED)
 }
 
 fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), FileError> {
@@ -134,7 +155,7 @@ mod tests {
     #[test]
     fn a_folder_and_embedded_files_hold_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let files = [("index.html", "<p>"), ("snippets/a/b.js", "1"), (".hidden", "x")];
+        let files = [("index.html", "<p>"), ("snippets/a/b.js", "1"), ("snippets/a/b.js.br", "2"), (".hidden", "x")];
         for (path, text) in files {
             files::write(&folder.path().join(path), text.as_bytes()).unwrap();
         }
@@ -143,7 +164,9 @@ mod tests {
         for app in apps {
             assert_eq!(app.paths().unwrap(), ["index.html", "snippets/a/b.js"]);
             assert_eq!(app.read("snippets/a/b.js").unwrap().as_deref(), Some(b"1".as_slice()));
-            for none in ["", ".hidden", "snippets", "snippets/../index.html", "/index.html", "other.js"] {
+            assert_eq!(app.read_packed("snippets/a/b.js").unwrap().as_deref(), Some(b"2".as_slice()));
+            assert_eq!(app.read_packed("index.html").unwrap(), None);
+            for none in ["", ".hidden", "snippets/a/b.js.br", "snippets", "snippets/../index.html", "/index.html", "other.js"] {
                 assert_eq!(app.read(none).unwrap(), None, "{none}");
             }
         }

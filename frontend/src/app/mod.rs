@@ -19,6 +19,7 @@ mod histogram;
 mod how_to;
 mod jobs;
 mod keys;
+mod later;
 mod map;
 mod navigation;
 mod notice;
@@ -54,9 +55,11 @@ use crate::edit_sets::EditSets;
 use crate::jobs::Jobs;
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
+use crate::parts::{Loaded, Parts};
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::token_parts::TokenParts;
 use crate::validation::{ReportStatus, Validation};
+use later::Followers;
 
 /// What keys and commands act on; cheap to copy.
 #[derive(Clone, Copy)]
@@ -112,7 +115,8 @@ pub fn App() -> impl IntoView {
     provide_context(discovery);
     let decisions = Decisions::start(state, api);
     provide_context(decisions);
-    provide_context(EditSets::start(state, api, decisions));
+    let edit_sets = EditSets::start(api, decisions);
+    provide_context(edit_sets);
     let listing = Listing::start(state, decisions);
     provide_context(listing);
     let covers = Covers::start();
@@ -123,9 +127,12 @@ pub fn App() -> impl IntoView {
     let around = Surroundings { state, decisions, covers, tokens, help, palette, open };
     provide_context(around);
     keys::listen(around);
-    let maps = Maps::start(state, decisions, listing);
+    let maps = Maps::start(state, listing);
     provide_context(maps);
-    Effect::new(move || mark_body(Marked { state, validation, discovery, maps, api, jobs }));
+    let parts = Parts::start(state, later::load);
+    provide_context(parts);
+    later::follow(Followers { state, decisions, discovery, edit_sets, maps, jobs }, parts);
+    Effect::new(move || mark_body(Marked { state, validation, discovery, maps, api, jobs, parts }));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
     let was_ranking = Memo::new(move |before: Option<&bool>| before == Some(&true) || is_ranking.get());
@@ -179,16 +186,10 @@ pub fn App() -> impl IntoView {
                 </Show>
             </main>
         </Show>
-        {move || match state.page.get() {
-            Page::Ranking => ().into_any(),
-            Page::Overview => view! { <overview::OverviewPage /> }.into_any(),
-            Page::Edit => view! { <edit::EditPage /> }.into_any(),
-            Page::Map => view! { <map::MapPage /> }.into_any(),
-            Page::Discover => view! { <discover::DiscoverPage /> }.into_any(),
-            Page::Validate => view! { <validate::ValidatePage /> }.into_any(),
-            Page::Jobs => view! { <jobs::JobsPage /> }.into_any(),
-            Page::Share => view! { <share::SharePage /> }.into_any(),
-        }}
+        <Show when=move || state.page.get() == Page::Overview>
+            <overview::OverviewPage />
+        </Show>
+        <later::LaterPage />
         <palette::Palette is_open=around.palette />
         <help::Help is_open=around.help />
         <open::OpenBundle is_open=around.open />
@@ -204,10 +205,11 @@ struct Marked {
     maps: Maps,
     api: Api,
     jobs: Jobs,
+    parts: Parts,
 }
 
 /// States on `<body>` how far the page is, for styles, tests and anyone who automates it.
-fn mark_body(Marked { state, validation, discovery, maps, api, jobs }: Marked) {
+fn mark_body(Marked { state, validation, discovery, maps, api, jobs, parts }: Marked) {
     let page = state.page.get();
     let of_ranking = match (state.study.get(), state.view.get(), state.status.get()) {
         (StudyStatus::Loading, ..) => "loading",
@@ -257,7 +259,7 @@ fn mark_body(Marked { state, validation, discovery, maps, api, jobs }: Marked) {
         ("ready", _) if jobs.list.with(Option::is_none) => "loading",
         (of_share, _) => of_share,
     };
-    let stage = match page {
+    let of_page = match page {
         Page::Overview => of_study,
         Page::Ranking | Page::Edit => of_ranking,
         Page::Map => of_map,
@@ -265,6 +267,11 @@ fn mark_body(Marked { state, validation, discovery, maps, api, jobs }: Marked) {
         Page::Validate => of_validation,
         Page::Jobs => of_jobs,
         Page::Share => of_share,
+    };
+    let stage = match parts.loaded(page) {
+        Loaded::Yes => of_page,
+        Loaded::No | Loaded::Loading => "loading",
+        Loaded::Failed => "failed",
     };
     let (ranked, certainty) = state.ranking.with(|ranking| {
         ranking.as_ref().map_or_else(Default::default, |ranking| {

@@ -22,10 +22,13 @@ pub mod session;
 use js_sys::{Array, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+use wasm_split_helpers::wasm_split;
 use web_sys::{DedicatedWorkerGlobalScope, Performance};
 
 use crate::grouping::{self, GROUPER};
 use crate::mapping::{self, MAPPER};
+use crate::parts::NotLoaded;
 
 /// The name under which the page starts the coordinator.
 pub const COORDINATOR: &str = "whence ranker";
@@ -47,10 +50,27 @@ pub(crate) fn now_ms() -> f64 {
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     match scope.name().as_str() {
         SCORER => scorer::serve(scope),
-        GROUPER => grouping::serve(scope),
-        MAPPER => mapping::serve(scope),
+        GROUPER | MAPPER => {
+            let scope = scope.clone();
+            spawn_local(async move {
+                // Whoever started this worker is told by its `onerror`.
+                if let Err(error) = serve_later(scope).await {
+                    wasm_bindgen::throw_str(&error.to_string());
+                }
+            });
+        }
         _ => coordinator::serve(scope),
     }
+}
+
+/// Serves as a worker whose part of the app is loaded now.
+#[wasm_split(grouping, fallible)]
+fn serve_later(scope: DedicatedWorkerGlobalScope) -> Result<(), NotLoaded> {
+    match scope.name().as_str() {
+        MAPPER => mapping::serve(&scope),
+        _ => grouping::serve(&scope),
+    }
+    Ok(())
 }
 
 /// The worker that this runs in; nothing in the page.
