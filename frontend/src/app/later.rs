@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 use wasm_split_helpers::wasm_split;
 
 use super::skeleton::Skeleton;
@@ -46,23 +47,30 @@ pub struct Followers {
     pub jobs: Jobs,
 }
 
-/// Has them follow, once their part of the app is here.
+/// Has them follow, now that their part of the app is here.
 #[wasm_split(pages, fallible)]
-fn following(Followers { state, decisions, discovery, edit_sets, maps, jobs }: Followers) -> Result<(), NotLoaded> {
-    discovery.follow();
-    edit_sets.follow(state);
-    maps.follow(decisions);
-    jobs.follow();
+fn following(followers: Followers, owner: Owner) -> Result<(), NotLoaded> {
+    let Followers { state, decisions, discovery, edit_sets, maps, jobs } = followers;
+    owner.with(|| {
+        discovery.follow();
+        edit_sets.follow(state);
+        maps.follow(decisions);
+        jobs.follow();
+    });
     Ok(())
 }
 
-/// Has them follow as soon as their part of the app is here. Called once, by the root component, which they end with.
+/// Has them follow as soon as their part of the app is here. Called once, by the root component, with which they end.
 pub fn follow(followers: Followers, parts: Parts) {
     let owner = Owner::current().expect("a component calls this");
     let are_here = Memo::new(move |_| parts.loaded(Page::Map) == Loaded::Yes);
     Effect::new(move || {
         if are_here.get() {
-            owner.with(|| following(followers).now_or_never());
+            let owner = owner.clone();
+            spawn_local(async move {
+                // What follows is in the part that has just arrived.
+                let _ = following(followers, owner).await;
+            });
         }
     });
 }

@@ -11,6 +11,7 @@
 use super::nearest::Centres;
 use super::points::{ClusterError, Points, to_unit_rows};
 use crate::dot::dot;
+use crate::lanes::add_widened;
 use crate::statistics::random::Random;
 
 /// How to cluster.
@@ -152,7 +153,7 @@ impl Sums {
         for (row, &label) in points.rows().zip(labels) {
             self.counts[label as usize] += 1;
             let sums = &mut self.sums[label as usize * self.width..][..self.width];
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+            add_widened(sums, row);
         }
     }
 
@@ -165,6 +166,21 @@ impl Sums {
         assert_eq!((self.width, self.sums.len()), (other.width, other.sums.len()), "sums of the same centres");
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, other)| *sum += other);
         self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+    }
+
+    /// From sums `[k, width]` and counts `[k]`, as [`Sums::sums`] and [`Sums::counts`] give them.
+    ///
+    /// # Panics
+    ///
+    /// Panics when they are not of the same clusters.
+    pub fn from_parts(width: usize, sums: Vec<f64>, counts: Vec<u64>) -> Self {
+        assert_eq!(sums.len(), width * counts.len(), "sums and counts of the same clusters");
+        Self { width, sums, counts }
+    }
+
+    /// Sums of rows, row-major `[k, width]`.
+    pub fn sums(&self) -> &[f64] {
+        &self.sums
     }
 
     /// Rows per cluster.

@@ -6,7 +6,7 @@
 //! - [`points`]: the rows that are clustered, and what is refused;
 //! - [`linkage`]: Ward's hierarchy, cut by height or into a number of clusters;
 //! - [`leaf_order`]: the order of a hierarchy's leaves that puts neighbours side by side, for the heatmap;
-//! - [`kmeans`]: spherical k-means, whole or in small batches;
+//! - [`kmeans`]: spherical k-means, whole or in small batches; [`kmeans_parts`] where the rows lie with several workers;
 //! - [`neighbors`]: the nearest rows of every row;
 //! - [`hdbscan`]: clusters of any shape in the density of rows, with noise; [`hdbscan_graph`] for many rows;
 //! - [`umap`]: rows on a plane, neighbours beside each other, and [`trustworthiness`] of such a plane;
@@ -26,6 +26,7 @@ pub mod enrichment;
 pub mod hdbscan;
 pub mod hdbscan_graph;
 pub mod kmeans;
+pub mod kmeans_parts;
 pub mod leaf_order;
 pub mod linkage;
 pub mod members;

@@ -5,7 +5,7 @@
 //! the order does not depend on the machine.
 
 use super::points::Points;
-use crate::lanes::{LANES, Sums};
+use crate::lanes::{LANES, Sums, first_of_largest};
 
 /// Centres per tile: two registers of 256 bits.
 const TILE: usize = LANES;
@@ -129,22 +129,6 @@ impl Centres {
             }
         }
     }
-}
-
-/// The largest of some products and where it first stands. Two passes, each of which the compiler does in registers.
-#[inline(always)]
-fn first_of_largest(products: &[f32]) -> (u32, f32) {
-    let (chunks, rest) = products.as_chunks::<TILE>();
-    let larger = |a: f32, b: f32| if a > b { a } else { b };
-    let mut largest = [f32::NEG_INFINITY; TILE];
-    for chunk in chunks {
-        for lane in 0..TILE {
-            largest[lane] = larger(chunk[lane], largest[lane]);
-        }
-    }
-    let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger);
-    let first = products.iter().position(|&product| product == largest).unwrap_or(0);
-    (first as u32, largest)
 }
 
 #[cfg(test)]

@@ -1,0 +1,192 @@
+//! Dealing the rows to workers, and the rounds: every worker assigns its rows, their sums make the next centres.
+
+use futures_util::future::{join_all, try_join_all};
+use js_sys::{Array, Float32Array, Float64Array, Uint32Array};
+use wasm_bindgen::prelude::*;
+use whence_shared::cluster::kmeans::Sums;
+use whence_shared::cluster::kmeans_parts::{MAX_ROUNDS, by_size, first_centres, has_settled, n_sampled, places};
+use whence_shared::index::manifest::BlockView;
+
+use super::ASSIGNER;
+use super::calls::{Answer, Call, Note, Reading};
+use crate::ranker::calls::FileRef;
+use crate::ranker::link::Link;
+use crate::ranker::now_ms;
+
+/// Workers that rows are dealt to. Not as many as there are processors: the result depends on it to the last bit.
+pub const N_WORKERS: usize = 4;
+/// Decides the sample that the first centres come from.
+const SEED: u64 = 1;
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Progress {
+    /// So many files of so many are here.
+    Read(usize, usize),
+    /// It is in this round, from 1.
+    Round(usize),
+}
+
+/// The pairs in groups, the largest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grouped {
+    /// The group of every pair, by row.
+    pub labels: Vec<u32>,
+    /// Pairs in each.
+    pub counts: Vec<u64>,
+    /// Of each, the row nearest to its centre; `None` of an empty one.
+    pub exemplars: Vec<Option<u32>>,
+    /// Rounds it took.
+    pub n_rounds: usize,
+    /// Whether hardly any pair changed its group in the last one.
+    pub has_settled: bool,
+    /// Milliseconds that the rounds took, reading not included.
+    pub ms: f64,
+}
+
+type Assigner = Link<Call, Answer, Note>;
+
+/// Groups all pairs by the first block of an index.
+///
+/// # Errors
+///
+/// In words: files that do not arrive or fit, or more groups than pairs.
+pub async fn group(data: &str, block: &BlockView, k: usize, tell: &impl Fn(Progress)) -> Result<Grouped, String> {
+    let parts = deal(block);
+    let n_rows: Vec<usize> = parts.iter().map(|files| files.iter().map(|(_, _, n)| n).sum()).collect();
+    let n_all: usize = n_rows.iter().sum();
+    let workers = read(data, block, parts, tell).await?;
+    let start_ms = now_ms();
+    tell(Progress::Round(1));
+    let samples = try_join_all((SEED..).zip(workers.iter().zip(&n_rows)).map(|(seed, (worker, &n))| {
+        let call = Call::Sample { n: n_sampled(n, n_all, k), seed };
+        async move { Ok::<_, String>(floats(&ask(worker, &call, &[]).await?.1, 1)) }
+    }));
+    let mut centres =
+        first_centres(&samples.await?.concat(), block.width, k, SEED).map_err(|error| error.to_string())?;
+    let (mut counts, mut n_rounds, mut settled) = (vec![0; k], 0, false);
+    while n_rounds < MAX_ROUNDS && !settled {
+        tell(Progress::Round(n_rounds + 1));
+        let (sums, n_changed) = round(&workers, &centres, k, block.width).await?;
+        n_rounds += 1;
+        counts = sums.counts().to_vec();
+        settled = has_settled(n_changed, n_all);
+        if !settled {
+            centres = sums.centres(&centres);
+        }
+    }
+    let ms = now_ms() - start_ms;
+    let order = by_size(&counts);
+    let (labels, exemplars) = labels(&workers, &n_rows, k).await?;
+    let places = places(&order);
+    Ok(Grouped {
+        labels: labels.into_iter().map(|label| places[label as usize]).collect(),
+        counts: order.iter().map(|&cluster| counts[cluster as usize]).collect(),
+        exemplars: order.iter().map(|&cluster| exemplars[cluster as usize]).collect(),
+        n_rounds,
+        has_settled: settled,
+        ms,
+    })
+}
+
+/// Files of about as many rows for each worker, one after the other.
+fn deal(block: &BlockView) -> Vec<Vec<(FileRef, usize, usize)>> {
+    let n_rows: usize = block.files.iter().map(|file| file.n_rows).sum();
+    let mut parts = vec![Vec::new(); N_WORKERS];
+    for file in &block.files {
+        let middle = file.first_row + file.n_rows / 2;
+        let part = (middle * N_WORKERS / n_rows.max(1)).min(N_WORKERS - 1);
+        let wanted = FileRef { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() };
+        parts[part].push((wanted, file.first_row, file.n_rows));
+    }
+    parts
+}
+
+/// Starts the workers and has each read its files.
+async fn read(
+    data: &str,
+    block: &BlockView,
+    parts: Vec<Vec<(FileRef, usize, usize)>>,
+    tell: &impl Fn(Progress),
+) -> Result<Vec<Assigner>, String> {
+    let n_files = block.files.len();
+    let n_read = std::rc::Rc::new(std::cell::Cell::new(0));
+    tell(Progress::Read(0, n_files));
+    let start = parts.iter().map(|_| {
+        let n_read = n_read.clone();
+        Assigner::start(ASSIGNER, move |Note, _: &Array| n_read.set(n_read.get() + 1))
+    });
+    let workers = try_join_all(start).await.map_err(|error| error.to_string())?;
+    let reading = workers.iter().zip(parts).map(|(worker, files)| async move {
+        let reading = Reading { data: data.to_owned(), width: block.width, files };
+        let answered = ask(worker, &Call::Read(Box::new(reading)), &[]).await;
+        answered.map(drop)
+    });
+    let (mut reading, mut last) = (Box::pin(try_join_all(reading)), 0);
+    loop {
+        let pause = Box::pin(crate::fetch::sleep(50.0));
+        match futures_util::future::select(reading, pause).await {
+            futures_util::future::Either::Left((read, _)) => {
+                read?;
+                return Ok(workers);
+            }
+            futures_util::future::Either::Right(((), still)) => reading = still,
+        }
+        if n_read.get() != last {
+            last = n_read.get();
+            tell(Progress::Read(last, n_files));
+        }
+    }
+}
+
+/// One round of all workers: sums in their order, and how many rows changed.
+async fn round(workers: &[Assigner], centres: &[f32], k: usize, width: usize) -> Result<(Sums, usize), String> {
+    let asked = workers.iter().map(|worker| {
+        let centres: JsValue = Float32Array::from(centres).into();
+        async move { ask(worker, &Call::Round, &[centres]).await }
+    });
+    let (mut sums, mut n_changed) = (Sums::new(k, width), 0);
+    for answered in join_all(asked).await {
+        let (answer, message) = answered?;
+        let Answer::Round { n_changed: n } = answer else { return Err("a worker gave no sums".to_owned()) };
+        let [of_part, counts] = [1, 2].map(|at| message.get(at).unchecked_into::<Float64Array>().to_vec());
+        sums.merge(&Sums::from_parts(width, of_part, counts.into_iter().map(|count| count as u64).collect()));
+        n_changed += n;
+    }
+    Ok((sums, n_changed))
+}
+
+/// The cluster of every row, and by cluster the row nearest to its centre.
+async fn labels(workers: &[Assigner], n_rows: &[usize], k: usize) -> Result<(Vec<u32>, Vec<Option<u32>>), String> {
+    let asked = workers.iter().map(|worker| async move { ask(worker, &Call::Labels { k }, &[]).await });
+    let (mut labels, mut best) = (Vec::new(), vec![None::<(u32, f32)>; k]);
+    for (answered, &n) in join_all(asked).await.into_iter().zip(n_rows) {
+        let (answer, message) = answered?;
+        let Answer::Labels { exemplars } = answer else { return Err("a worker gave no labels".to_owned()) };
+        let first_row = labels.len() as u32;
+        labels.extend(message.get(1).unchecked_into::<Uint32Array>().to_vec());
+        if labels.len() != first_row as usize + n {
+            return Err("a worker gave labels of other rows".to_owned());
+        }
+        for (best, exemplar) in best.iter_mut().zip(exemplars) {
+            if let Some((row, cosine)) = exemplar
+                && best.is_none_or(|(_, largest)| cosine > largest)
+            {
+                *best = Some((first_row + row, cosine));
+            }
+        }
+    }
+    Ok((labels, best.into_iter().map(|best| best.map(|(row, _)| row)).collect()))
+}
+
+fn floats(message: &Array, at: u32) -> Vec<f32> {
+    message.get(at).unchecked_into::<Float32Array>().to_vec()
+}
+
+async fn ask(worker: &Assigner, call: &Call, arrays: &[JsValue]) -> Result<(Answer, Array), String> {
+    match worker.call(call, arrays).await {
+        Ok((Answer::Failed(reason), _)) => Err(reason),
+        Ok(answered) => Ok(answered),
+        Err(error) => Err(error.to_string()),
+    }
+}
