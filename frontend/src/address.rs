@@ -66,6 +66,9 @@ pub struct MapAddress {
     pub lasso: Option<String>,
 }
 
+/// The most groups that pairs are put in here.
+pub const MAX_GROUPS: usize = 64;
+
 /// What points of the map are colored by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColorBy {
@@ -75,6 +78,8 @@ pub enum ColorBy {
     Source,
     /// The cluster, of the clustering of this name.
     Cluster(String),
+    /// The group, of so many made in the browser: 2 to [`MAX_GROUPS`].
+    Groups(usize),
     /// What was decided of pairs.
     Decision,
     /// Nothing: density alone.
@@ -88,6 +93,7 @@ impl ColorBy {
             Self::Score => "score".to_owned(),
             Self::Source => "source".to_owned(),
             Self::Cluster(name) => format!("cluster:{name}"),
+            Self::Groups(k) => format!("groups:{k}"),
             Self::Decision => "decision".to_owned(),
             Self::Nothing => "none".to_owned(),
         }
@@ -100,9 +106,11 @@ impl ColorBy {
             "source" => Some(Self::Source),
             "decision" => Some(Self::Decision),
             "none" => Some(Self::Nothing),
-            _ => {
-                name.strip_prefix("cluster:").filter(|name| !name.is_empty()).map(|name| Self::Cluster(name.to_owned()))
-            }
+            _ => match name.split_once(':')? {
+                ("cluster", name) if !name.is_empty() => Some(Self::Cluster(name.to_owned())),
+                ("groups", k) => k.parse().ok().filter(|k| (2..=MAX_GROUPS).contains(k)).map(Self::Groups),
+                _ => None,
+            },
         }
     }
 }

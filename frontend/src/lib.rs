@@ -10,7 +10,8 @@
 //! In the order data flow: [`fetch`] (bytes in) → [`ranker`] (scores, in the worker) → [`protocol`] → [`state`] (what
 //! the page knows) → [`app`] (what the page shows). What retraining found, and the diagnosis of a ranking, come by a
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
-//! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]. Which pairs of a
+//! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]; [`assigning`] groups
+//! its pairs. Which pairs of a
 //! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
 //! [`decisions`], and [`edit_sets`] are made of it; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend
 //! serves the study, [`api`] asks it, and [`jobs`] follows what it runs. What tokens add to scores comes through [`token_parts`].
@@ -18,6 +19,7 @@
 pub mod address;
 pub mod api;
 pub mod app;
+pub mod assigning;
 pub mod cache;
 pub mod clock;
 pub mod covers;

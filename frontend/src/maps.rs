@@ -8,6 +8,7 @@ use js_sys::{Array, Float32Array, Int32Array, Uint32Array};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
+use whence_shared::cluster::kmeans_parts::N_PARTS;
 use whence_shared::clustering::ClusteringView;
 use whence_shared::edit::Decision;
 use whence_shared::edit::worklist::Worklist;
@@ -21,7 +22,7 @@ use crate::address::{ColorBy, Page, Step};
 use crate::decisions::{Decisions, decided_name};
 use crate::fetch::sleep;
 use crate::listing::Listing;
-use crate::mapping::calls::{Answer, Asked, Call, Facts, MapOf, Note, Opening};
+use crate::mapping::calls::{Answer, Asked, Call, Facts, Grouping, GroupingFacts, MapOf, Note, Opening};
 use crate::mapping::{MAPPER, MapLink};
 use crate::state::{State, StudyStatus};
 
@@ -78,8 +79,8 @@ pub struct Categories {
     pub names: Vec<Category>,
     /// The category of every pair, by row.
     pub of_rows: Vec<u32>,
-    /// The model that made the names up, where one did.
-    pub named_by: Option<String>,
+    /// What should be known of them.
+    pub remark: Option<String>,
 }
 
 /// One category.
@@ -91,6 +92,8 @@ pub struct Category {
     pub n: usize,
     /// What gives it its color.
     pub kind: Kind,
+    /// Row of the pair that it is most like, where that is known.
+    pub exemplar: Option<u32>,
 }
 
 /// What gives a category its color.
@@ -307,6 +310,7 @@ impl Maps {
         spawn_local(async move {
             let read = match &color {
                 ColorBy::Cluster(name) => self.clusters(asked, name).await,
+                ColorBy::Groups(k) => self.grouped(asked, *k).await,
                 _ => self.sources(asked, &study).await,
             };
             if self.state.color.get_untracked() == color {
@@ -319,16 +323,42 @@ impl Maps {
         });
     }
 
-    /// Clusters may have been made anew under the same name. `color` is what the map is colored by, if it is looked at.
+    /// Clusters may have been made anew under the same name, and so may the index. `color` is what the map is colored by, if it is looked at.
+    /// The layer by which all pairs can be grouped here: that of the map, else that which ranks, else the last one; it needs an
+    /// index. Tracked.
+    pub fn groupable(self) -> Option<LayerView> {
+        let StudyStatus::Ready(study) = self.state.study.get() else { return None };
+        let of_map = match self.chosen().map(|choice| choice.of) {
+            Some(MapOf::Stored(_, layer)) => layer,
+            Some(MapOf::Index(layer)) => Some(layer),
+            None => None,
+        };
+        let ranks_at = self.state.wanted.with(|wanted| wanted.as_ref().map(|wanted| wanted.layer));
+        let indexed = || study.layers.iter().filter(|layer| layer.index.is_some());
+        let of_map = of_map.filter(|layer| layer.index.is_some());
+        of_map.or_else(|| indexed().find(|layer| Some(layer.layer) == ranks_at).or(indexed().next_back()).cloned())
+    }
+
+    /// Ends grouping, and colors by nothing that was asked for.
+    pub fn stop_grouping(self) {
+        // The worker and those it started end with it.
+        self.link.set_value(None);
+        self.progress.set(None);
+        self.state.change_map(Step::Replace, |map| map.color = None);
+    }
+
     fn forget_clusters(self, color: Option<ColorBy>) {
         // The worker keeps what it read.
         self.link.set_value(None);
         let is_of_clusters = |status: &CategoriesStatus| {
-            matches!(status, CategoriesStatus::Ready(ColorBy::Cluster(_), _) | CategoriesStatus::Failed(_))
+            matches!(
+                status,
+                CategoriesStatus::Ready(ColorBy::Cluster(_) | ColorBy::Groups(_), _) | CategoriesStatus::Failed(_)
+            )
         };
         if self.categories.with_untracked(is_of_clusters) {
             self.categories.set(CategoriesStatus::Nothing);
-            if let Some(color @ ColorBy::Cluster(_)) = color {
+            if let Some(color @ (ColorBy::Cluster(_) | ColorBy::Groups(_))) = color {
                 self.sort_by(color);
             }
         }
@@ -355,15 +385,23 @@ impl Maps {
         }
         let category = |&i: &usize| {
             let source = &study.sources[i];
-            Category { name: source.name.clone(), n: source.n_pairs, kind: Kind::Named }
+            Category { name: source.name.clone(), n: source.n_pairs, kind: Kind::Named, exemplar: None }
         };
-        Ok(Categories { names: order.iter().map(category).collect(), of_rows, named_by: None })
+        Ok(Categories { names: order.iter().map(category).collect(), of_rows, remark: None })
     }
 
     async fn clusters(self, asked: Asked, name: &str) -> Result<Categories, String> {
         let (answer, message) = self.call(&Call::Clusters(asked, name.to_owned())).await?;
         let Answer::Clusters(view) = answer else { return Err("the worker gave no clusters".to_owned()) };
         clusters_of(&view, &message.get(1).unchecked_into::<Int32Array>().to_vec())
+    }
+
+    async fn grouped(self, asked: Asked, k: usize) -> Result<Categories, String> {
+        let layer = untrack(|| self.groupable()).ok_or("no layer has an index: run whence index")?;
+        let number = layer.layer;
+        let (answer, message) = self.call(&Call::Group(Box::new(Grouping { asked, layer, k }))).await?;
+        let Answer::Grouped(facts) = answer else { return Err("the worker gave no groups".to_owned()) };
+        Ok(groups_of(&facts, number, message.get(1).unchecked_into::<Uint32Array>().to_vec()))
     }
 
     async fn call(self, call: &Call) -> Result<(Answer, Array), String> {
@@ -404,11 +442,11 @@ fn decided(list: &Worklist, n_pairs: usize) -> Categories {
     let actions = [Decision::Drop, Decision::Switch, Decision::Keep];
     let category = |action: &Decision| {
         let (name, n) = (decided_name(Some(*action)).to_owned(), list.n(*action));
-        Category { name, n, kind: Kind::Decided(*action) }
+        Category { name, n, kind: Kind::Decided(*action), exemplar: None }
     };
     let mut names: Vec<Category> = actions.iter().map(category).collect();
     let n_left = n_pairs.saturating_sub(list.len());
-    names.push(Category { name: decided_name(None).to_owned(), n: n_left, kind: Kind::Rest });
+    names.push(Category { name: decided_name(None).to_owned(), n: n_left, kind: Kind::Rest, exemplar: None });
     let mut of_rows = vec![actions.len() as u32; n_pairs];
     for (row, decided) in list.iter() {
         let category = actions.iter().position(|action| *action == decided.action);
@@ -416,7 +454,30 @@ fn decided(list: &Worklist, n_pairs: usize) -> Categories {
             *of_row = category as u32;
         }
     }
-    Categories { names, of_rows, named_by: None }
+    Categories { names, of_rows, remark: None }
+}
+
+/// Groups made here as categories.
+fn groups_of(facts: &GroupingFacts, layer: usize, of_rows: Vec<u32>) -> Categories {
+    let group = |(i, (&n, &exemplar)): (usize, (&u64, &Option<u32>))| Category {
+        name: format!("Group {}", i + 1),
+        n: n as usize,
+        kind: Kind::Named,
+        exemplar,
+    };
+    let names = facts.counts.iter().zip(&facts.exemplars).enumerate().map(group).collect();
+    let end = match facts.has_settled {
+        true => "settled after",
+        false => "still moving after",
+    };
+    let remark = format!(
+        "Spherical k-means by the first {} dimensions of layer {layer}'s index: {end} {}, {:.1} s in {N_PARTS} workers of this \
+         browser. Beside each group, the pair nearest to its centre.",
+        facts.width,
+        crate::number::counted(facts.n_rounds, "round", "rounds"),
+        facts.ms / 1e3
+    );
+    Categories { names, of_rows, remark: Some(remark) }
 }
 
 /// Clusters as categories, and after them what is in none.
@@ -429,11 +490,12 @@ fn clusters_of(view: &ClusteringView, labels: &[i32]) -> Result<Categories, Stri
     let mut names: Vec<Category> = (0..view.clusters.len())
         .map(|i| {
             let name = format!("{} {}", i + 1, named(i).unwrap_or_else(|| words(i)));
-            Category { name: name.trim_end().to_owned(), n: view.clusters[i].size, kind: Kind::Named }
+            let name = name.trim_end().to_owned();
+            Category { name, n: view.clusters[i].size, kind: Kind::Named, exemplar: None }
         })
         .collect();
     let n_clusters = names.len() as u32;
-    let rest = |name: &str, n: usize| Category { name: name.to_owned(), n, kind: Kind::Rest };
+    let rest = |name: &str, n: usize| Category { name: name.to_owned(), n, kind: Kind::Rest, exemplar: None };
     names.extend([
         rest("between the clusters", view.n_noise),
         rest("without a direction", view.n_no_direction),
@@ -448,7 +510,8 @@ fn clusters_of(view: &ClusteringView, labels: &[i32]) -> Result<Categories, Stri
         }
     };
     let of_rows = labels.iter().map(category).collect::<Result<_, String>>()?;
-    Ok(Categories { of_rows, names, named_by: view.names.as_ref().map(|names| names.model.clone()) })
+    let remark = view.names.as_ref().map(|names| format!("Names made up by {}", names.model));
+    Ok(Categories { of_rows, names, remark })
 }
 
 /// How a map was made, in words and with the numbers that `whence map` prints.

@@ -6,11 +6,13 @@
 
 /// Sums side by side.
 pub(crate) const LANES: usize = 16;
+/// The same in f64.
+pub(crate) const WIDE_LANES: usize = 8;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use portable::{Sums, add_widened, first_of_largest};
+pub(crate) use portable::{Sums, WideSums, add_widened, first_of_largest};
 #[cfg(target_arch = "wasm32")]
-pub(crate) use simd128::{Sums, add_widened, first_of_largest};
+pub(crate) use simd128::{Sums, WideSums, add_widened, first_of_largest};
 
 /// The larger of two numbers, the second of equals.
 #[inline(always)]
@@ -20,7 +22,7 @@ fn larger(a: f32, b: f32) -> f32 {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod portable {
-    use super::{LANES, larger};
+    use super::{LANES, WIDE_LANES, larger};
 
     /// Adds `values[i]` to every sum.
     #[inline(always)]
@@ -66,16 +68,36 @@ mod portable {
             self.0
         }
     }
+
+    /// The sums in f64, zero at first.
+    #[derive(Clone, Copy, Default)]
+    pub(crate) struct WideSums([f64; WIDE_LANES]);
+
+    impl WideSums {
+        /// Adds `(x[i] − y[i])²` to every sum.
+        #[inline(always)]
+        pub(crate) fn add_squared_differences(&mut self, x: &[f32; WIDE_LANES], y: &[f32; WIDE_LANES]) {
+            for lane in 0..WIDE_LANES {
+                let difference = f64::from(x[lane]) - f64::from(y[lane]);
+                self.0[lane] += difference * difference;
+            }
+        }
+
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [f64; WIDE_LANES] {
+            self.0
+        }
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
 mod simd128 {
     use std::arch::wasm32::{
-        f32x4_add, f32x4_eq, f32x4_mul, f32x4_pmax, f32x4_splat, f64x2_add, f64x2_promote_low_f32x4, i32x4_bitmask, v128,
-        v128_load, v128_load64_zero, v128_store,
+        f32x4_add, f32x4_eq, f32x4_mul, f32x4_pmax, f32x4_splat, f64x2_add, f64x2_mul, f64x2_promote_low_f32x4,
+        f64x2_splat, f64x2_sub, i32x4_bitmask, v128, v128_load, v128_load64_zero, v128_store,
     };
 
-    use super::{LANES, larger};
+    use super::{LANES, WIDE_LANES, larger};
 
     const N: usize = LANES / 4;
 
@@ -106,18 +128,22 @@ mod simd128 {
         lanes
     }
 
+    /// Two numbers in f64.
+    #[inline(always)]
+    fn widened(values: &[f32; 2]) -> v128 {
+        // SAFETY: two f32 are the lower half of a register; loads ask for no alignment.
+        f64x2_promote_low_f32x4(unsafe { v128_load64_zero(values.as_ptr().cast::<u64>()) })
+    }
+
     /// Adds `values[i]` to every sum.
     #[inline(always)]
     pub(crate) fn add_widened(sums: &mut [f64], values: &[f32]) {
         let (pairs, rest) = values.as_chunks::<2>();
         let (sum_pairs, rest_sums) = sums.split_at_mut(2 * pairs.len());
         for (sums, values) in sum_pairs.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-            // SAFETY: two f64 are one register of 16 bytes, two f32 the lower half of one; neither needs to be aligned.
-            unsafe {
-                let widened = f64x2_promote_low_f32x4(v128_load64_zero(values.as_ptr().cast::<u64>()));
-                let sums = sums.as_mut_ptr().cast::<v128>();
-                v128_store(sums, f64x2_add(v128_load(sums), widened));
-            }
+            let sums = sums.as_mut_ptr().cast::<v128>();
+            // SAFETY: two f64 are one register of 16 bytes, which need not be aligned.
+            unsafe { v128_store(sums, f64x2_add(v128_load(sums), widened(values))) };
         }
         rest_sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += f64::from(*value));
     }
@@ -162,6 +188,38 @@ mod simd128 {
         #[inline(always)]
         pub(crate) fn to_array(self) -> [f32; LANES] {
             lanes_of(self.0)
+        }
+    }
+    /// The sums in f64, zero at first.
+    #[derive(Clone, Copy)]
+    pub(crate) struct WideSums([v128; WIDE_LANES / 2]);
+
+    impl Default for WideSums {
+        #[inline(always)]
+        fn default() -> Self {
+            Self([f64x2_splat(0.0); WIDE_LANES / 2])
+        }
+    }
+
+    impl WideSums {
+        /// Adds `(x[i] − y[i])²` to every sum.
+        #[inline(always)]
+        pub(crate) fn add_squared_differences(&mut self, x: &[f32; WIDE_LANES], y: &[f32; WIDE_LANES]) {
+            let (x, y) = (x.as_chunks::<2>().0, y.as_chunks::<2>().0);
+            for ((sum, x), y) in self.0.iter_mut().zip(x).zip(y) {
+                let difference = f64x2_sub(widened(x), widened(y));
+                *sum = f64x2_add(*sum, f64x2_mul(difference, difference));
+            }
+        }
+
+        #[inline(always)]
+        pub(crate) fn to_array(self) -> [f64; WIDE_LANES] {
+            let mut lanes = [0.0; WIDE_LANES];
+            for (register, lanes) in self.0.into_iter().zip(lanes.as_chunks_mut::<2>().0) {
+                // SAFETY: two f64 are one register of 16 bytes; stores ask for no alignment.
+                unsafe { v128_store(lanes.as_mut_ptr().cast::<v128>(), register) };
+            }
+            lanes
         }
     }
 }

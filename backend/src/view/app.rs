@@ -166,7 +166,9 @@ mod tests {
             assert_eq!(app.read("snippets/a/b.js").unwrap().as_deref(), Some(b"1".as_slice()));
             assert_eq!(app.read_packed("snippets/a/b.js").unwrap().as_deref(), Some(b"2".as_slice()));
             assert_eq!(app.read_packed("index.html").unwrap(), None);
-            for none in ["", ".hidden", "snippets/a/b.js.br", "snippets", "snippets/../index.html", "/index.html", "other.js"] {
+            for none in
+                ["", ".hidden", "snippets/a/b.js.br", "snippets", "snippets/../index.html", "/index.html", "other.js"]
+            {
                 assert_eq!(app.read(none).unwrap(), None, "{none}");
             }
         }

@@ -367,7 +367,7 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
 }
 
 /// What stands for a pair in its line: the snippet, or its id where texts are withheld.
-fn shown_text(chunk: &RowChunk, i: usize) -> String {
+pub fn shown_text(chunk: &RowChunk, i: usize) -> String {
     let text = if chunk.snippet[i].is_empty() { &chunk.id[i] } else { &chunk.snippet[i] };
     text.clone()
 }

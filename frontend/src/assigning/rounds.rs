@@ -1,22 +1,30 @@
 //! Dealing the rows to workers, and the rounds: every worker assigns its rows, their sums make the next centres.
 
-use futures_util::future::{join_all, try_join_all};
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{Either, join_all, select, try_join_all};
 use js_sys::{Array, Float32Array, Float64Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use whence_shared::cluster::kmeans::Sums;
-use whence_shared::cluster::kmeans_parts::{MAX_ROUNDS, by_size, first_centres, has_settled, n_sampled, places};
+use whence_shared::cluster::kmeans_parts::{
+    MAX_ROUNDS, N_PARTS, by_size, first_centres, has_settled, n_sampled, part_of, places,
+};
 use whence_shared::index::manifest::BlockView;
 
 use super::ASSIGNER;
 use super::calls::{Answer, Call, Note, Reading};
+use crate::fetch::sleep;
 use crate::ranker::calls::FileRef;
 use crate::ranker::link::Link;
 use crate::ranker::now_ms;
 
-/// Workers that rows are dealt to. Not as many as there are processors: the result depends on it to the last bit.
-pub const N_WORKERS: usize = 4;
 /// Decides the sample that the first centres come from.
 const SEED: u64 = 1;
+/// Pause between two words on how far reading is, in milliseconds.
+const TELLING_MS: f64 = 50.0;
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,10 +100,9 @@ pub async fn group(data: &str, block: &BlockView, k: usize, tell: &impl Fn(Progr
 /// Files of about as many rows for each worker, one after the other.
 fn deal(block: &BlockView) -> Vec<Vec<(FileRef, usize, usize)>> {
     let n_rows: usize = block.files.iter().map(|file| file.n_rows).sum();
-    let mut parts = vec![Vec::new(); N_WORKERS];
+    let mut parts = vec![Vec::new(); N_PARTS];
     for file in &block.files {
-        let middle = file.first_row + file.n_rows / 2;
-        let part = (middle * N_WORKERS / n_rows.max(1)).min(N_WORKERS - 1);
+        let part = part_of(file.first_row, file.n_rows, n_rows);
         let wanted = FileRef { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() };
         parts[part].push((wanted, file.first_row, file.n_rows));
     }
@@ -110,7 +117,7 @@ async fn read(
     tell: &impl Fn(Progress),
 ) -> Result<Vec<Assigner>, String> {
     let n_files = block.files.len();
-    let n_read = std::rc::Rc::new(std::cell::Cell::new(0));
+    let n_read = Rc::new(Cell::new(0));
     tell(Progress::Read(0, n_files));
     let start = parts.iter().map(|_| {
         let n_read = n_read.clone();
@@ -119,22 +126,24 @@ async fn read(
     let workers = try_join_all(start).await.map_err(|error| error.to_string())?;
     let reading = workers.iter().zip(parts).map(|(worker, files)| async move {
         let reading = Reading { data: data.to_owned(), width: block.width, files };
-        let answered = ask(worker, &Call::Read(Box::new(reading)), &[]).await;
-        answered.map(drop)
+        ask(worker, &Call::Read(Box::new(reading)), &[]).await
     });
-    let (mut reading, mut last) = (Box::pin(try_join_all(reading)), 0);
+    let reading = try_join_all(reading);
+    telling(reading, || n_read.get(), |n_read| tell(Progress::Read(n_read, n_files))).await?;
+    Ok(workers)
+}
+
+/// Waits for `work` and tells every now and then how much of it is done, when it is more than before.
+async fn telling<T>(work: impl Future<Output = T>, n_done: impl Fn() -> usize, tell: impl Fn(usize)) -> T {
+    let (mut work, mut told) = (pin!(work), 0);
     loop {
-        let pause = Box::pin(crate::fetch::sleep(50.0));
-        match futures_util::future::select(reading, pause).await {
-            futures_util::future::Either::Left((read, _)) => {
-                read?;
-                return Ok(workers);
-            }
-            futures_util::future::Either::Right(((), still)) => reading = still,
+        match select(work.as_mut(), pin!(sleep(TELLING_MS))).await {
+            Either::Left((done, _)) => return done,
+            Either::Right(_) => {}
         }
-        if n_read.get() != last {
-            last = n_read.get();
-            tell(Progress::Read(last, n_files));
+        if n_done() != told {
+            told = n_done();
+            tell(told);
         }
     }
 }

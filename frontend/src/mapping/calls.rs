@@ -15,6 +15,36 @@ pub enum Call {
     Sources(Asked),
     /// Reads the cluster of every pair, of the clustering of this name.
     Clusters(Asked, String),
+    /// Groups all pairs by the first block of a layer's index.
+    Group(Box<Grouping>),
+}
+
+/// Pairs to group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grouping {
+    /// Of which study.
+    pub asked: Asked,
+    /// By which layer; it has an index.
+    pub layer: LayerView,
+    /// Into how many groups.
+    pub k: usize,
+}
+
+/// How pairs were grouped, the largest group first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupingFacts {
+    /// Dimensions of the index that were looked at.
+    pub width: usize,
+    /// Pairs in each group.
+    pub counts: Vec<u64>,
+    /// Of each group, the row nearest to its centre; `None` of an empty one.
+    pub exemplars: Vec<Option<u32>>,
+    /// Rounds it took.
+    pub n_rounds: usize,
+    /// Whether hardly any pair changed its group in the last one.
+    pub has_settled: bool,
+    /// Milliseconds that the rounds took, reading not included.
+    pub ms: f64,
 }
 
 /// Where a study lies.
@@ -69,15 +99,17 @@ pub enum Answer {
     Sources,
     /// The clusters; the label of every pair, by row, follows in an `Int32Array`.
     Clusters(Box<ClusteringView>),
+    /// The groups; that of every pair, by row, follows in a `Uint32Array`.
+    Grouped(GroupingFacts),
     /// It is not possible, and why.
     Failed(String),
 }
 
 /// What the worker tells unasked: how far it is with what was asked last.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Note {
-    /// Files read.
-    pub n_done: usize,
-    /// Files in all.
-    pub n_total: usize,
+pub enum Note {
+    /// So many files are read, of so many.
+    Read(usize, usize),
+    /// All are read; grouping is in this round, from 1.
+    Round(usize),
 }

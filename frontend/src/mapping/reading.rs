@@ -14,7 +14,8 @@ use whence_shared::plane::Frame;
 use whence_shared::plane::grid::Grid;
 use whence_shared::study::{LayerView, MapView, ROWS_PER_ROW_CHUNK, RowChunk};
 
-use super::calls::{Answer, Asked, Call, Facts, MapOf, Note, Opening};
+use super::calls::{Answer, Asked, Call, Facts, Grouping, GroupingFacts, MapOf, Note, Opening};
+use crate::assigning::rounds::{self, Progress};
 use crate::fetch::{FetchError, File, Transfer, sha256};
 use crate::ranker::calls::FileRef;
 use crate::ranker::files::Files;
@@ -51,6 +52,10 @@ pub async fn answer(call: Call, files: &Rc<Files>, tell: &impl Fn(Note)) -> Resu
         Call::Clusters(asked, name) => {
             let (view, labels) = clusters(&asked, &name, files).await?;
             Ok((Answer::Clusters(Box::new(view)), vec![Int32Array::from(labels.as_slice()).into()]))
+        }
+        Call::Group(grouping) => {
+            let (facts, labels) = grouped(&grouping, files, tell).await?;
+            Ok((Answer::Grouped(facts), vec![Uint32Array::from(labels.as_slice()).into()]))
         }
     }
 }
@@ -110,7 +115,7 @@ async fn of_index(
     let block = block.ok_or("vectors of width 1 have no second dimension to draw")?;
     let mut points = vec![0.0; 2 * asked.n_pairs];
     for (i, file) in block.files.iter().enumerate() {
-        tell(Note { n_done: i, n_total: block.files.len() });
+        tell(Note::Read(i, block.files.len()));
         let wanted = FileRef { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() };
         let bytes = bytes_of(&asked.data, &wanted, files).await?;
         let wrong = |reason: String| format!("{}: {reason}", file.path);
@@ -150,7 +155,7 @@ async fn sources_of_chunks(asked: &Asked, tell: &impl Fn(Note)) -> Result<Vec<u3
     let mut sources = Vec::with_capacity(asked.n_pairs);
     let chunks: Vec<usize> = (0..n_chunks).collect();
     for some in chunks.chunks(CHUNKS_AT_A_TIME) {
-        tell(Note { n_done: some[0], n_total: n_chunks });
+        tell(Note::Read(some[0], n_chunks));
         let paths: Vec<String> = some.iter().map(|n| format!("rows/{n}.json")).collect();
         let requests: Vec<File> = paths.iter().map(|path| File::new(&asked.data, path)).collect();
         let arrived = futures_util::future::join_all(requests.iter().map(|file| file.json::<RowChunk>())).await;
@@ -183,6 +188,37 @@ async fn clusters(asked: &Asked, name: &str, files: &Rc<Files>) -> Result<(Clust
     let bytes = bytes.map_err(|error| error.to_string())?.to_vec();
     let labels = Labels::parse(&bytes, asked.n_pairs).map_err(|error| format!("{path}: {error}"))?;
     Ok((view, labels.labels))
+}
+
+async fn grouped(
+    grouping: &Grouping,
+    files: &Rc<Files>,
+    tell: &impl Fn(Note),
+) -> Result<(GroupingFacts, Vec<u32>), String> {
+    let Grouping { asked, layer, k } = grouping;
+    let index = layer.index.as_ref().ok_or("this layer has no index; run whence index")?;
+    let manifest = manifest(&asked.data, layer, index, files, &Transfer::default()).await;
+    let manifest = manifest.map_err(|error| error.to_string())?;
+    let block = manifest.blocks.first().ok_or("the index has no blocks; run whence index again")?;
+    let tell = |progress: Progress| {
+        tell(match progress {
+            Progress::Read(n_read, n_files) => Note::Read(n_read, n_files),
+            Progress::Round(round) => Note::Round(round),
+        });
+    };
+    let grouped = rounds::group(&asked.data, block, *k, &tell).await?;
+    if grouped.labels.len() != asked.n_pairs {
+        return Err(format!("the index has {} pairs, expected {}", grouped.labels.len(), asked.n_pairs));
+    }
+    let facts = GroupingFacts {
+        width: block.width,
+        counts: grouped.counts,
+        exemplars: grouped.exemplars,
+        n_rounds: grouped.n_rounds,
+        has_settled: grouped.has_settled,
+        ms: grouped.ms,
+    };
+    Ok((facts, grouped.labels))
 }
 
 async fn bytes_of(data: &str, file: &FileRef, files: &Rc<Files>) -> Result<Vec<u8>, String> {

@@ -26,6 +26,7 @@ use wasm_bindgen_futures::spawn_local;
 use wasm_split_helpers::wasm_split;
 use web_sys::{DedicatedWorkerGlobalScope, Performance};
 
+use crate::assigning::{self, ASSIGNER};
 use crate::grouping::{self, GROUPER};
 use crate::mapping::{self, MAPPER};
 use crate::parts::NotLoaded;
@@ -50,7 +51,7 @@ pub(crate) fn now_ms() -> f64 {
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     match scope.name().as_str() {
         SCORER => scorer::serve(scope),
-        GROUPER | MAPPER => {
+        GROUPER | MAPPER | ASSIGNER => {
             let scope = scope.clone();
             spawn_local(async move {
                 // Whoever started this worker is told by its `onerror`.
@@ -68,6 +69,7 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
 fn serve_later(scope: DedicatedWorkerGlobalScope) -> Result<(), NotLoaded> {
     match scope.name().as_str() {
         MAPPER => mapping::serve(&scope),
+        ASSIGNER => assigning::serve(&scope),
         _ => grouping::serve(&scope),
     }
     Ok(())

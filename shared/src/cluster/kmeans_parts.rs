@@ -10,6 +10,8 @@ use super::points::{ClusterError, Points, to_unit_rows};
 use crate::index::block::Block;
 use crate::statistics::random::Random;
 
+/// Parts that rows are dealt to. Not as many as there are processors: the result depends on it to the last bit.
+pub const N_PARTS: usize = 4;
 /// Rows sampled per cluster for the first centres, over all parts.
 const SAMPLED_PER_CLUSTER: usize = 64;
 /// Least number of rows sampled, over all parts.
@@ -79,7 +81,8 @@ impl Part {
             true => Assigned::default(),
             false => kmeans::assign(self.points(), centres),
         };
-        let changed = assigned.labels.iter().enumerate().filter(|(i, label)| self.assigned.labels.get(*i) != Some(label));
+        let changed =
+            assigned.labels.iter().enumerate().filter(|(i, label)| self.assigned.labels.get(*i) != Some(label));
         let n_changed = changed.count();
         self.assigned = assigned;
         let mut sums = Sums::new(centres.len() / self.width, self.width);
@@ -111,6 +114,11 @@ pub fn push_rows(rows: &mut Vec<f32>, block: &Block) {
     for (codes, scale) in block.codes.chunks_exact(block.width).zip(&block.scale) {
         rows.extend(codes.iter().map(|&code| f32::from(code) * scale));
     }
+}
+
+/// The part that a file's rows go to, as a whole: parts have about as many rows, one after the other.
+pub fn part_of(first_row: usize, n_rows_of_file: usize, n_rows: usize) -> usize {
+    ((first_row + n_rows_of_file / 2) * N_PARTS / n_rows.max(1)).min(N_PARTS - 1)
 }
 
 /// How many rows of a part to sample: as large a share of the sample as the part has of the rows.

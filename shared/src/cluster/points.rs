@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::dot::{dot, fold};
+use crate::lanes::{WIDE_LANES, WideSums};
 
 /// Rows that cannot be clustered, or not so.
 #[derive(Debug, Error, PartialEq)]
@@ -153,16 +154,13 @@ fn one_by_one(row: &[f32], points: Points, others: impl Iterator<Item = usize>, 
 /// Euclidean distance of two rows in f64, in a fixed order of summation.
 #[inline(always)]
 fn distance(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0f64; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = WideSums::default();
+    let (a_chunks, a_rest) = a.as_chunks::<WIDE_LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<WIDE_LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            let difference = f64::from(a[lane]) - f64::from(b[lane]);
-            sums[lane] += difference * difference;
-        }
+        sums.add_squared_differences(a, b);
     }
+    let mut sums = sums.to_array();
     for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
         let difference = f64::from(*a) - f64::from(*b);
         *sum += difference * difference;

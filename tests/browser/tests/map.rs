@@ -7,7 +7,10 @@ use whence_browser_tests::page::{assert_no_errors, query};
 use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::map::{N_CLUMPS, clump, points};
 use whence_browser_tests::static_study::{Plan, StaticStudy};
+use whence_shared::cluster::kmeans_parts::{N_PARTS, Part, in_parts, part_of, push_rows};
 use whence_shared::columns::{self, RowColumns};
+use whence_shared::index::block::Block;
+use whence_shared::index::manifest::IndexManifest;
 use whence_shared::plane::Frame;
 use whence_shared::plane::grid::Grid;
 use whence_shared::plane::lasso::Lasso;
@@ -459,4 +462,86 @@ async fn the_index_gives_a_map_and_what_is_missing_or_broken_is_named() {
     site.mend();
     browser.find("[role='alert'] button").await.click().await.unwrap();
     browser.wait_for_state("mapped").await;
+}
+
+/// Groups as native code makes them of a study's index, `[n_pairs]`, and how many rounds that takes.
+fn native_groups(study: &StaticStudy, k: usize) -> (Vec<u32>, usize) {
+    let layer = study.view.layers[0].layer;
+    let manifest = std::fs::read(study.folder.join(format!("index/layer-{layer}/manifest.json"))).unwrap();
+    let block = IndexManifest::parse(&manifest).unwrap().blocks.remove(0);
+    let mut rows = vec![Vec::new(); N_PARTS];
+    for file in &block.files {
+        let bytes = std::fs::read(study.folder.join(&file.path)).unwrap();
+        let part = part_of(file.first_row, file.n_rows, study.view.n_pairs);
+        push_rows(&mut rows[part], &Block::parse(&bytes).unwrap());
+    }
+    let mut parts: Vec<Part> = rows.into_iter().map(|rows| Part::new(rows, block.width).unwrap()).collect();
+    in_parts(&mut parts, k, 1).unwrap()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn groups_made_here_are_those_that_native_code_makes() {
+    let (site, study) = Site::with_study(&Plan::indexed());
+    let (labels, n_rounds) = native_groups(&study, 5);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=map"), "mapped").await;
+    let script = "
+        const color = document.getElementById('color');
+        color.value = [...color.options].find(({ textContent }) => textContent === 'Groups made here').value;
+        color.dispatchEvent(new Event('change', { bubbles: true }));";
+    browser.evaluate(script, vec![]).await;
+    browser.find("#n-groups").await;
+    let script = "
+        const number = document.getElementById('n-groups');
+        number.value = '5';
+        number.dispatchEvent(new Event('change', { bubbles: true }));";
+    browser.evaluate(script, vec![]).await;
+    let script = "return document.querySelectorAll('#legend li button[data-category]').length === 5";
+    browser.wait_until(script, vec![]).await;
+    assert_eq!(query(&browser, "color").await, json!("groups:5"));
+    let rounds = if n_rounds == 1 { "1 round".to_owned() } else { format!("{n_rounds} rounds") };
+    browser.wait_for_text("#legend .remark", &rounds).await;
+    let shown: Vec<u64> = serde_json::from_value(
+        browser
+            .evaluate(
+                "return [...document.querySelectorAll('#legend li .n')].map(({ textContent }) => Number(textContent.replace(/\\D/g, '')))",
+                vec![],
+            )
+            .await,
+    )
+    .unwrap();
+    let expected: Vec<u64> =
+        (0..5).map(|group| labels.iter().filter(|label| **label == group).count() as u64).collect();
+    assert_eq!(shown, expected, "pairs in each group, the largest first");
+    // The pair that a group is most like is one of the group's, and opens.
+    let exemplar = browser.find("#legend li:nth-child(2) .exemplar").await;
+    let row: usize = exemplar.attr("data-row").await.unwrap().unwrap().parse().unwrap();
+    assert_eq!(labels[row], 1);
+    browser
+        .wait_until("return document.querySelector('#legend .exemplar').textContent.trim().length > 3", vec![])
+        .await;
+    exemplar.click().await.unwrap();
+    assert_eq!(query(&browser, "row").await, json!(row.to_string()));
+    // The address alone restores it.
+    let address = browser.page.current_url().await.unwrap();
+    browser.open(address.as_str(), "mapped").await;
+    browser.wait_for_text("#legend .remark", &rounds).await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn grouping_that_cannot_be_says_why_and_can_be_stopped() {
+    let (site, study) = Site::with_study(&Plan::indexed());
+    let layer = study.view.layers[0].layer;
+    let blocks = format!("data/index/layer-{layer}/block-0/");
+    let browser = Browser::start(Screen::DESK).await;
+    // The map's own points come from the same files: the first time they are read, then they are lost.
+    site.fail(&blocks, Fault::Status(503), 1000);
+    browser.open(&site.address("?view=map&color=groups:3"), "failed").await;
+    site.mend();
+    site.limit(Some(20_000));
+    browser.open(&site.address("?view=map&color=groups:3"), "loading").await;
+    browser.find("#stop-grouping").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('n-groups') === null", vec![]).await;
+    assert_eq!(query(&browser, "color").await, Value::Null);
 }

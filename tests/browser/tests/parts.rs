@@ -18,7 +18,8 @@ fn file(ending: &str) -> String {
 }
 
 async fn go_to(browser: &Browser, page: &str) {
-    let script = "[...document.querySelectorAll('nav.pages a')].find((link) => link.textContent === arguments[0]).click()";
+    let script =
+        "[...document.querySelectorAll('nav.pages a')].find((link) => link.textContent === arguments[0]).click()";
     browser.evaluate(script, vec![json!(page)]).await;
 }
 
@@ -33,7 +34,8 @@ async fn other_pages_are_loaded_after_the_ranking_stands() {
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?view=ranking"), "ranked").await;
     assert!(!has_asked_for(&site.take_asked(), &pages), "the ranking needs no other page");
-    let script = "return performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('_split_pages.wasm'))";
+    let script =
+        "return performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('_split_pages.wasm'))";
     browser.wait_until(script, vec![]).await;
     go_to(&browser, "Edit").await;
     browser.find("main#edit").await;
@@ -75,7 +77,8 @@ async fn a_worker_that_does_not_arrive_is_started_again() {
     browser.wait_for_text("main", "a part of the app did not arrive").await;
     site.mend();
     browser.find("main button").await;
-    let script = "[...document.querySelectorAll('main button')].find((button) => button.textContent === 'Try again').click()";
+    let script =
+        "[...document.querySelectorAll('main button')].find((button) => button.textContent === 'Try again').click()";
     browser.evaluate(script, vec![]).await;
     browser.wait_for_state("mapped").await;
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 
-use super::super::table::source_name;
+use super::super::table::{shown_text, source_name};
 use super::colors::Paint;
 use super::sight::Sight;
+use crate::covers::Covers;
 use crate::number::{count, score};
 use crate::state::{State, StudyStatus};
 
@@ -21,7 +22,7 @@ const GAP_PX: f64 = 14.0;
 /// The card.
 #[component]
 pub fn HoverCard(paint: Memo<Paint>) -> impl IntoView {
-    let (state, sight) = (State::here(), Sight::here());
+    let (state, sight, covers) = (State::here(), Sight::here(), Covers::here());
     let read = RwSignal::new(None::<u32>);
     let pause = StoredValue::new(None::<TimeoutHandle>);
     Effect::new(move || {
@@ -44,7 +45,10 @@ pub fn HoverCard(paint: Memo<Paint>) -> impl IntoView {
         let place = format!("translate({:.0}px, {top:.0}px)", left.max(4.0));
         let columns = (read.get() == Some(row)).then(|| state.row_chunk(row)).flatten();
         let (snippet, source) = match columns {
-            Some((chunk, i)) => (chunk.snippet[i].clone(), named_source(state, chunk.source[i])),
+            Some((chunk, i)) => {
+                let text = if covers.is_on.get() { "covered".to_owned() } else { shown_text(&chunk, i) };
+                (text, named_source(state, chunk.source[i]))
+            }
             None => ("…".to_owned(), None),
         };
         Some(view! {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use leptos::prelude::*;
 
-use super::super::table::{end_name, source_name};
+use super::super::reading;
+use super::super::table::{end_name, shown_text, source_name};
 use super::colors::{Hue, Paint};
 use crate::address::{ColorBy, Step};
+use crate::covers::Covers;
 use crate::maps::{Categories, CategoriesStatus, Category, Maps};
 use crate::number::{count, hundredths};
 use crate::state::{RankStatus, State};
@@ -19,6 +21,13 @@ const MAX_LISTED: usize = 100;
 pub fn Legend(paint: Memo<Paint>) -> impl IntoView {
     let (state, maps) = (State::here(), Maps::here());
     let content = move || match (paint.get(), maps.categories.get()) {
+        (_, CategoriesStatus::Loading) if matches!(state.color.get(), ColorBy::Groups(_)) => view! {
+            <p class="quiet">"Grouping all pairs…"</p>
+            <button type="button" id="stop-grouping" on:click=move |_| maps.stop_grouping()>
+                "Stop"
+            </button>
+        }
+        .into_any(),
         (_, CategoriesStatus::Loading) => view! { <p class="quiet">"Reading what pairs are…"</p> }.into_any(),
         (_, CategoriesStatus::Failed(reason)) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),
         (Paint::Categories(categories, only), _) => list(&categories, only).into_any(),
@@ -73,12 +82,11 @@ fn list(categories: &Arc<Categories>, only: Option<u32>) -> impl IntoView + use<
         .collect();
     let n_left = categories.names.iter().filter(|category| category.n > 0).count().saturating_sub(MAX_LISTED);
     let more = (n_left > 0).then(|| view! { <p class="quiet">{format!("and {} more", count(n_left))}</p> });
-    let named_by =
-        categories.named_by.clone().map(|model| view! { <p class="quiet">{format!("Names made up by {model}")}</p> });
+    let remark = categories.remark.clone().map(|remark| view! { <p class="quiet remark">{remark}</p> });
     view! {
         <ul>{items}</ul>
         {more}
-        {named_by}
+        {remark}
     }
 }
 
@@ -94,6 +102,7 @@ fn item(number: u32, category: &Category, categories: &Categories, only: Option<
     let light = move |_| {
         state.change_map(Step::Push, |map| map.lit = (map.lit != Some(number)).then_some(number));
     };
+    let exemplar = category.exemplar.filter(|_| hue.is_some()).map(|row| view! { <Exemplar row /> });
     let (name, title) = (source_name(&category.name), source_name(&category.name));
     view! {
         <li>
@@ -104,6 +113,26 @@ fn item(number: u32, category: &Category, categories: &Categories, only: Option<
                 </span>
                 <span class="n">{count(category.n)}</span>
             </button>
+            {exemplar}
         </li>
+    }
+}
+
+/// The pair that a group is most like: its beginning, which opens it.
+#[component]
+fn Exemplar(row: u32) -> impl IntoView {
+    let (state, covers) = (State::here(), Covers::here());
+    let text = move || match covers.is_on.get() {
+        true => Some("covered".to_owned()),
+        false => state.row_chunk(row).map(|(chunk, i)| shown_text(&chunk, i)),
+    };
+    let open = move |_| {
+        state.select(Some(row), Step::Push);
+        reading::reveal();
+    };
+    view! {
+        <button type="button" class="exemplar" dir="auto" title="Read this pair" data-row=row on:click=open>
+            {text}
+        </button>
     }
 }

@@ -12,10 +12,11 @@ use whence_shared::filter::Filter;
 
 use super::super::dropdown::Dropdown;
 use super::super::filters::in_words;
-use super::super::table::source_name;
+use super::super::table::{shown_text, source_name};
 use super::colors::Paint;
 use super::sight::Sight;
 use crate::address::{ColorBy, Page, Step};
+use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::maps::{Maps, marked};
 use crate::number::{count, counted, score};
@@ -245,7 +246,7 @@ fn Rows(rows: Memo<Arc<[u32]>>, n_rows: Memo<usize>, is_ranked: Memo<bool>, pain
 
 #[component]
 fn Row(at: usize, rows: Memo<Arc<[u32]>>, paint: Memo<Paint>) -> impl IntoView {
-    let (state, sight) = (State::here(), Sight::here());
+    let (state, sight, covers) = (State::here(), Sight::here(), Covers::here());
     let row = Memo::new(move |_| rows.with(|rows| rows.get(at).copied()));
     let of_ranking = move |of: fn(&crate::state::Ranking, u32) -> Option<String>| {
         let row = row.get()?;
@@ -292,8 +293,11 @@ fn Row(at: usize, rows: Memo<Arc<[u32]>>, paint: Memo<Paint>) -> impl IntoView {
             <span role="gridcell" class="category" dir="auto">{category}</span>
             <span role="gridcell" class="at">{move || coordinate(0)}</span>
             <span role="gridcell" class="at">{move || coordinate(1)}</span>
-            <span role="gridcell" class="snippet" dir="auto">
-                {move || columns().map(|(chunk, i)| chunk.snippet[i].clone())}
+            <span role="gridcell" class="snippet" class:covered=move || covers.is_on.get() dir="auto">
+                {move || match covers.is_on.get() {
+                    true => Some("covered".to_owned()),
+                    false => columns().map(|(chunk, i)| shown_text(&chunk, i)),
+                }}
             </span>
         </div>
     }

@@ -53,7 +53,7 @@ pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
     };
     let middles = Memo::new(move |_| match (sight.map(), paint.get(), state.color.get()) {
         // Sources lie everywhere: a name at their middle would say nothing.
-        (Some(map), Paint::Categories(categories, only), ColorBy::Cluster(_)) => {
+        (Some(map), Paint::Categories(categories, only), ColorBy::Cluster(_) | ColorBy::Groups(_)) => {
             Some((Arc::new(middles(&map, &categories)), categories, only))
         }
         _ => None,

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{Event, PointerEvent, WheelEvent};
+use whence_shared::cluster::kmeans_parts::MAX_ROUNDS;
 use whence_shared::plane::raster::{Tone, diameter};
 use whence_shared::plane::viewport::Window;
 
@@ -18,6 +19,7 @@ use super::overlay::Overlay;
 use super::painter::{Painter, Picture};
 use super::sight::{Sight, Tool};
 use crate::address::{DrawBy, Step, Trial};
+use crate::mapping::calls::Note;
 use crate::maps::{MapStatus, Maps, marked};
 use crate::number::counted;
 use crate::state::State;
@@ -315,7 +317,10 @@ fn Progress() -> impl IntoView {
         let is_waiting = matches!(maps.status.get(), MapStatus::Loading);
         let text = match (is_waiting, maps.progress.get()) {
             (false, None) => return None,
-            (_, Some(note)) => format!("Reading {} of {} files…", note.n_done + 1, note.n_total),
+            (_, Some(Note::Read(n_done, n_total))) => {
+                format!("Reading {} of {n_total} files…", (n_done + 1).min(n_total))
+            }
+            (_, Some(Note::Round(round))) => format!("Grouping all pairs: round {round} of at most {MAX_ROUNDS}…"),
             (true, None) => "Reading the map…".to_owned(),
         };
         Some(view! { <p class="stage-note" role="status">{text}</p> })

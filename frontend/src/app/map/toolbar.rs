@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::sight::{Sight, Tool};
-use crate::address::{ColorBy, Step};
+use crate::address::{ColorBy, MAX_GROUPS, Step};
 use crate::maps::{Maps, about};
 use crate::number::counted;
 use crate::state::{State, StudyStatus, View};
@@ -11,6 +11,9 @@ use whence_shared::plane::viewport::Viewport;
 
 /// By how much a step of zoom is larger.
 pub const ZOOM_STEP: f64 = 1.5;
+
+/// Groups that pairs are put in unless the reader says how many.
+const DEFAULT_GROUPS: usize = 8;
 
 /// The toolbar.
 #[component]
@@ -88,7 +91,7 @@ pub fn Toolbar() -> impl IntoView {
 
 #[component]
 fn ColorPicker() -> impl IntoView {
-    let state = State::here();
+    let (state, maps) = (State::here(), Maps::here());
     let colors = Memo::new(move |_| {
         let mut colors = Vec::new();
         if matches!(state.view.get(), View::Ready { .. }) {
@@ -98,6 +101,13 @@ fn ColorPicker() -> impl IntoView {
         if let StudyStatus::Ready(study) = state.study.get() {
             let clusters = study.clusterings.iter();
             colors.extend(clusters.map(|name| (ColorBy::Cluster(name.clone()), format!("Cluster: {name}"))));
+        }
+        if maps.groupable().is_some() {
+            let k = match state.color.get() {
+                ColorBy::Groups(k) => k,
+                _ => DEFAULT_GROUPS,
+            };
+            colors.push((ColorBy::Groups(k), "Groups made here".to_owned()));
         }
         colors.push((ColorBy::Decision, "Decision".to_owned()));
         colors.push((ColorBy::Nothing, "Density".to_owned()));
@@ -114,10 +124,29 @@ fn ColorPicker() -> impl IntoView {
         let color = ColorBy::named(&event_target_value(&event));
         state.change_map(Step::Push, |map| (map.color, map.lit) = (color, None));
     };
+    let regroup = move |event| {
+        let k = event_target_value(&event).parse::<usize>().unwrap_or(DEFAULT_GROUPS).clamp(2, MAX_GROUPS);
+        state.change_map(Step::Push, |map| (map.color, map.lit) = (Some(ColorBy::Groups(k)), None));
+    };
+    let number = move || match state.color.get() {
+        ColorBy::Groups(k) => Some(view! {
+            <input
+                type="number"
+                id="n-groups"
+                aria-label="Number of groups"
+                min="2"
+                max=MAX_GROUPS
+                prop:value=k.to_string()
+                on:change=regroup
+            />
+        }),
+        _ => None,
+    };
     view! {
         <select id="color" on:change=choose>
             {options}
         </select>
+        {number}
     }
 }
 
