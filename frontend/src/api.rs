@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, Headers, RequestCache, RequestInit, Response, Url};
+use web_sys::{Headers, RequestCache, RequestInit, Response, Url};
 use whence_shared::api::{ApiError, ServerView, VERSION};
 use whence_shared::json;
 use whence_shared::study::StudyView;
@@ -92,6 +92,10 @@ impl ServerStatus {
     }
 }
 
+/// A body that says nothing.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Nothing {}
+
 /// The backend of the study that is shown; cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Api {
@@ -166,17 +170,6 @@ impl Api {
     pub async fn put<T: DeserializeOwned>(self, path: &str, body: &impl Serialize) -> Result<T, RequestError> {
         let response = self.send("PUT", path, Some(to_json(body)?)).await?;
         self.read(&response).await
-    }
-
-    /// The answer to `POST`, where it is a file; the browser keeps large ones on disk.
-    ///
-    /// # Errors
-    ///
-    /// As [`Api::get`].
-    pub async fn post_for_file(self, path: &str, body: &impl Serialize) -> Result<Blob, RequestError> {
-        let response = self.send("POST", path, Some(to_json(body)?)).await?;
-        let blob = async { JsFuture::from(response.blob()?).await }.await;
-        blob.map(JsCast::unchecked_into).map_err(|_| self.missed())
     }
 
     async fn send(self, method: &str, path: &str, json: Option<String>) -> Result<Response, RequestError> {

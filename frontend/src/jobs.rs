@@ -18,7 +18,7 @@ use whence_shared::jobs::{JobState, JobView, NewJob};
 use whence_shared::json;
 
 use crate::address::Page;
-use crate::api::{Api, RequestError};
+use crate::api::{Api, Nothing, RequestError};
 use crate::clock::now_unix_ms;
 use crate::fetch::sleep;
 use crate::state::State;
@@ -270,10 +270,6 @@ impl Jobs {
         job.state == JobState::Done && is_news
     }
 }
-
-/// A body that says nothing.
-#[derive(serde::Serialize)]
-struct Nothing {}
 
 /// Where a job is in a list with the newest first, or where it belongs.
 fn place(list: &[Arc<JobView>], id: u64) -> Result<usize, usize> {

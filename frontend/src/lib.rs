@@ -20,6 +20,7 @@ pub mod address;
 pub mod api;
 pub mod app;
 pub mod assigning;
+pub mod bundles;
 pub mod cache;
 pub mod clock;
 pub mod covers;

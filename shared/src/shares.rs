@@ -4,7 +4,12 @@
 //! GET  api/v1/shares               Vec<ShareView>            all of them, the newest first
 //! POST api/v1/shares               NewShare -> ShareMade     the link is told here and never again
 //! POST api/v1/shares/ID/revoke     {}       -> ShareView
-//! POST api/v1/report               NewBundle -> a .zip       what `whence report` writes
+//! POST api/v1/report               NewBundle -> a .zip       what `whence report` writes, in one answer
+//! POST api/v1/bundles              NewBundle -> BundleMaking the same in the background; ends the one made before
+//! GET  api/v1/bundles              Vec<BundleMaking>         the one that is made or ready, if any
+//! GET  api/v1/bundles/ID           BundleMaking              how far it is
+//! POST api/v1/bundles/ID/cancel    {}        -> BundleMaking ends it, and removes what there is of it
+//! GET  api/v1/bundles/ID/file      the .zip, once it is ready
 //! GET  s/TOKEN/                    the app, with the shared part of the study below `data/`, as in a bundle
 //! ```
 //!
@@ -12,6 +17,8 @@
 //! whether others reach the server at all is for `whence serve` to say (`--host`, `--shares`).
 
 use serde::{Deserialize, Serialize};
+
+use crate::api::ApiError;
 
 /// What to share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +58,45 @@ pub struct NewBundle {
     /// Whether pair vectors are left out: then the index alone ranks.
     #[serde(default)]
     pub no_vectors: bool,
+}
+
+/// A bundle that a server makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleMaking {
+    /// Its number, from 1, until the server ends.
+    pub id: u64,
+    /// What was asked for.
+    pub asked: NewBundle,
+    /// How far it is.
+    pub state: BundleState,
+    /// What is being done: `nearest`, `bundle`…; empty before anything is.
+    pub stage: String,
+    /// Of that, units done.
+    pub n_done: u64,
+    /// Units in all; 0 when not known.
+    pub n_total: u64,
+    /// What a unit is, such as `files`.
+    pub unit: String,
+    /// Bytes of the archive; not before it is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_bytes: Option<u64>,
+    /// Why it failed; not unless it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+}
+
+/// How far a bundle is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BundleState {
+    /// Under way.
+    Making,
+    /// Its file can be downloaded, until it is canceled, another is asked for or the server ends.
+    Ready,
+    /// It could not be made.
+    Failed,
+    /// It was ended.
+    Canceled,
 }
 
 /// A share.

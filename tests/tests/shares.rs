@@ -1,12 +1,14 @@
 //! Read-only links, over a real socket: what they show, and that they show nothing else and end.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use whence_backend::progress::silent;
 use whence_backend::report::{ReportOptions, report};
 use whence_backend::view::app::App;
 use whence_backend::view::choice::Choice;
 use whence_shared::api::{ErrorKind, ServerView};
-use whence_shared::shares::{NewBundle, NewShare, ShareMade, ShareView};
+use whence_shared::shares::{BundleMaking, BundleState, NewBundle, NewShare, ShareMade, ShareView};
 use whence_shared::study::{RowChunk, StudyView};
 use whence_tests::made_study::BEHAVIOR;
 use whence_tests::served::{INDEX, Site};
@@ -161,4 +163,57 @@ fn a_bundle_by_request_is_the_one_that_is_reported_and_leaves_nothing_behind() {
 fn a_server_says_whether_others_reach_its_links() {
     assert!(open().get("/api/v1").of::<ServerView>().others_reach_links);
     assert!(!Site::start().get("/api/v1").of::<ServerView>().others_reach_links);
+}
+
+#[test]
+fn a_bundle_made_in_the_background_is_followed_downloaded_and_removed() {
+    let site = Site::start();
+    let out = site.folder.path().join("study.zip");
+    let choice = Choice { behaviors: None, layers: Some(vec![2]), texts: false, vectors: true };
+    let options = ReportOptions { out: out.clone(), is_zip: true, choice, replace: false };
+    report(&site.study, &App::at(site.folder.path().join("app")).unwrap(), &options, &silent).unwrap();
+    let asked = NewBundle { layers: Some(vec![2]), ..NewBundle::default() };
+    assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>(), []);
+    let begun = site.post_json("/api/v1/bundles", &asked).of::<BundleMaking>();
+    assert_eq!((begun.id, begun.state, &begun.asked), (1, BundleState::Making, &asked));
+    let ready = until(|| {
+        let now = site.get("/api/v1/bundles/1").of::<BundleMaking>();
+        (now.state != BundleState::Making).then_some(now)
+    });
+    assert_eq!((ready.state, ready.stage.as_str(), ready.n_done), (BundleState::Ready, "bundle", ready.n_total));
+    assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>().first(), Some(&ready));
+    let file = site.get("/api/v1/bundles/1/file");
+    assert_eq!((file.status, file.header("content-type")), (200, "application/zip"));
+    assert_eq!(file.header("content-disposition"), "attachment; filename=\"study.zip\"");
+    assert!(file.body == std::fs::read(&out).unwrap(), "the bytes that `whence report` writes");
+    assert_eq!(ready.n_bytes, Some(file.body.len() as u64));
+    let part = site.send("GET", "/api/v1/bundles/1/file", &[("host", "localhost"), ("range", "bytes=2-5")], "");
+    assert_eq!((part.status, &part.body[..]), (206, &file.body[2..6]));
+
+    // Another one takes its place; what is removed is gone.
+    let next = site.post_json("/api/v1/bundles", &NewBundle::default()).of::<BundleMaking>();
+    assert_eq!((next.id, site.get("/api/v1/bundles/1").status), (2, 404));
+    let ended = site.post_json("/api/v1/bundles/2/cancel", &json!({})).of::<BundleMaking>();
+    assert_eq!((ended.state, ended.n_bytes), (BundleState::Canceled, None));
+    assert_eq!(site.get("/api/v1/bundles/2/file").status, 404);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(site.get("/api/v1/bundles/2").of::<BundleMaking>().state, BundleState::Canceled, "for good");
+
+    let malformed = site.post_json("/api/v1/bundles", &json!({"layers": [7]}));
+    assert_eq!((malformed.status, malformed.refusal().kind), (400, ErrorKind::Malformed));
+    let reading = Site::start_with(|options| options.can_edit = false);
+    assert_eq!(reading.post_json("/api/v1/bundles", &asked).refusal().kind, ErrorKind::ReadOnly);
+    assert_eq!(reading.get("/api/v1/bundles").refusal().kind, ErrorKind::ReadOnly);
+}
+
+/// What comes within ten seconds.
+fn until<T>(look: impl Fn() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

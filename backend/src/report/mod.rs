@@ -52,6 +52,9 @@ pub enum ReportError {
         /// What else can be done.
         remedy: &'static str,
     },
+    /// Whoever asked for it wants it no more.
+    #[error("it was canceled")]
+    Stopped,
     /// The bundle would lie in the study, or the study in it.
     #[error("{path} and the study lie in one another: choose another --out", path = path.display())]
     Inside {
@@ -96,13 +99,48 @@ pub struct Reported {
 ///
 /// When the study lacks what was chosen or cannot be read, or something else lies at `out`; what was there is then as it was.
 pub fn report(study: &Study, app: &App, options: &ReportOptions, progress: Report) -> Result<Reported, ReportError> {
+    report_until(study, app, options, progress, &|| false)
+}
+
+/// The same, unless `stop` says so: it is asked before every file.
+///
+/// # Errors
+///
+/// As [`report`], and [`ReportError::Stopped`].
+pub fn report_until(
+    study: &Study,
+    app: &App,
+    options: &ReportOptions,
+    progress: Report,
+    stop: &dyn Fn() -> bool,
+) -> Result<Reported, ReportError> {
+    let steps = Steps { progress, stop };
     refuse_inside(study, &options.out)?;
     let pairs = OpenPairs::open(study)?;
     let mut shown = Shown::new(study, &pairs, &options.choice)?;
     shown.find_nearest(progress)?;
     match options.is_zip {
-        true => write(&shown, app, ZipFile::create(options)?, study, options, progress),
-        false => write(&shown, app, Folder::create(options)?, study, options, progress),
+        true => write(&shown, app, ZipFile::create(options)?, study, options, steps),
+        false => write(&shown, app, Folder::create(options)?, study, options, steps),
+    }
+}
+
+/// Who is told how far it is, and who may end it.
+#[derive(Clone, Copy)]
+struct Steps<'a> {
+    progress: Report<'a>,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl Steps<'_> {
+    /// Goes on to a file, of so many.
+    fn next(self, done: usize, total: u64, path: &str) -> Result<(), ReportError> {
+        if (self.stop)() {
+            return Err(ReportError::Stopped);
+        }
+        let detail = path.split('/').next().unwrap_or_default().to_owned();
+        (self.progress)(Update { stage: "bundle", done: done as u64, total, unit: "files", detail });
+        Ok(())
     }
 }
 
@@ -112,22 +150,18 @@ fn write(
     mut bundle: impl Bundle,
     study: &Study,
     options: &ReportOptions,
-    progress: Report,
+    steps: Steps,
 ) -> Result<Reported, ReportError> {
     let (app_paths, entries) = (app.paths()?, shown.entries()?);
     let total = (app_paths.len() + entries.len()) as u64;
     let mut records = Vec::with_capacity(total as usize);
-    let tell = |done: usize, path: &str| {
-        let detail = path.split('/').next().unwrap_or_default().to_owned();
-        progress(Update { stage: "bundle", done: done as u64, total, unit: "files", detail });
-    };
     for path in app_paths {
         let bytes = app.read(&path)?.unwrap_or_default();
-        tell(records.len(), &path);
+        steps.next(records.len(), total, &path)?;
         records.push(bundle.add(&path, &bytes)?);
     }
     for (path, content) in entries {
-        tell(records.len(), &path);
+        steps.next(records.len(), total, &path)?;
         let at = format!("data/{path}");
         records.push(match &content {
             Content::File(file) => bundle.add_file(&at, file)?,
@@ -147,7 +181,7 @@ fn write(
     json.push(b'\n');
     let sha256 = bundle.add(manifest::PATH, &json)?.sha256;
     bundle.finish()?;
-    tell(total as usize, "");
+    (steps.progress)(Update { stage: "bundle", done: total, total, unit: "files", detail: String::new() });
     Ok(Reported {
         out: options.out.clone(),
         n_files: manifest.files.len(),

@@ -115,6 +115,18 @@ impl RequestError {
         }
     }
 
+    /// As the reader is told. What the system said goes to the server's log.
+    pub fn told(&self) -> ApiError {
+        let error = match self {
+            Self::Study(source) => {
+                tracing::error!("{source}");
+                "the study cannot be read".to_owned()
+            }
+            other => other.to_string(),
+        };
+        ApiError { error, kind: self.status().1, hint: self.hint().to_owned() }
+    }
+
     fn hint(&self) -> &str {
         match self {
             Self::NotFound { hint, .. } => hint,
@@ -203,15 +215,7 @@ impl From<JobError> for RequestError {
 
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        let (status, kind) = self.status();
-        let error = match &self {
-            Self::Study(source) => {
-                tracing::error!("{source}");
-                "the study cannot be read".to_owned()
-            }
-            other => other.to_string(),
-        };
-        let body = ApiError { error, kind, hint: self.hint().to_owned() };
-        (status, [(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        let (status, _) = self.status();
+        (status, [(http::header::CACHE_CONTROL, "no-store")], Json(self.told())).into_response()
     }
 }

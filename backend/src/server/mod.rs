@@ -11,7 +11,7 @@
 //! /data/report.json, /data/runs.json,         what retraining found and how far it is (validation)
 //! /data/arms/ARM/seed-N/metrics.jsonl
 //! POST /data/gather/layer-L                   chosen rows of a layer's vectors (gather)
-//! /api/v1/…                                   decisions, edit sets, jobs and bundles (api, report)
+//! /api/v1/…                                   decisions, edit sets, jobs and bundles (api, bundles, report)
 //! /s/TOKEN/…                                   the app and a shared part of the study (shares)
 //! everything else                             the app's files (app)
 //! ```
@@ -23,6 +23,7 @@
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod bundles;
 pub mod chunks;
 pub mod columns;
 pub mod data_files;
@@ -57,6 +58,7 @@ use crate::store::{self, Store};
 use crate::study::Study;
 use crate::view::app::App;
 use crate::view::pairs::Pairs;
+use bundles::Bundles;
 use chunks::ChunkCache;
 use columns::ColumnsFile;
 use error::RequestError;
@@ -120,6 +122,7 @@ pub struct State {
     app: Arc<App>,
     store: Arc<Store>,
     shared: Arc<Shared>,
+    bundles: Arc<Bundles>,
     jobs: Option<Arc<Jobs>>,
     /// Whether the server is ending.
     is_over: Arc<AtomicBool>,
@@ -162,6 +165,7 @@ impl Server {
         let state = State {
             store,
             shared: Arc::default(),
+            bundles: Arc::default(),
             jobs,
             is_over: is_over.clone(),
             can_edit: options.can_edit && can_write,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use whence_shared::shares::NewBundle;
 
@@ -43,14 +43,19 @@ pub async fn make(
     })
     .await?;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    as_download(headers, &name);
     // It is no file that could be asked for again.
     headers.remove(header::LAST_MODIFIED);
     headers.remove(header::ETAG);
     headers.remove(header::ACCEPT_RANGES);
-    headers.insert(header::CONTENT_DISPOSITION, attachment(&name));
     Ok(response)
+}
+
+/// Says of an answer that it is an archive to be saved under this name.
+pub fn as_download(headers: &mut HeaderMap, name: &str) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    headers.insert(header::CONTENT_DISPOSITION, attachment(name));
 }
 
 /// A name that a header can hold; the folder of a study may be called anything.
@@ -62,10 +67,15 @@ fn attachment(name: &str) -> HeaderValue {
 
 /// A folder of this user alone, gone with the value.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn create() -> Result<Self, RequestError> {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// When the system makes none.
+    pub fn create() -> Result<Self, RequestError> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(|error| RequestError::study(error.to_string()))?;
         let path = std::env::temp_dir().join(format!("whence-report-{}", hex(&name)));
@@ -76,7 +86,8 @@ impl Scratch {
         Ok(Self(path))
     }
 
-    fn archive(&self) -> PathBuf {
+    /// Where the archive belongs.
+    pub fn archive(&self) -> PathBuf {
         self.0.join("report.zip")
     }
 }

@@ -4,7 +4,7 @@
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::api::doc::{Answers, Doc};
-use super::{State, api, chunks, columns, data_files, gather, nearest, report, shares, validation, view};
+use super::{State, api, bundles, chunks, columns, data_files, gather, nearest, report, shares, validation, view};
 
 /// An address and what answers it.
 pub struct Route {
@@ -139,6 +139,21 @@ fn api() -> Vec<Route> {
             )
             .changing(),
             post(report::make),
+            false,
+        ),
+        reads("/api/v1/bundles", "The bundle that is made or ready, if any", List("BundleMaking"), get(bundles::all)),
+        posts(
+            "/api/v1/bundles",
+            "Make such an archive in the background; the one made before ends",
+            "NewBundle",
+            "BundleMaking",
+            post(bundles::make),
+        ),
+        reads("/api/v1/bundles/{id}", "How far a bundle is", One("BundleMaking"), get(bundles::one)),
+        posts("/api/v1/bundles/{id}/cancel", "End a bundle", "Nothing", "BundleMaking", post(bundles::cancel)),
+        route(
+            Doc::get("/api/v1/bundles/{id}/file", "The archive, in ranges if asked", Answers::Media("application/zip")),
+            get(bundles::file),
             false,
         ),
         reads("/api/v1/jobs", "All jobs, the newest first", List("JobView"), get(api::jobs::all)),

@@ -103,18 +103,26 @@ async fn a_bundle_is_the_one_that_whence_report_writes() {
     press(&browser, "#part-vectors").await;
     let line = "whence report --study study --out study.zip --layers 2 --no-texts --no-vectors";
     browser.wait_for_text("#bundle-command", line).await;
-    press(&browser, "#download-bundle:enabled").await;
-    browser.wait_for_text("#bundle-outcome", "study.zip: ").await;
+    press(&browser, "#make-bundle:enabled").await;
+    press(&browser, "#download-bundle").await;
     let bytes = browser.downloaded_bytes("study.zip").await;
     let out = folder.path().join("study.zip");
     let (from, to) = (study.to_str().unwrap(), out.to_str().unwrap());
     run(&["report", "--study", from, "--out", to, "--layers", "2", "--no-texts", "--no-vectors"]);
     assert!(bytes.starts_with(b"PK") && bytes == fs::read(&out).unwrap(), "the bytes that whence report writes");
 
+    // It is kept until it is removed, also for whoever comes back.
+    browser.page.refresh().await.unwrap();
+    press(&browser, "#cancel-bundle").await;
+    browser.wait_for_text("#bundle-outcome", "nothing of it is left").await;
+
     // What the study lacks is said.
+    press(&browser, "#all-layers").await;
+    browser.find("input[name=layers]").await;
+    browser.evaluate(others, vec![]).await;
     press(&browser, "input[name=layers][value='2']").await;
     browser.wait_for_text("#part-fault", "Choose at least one layer.").await;
-    browser.find("#download-bundle:disabled").await;
+    browser.find("#make-bundle:disabled").await;
     browser.find("#make-link:disabled").await;
     assert_no_errors(&browser).await;
 }

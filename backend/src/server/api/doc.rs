@@ -11,7 +11,7 @@ use whence_shared::api::{
     EditSetView, ErrorKind, MakeEditSet, PutDecisions, RankingEnd, ServerView,
 };
 use whence_shared::jobs::{JobLog, JobProgress, JobState, JobView, NewJob};
-use whence_shared::shares::{NewBundle, NewShare, ShareMade, ShareView};
+use whence_shared::shares::{BundleMaking, BundleState, NewBundle, NewShare, ShareMade, ShareView};
 
 use super::jobs::Nothing;
 use crate::server::gather::GatherRows;
@@ -180,6 +180,7 @@ fn schemas() -> Map<String, Value> {
     add("JobLog", schema(&JobLog { from: 0, to: 1, text: "x".into(), is_complete: false }));
     add("NewShare", schema(&new_share()));
     add("NewBundle", schema(&new_bundle()));
+    add("BundleMaking", schema(&bundle_making()));
     add("ShareView", schema(&share()));
     add("ShareMade", schema(&ShareMade { share: share(), path: "/s/0123456789abcdef0123456789abcdef/".into() }));
     add("GatherRows", schema(&GatherRows { rows: vec![7], vectors_sha256: Some("0".into()) }));
@@ -201,6 +202,13 @@ fn new_share() -> NewShare {
 
 fn new_bundle() -> NewBundle {
     NewBundle { behaviors: Some(vec!["obeys".into()]), layers: Some(vec![10]), texts: false, no_vectors: false }
+}
+
+fn bundle_making() -> BundleMaking {
+    let (stage, unit) = (String::from("bundle"), String::from("files"));
+    let error = Some(ApiError { error: "it cannot be read".into(), kind: ErrorKind::Study, hint: String::new() });
+    let (state, n_bytes) = (BundleState::Making, Some(1));
+    BundleMaking { id: 1, asked: new_bundle(), state, stage, n_done: 1, n_total: 2, unit, n_bytes, error }
 }
 
 fn share() -> ShareView {

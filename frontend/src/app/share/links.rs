@@ -9,7 +9,7 @@ use whence_shared::shell;
 
 use super::here::{AddressInput, is_loopback};
 use super::part::Part;
-use crate::api::{Api, RequestError};
+use crate::api::{Api, Nothing, RequestError};
 use crate::app::copy::Copy;
 use crate::app::dialog::Dialog;
 use crate::app::jobs::said;
@@ -324,7 +324,3 @@ fn List(known: Known) -> impl IntoView {
         </Dialog>
     }
 }
-
-/// A body that says nothing.
-#[derive(serde::Serialize)]
-struct Nothing {}
