@@ -471,11 +471,11 @@ fn groups_of(facts: &GroupingFacts, layer: usize, of_rows: Vec<u32>) -> Categori
         false => "still moving after",
     };
     let remark = format!(
-        "Spherical k-means by the first {} dimensions of layer {layer}'s index: {end} {}, {:.1} s in {N_PARTS} workers of this \
-         browser. Beside each group, the pair nearest to its centre.",
+        "Spherical k-means by the first {} dimensions of layer {layer}’s index: {end} {}, {} in {N_PARTS} workers of this \
+         browser. Below each group, the pair nearest to its centre.",
         facts.width,
         crate::number::counted(facts.n_rounds, "round", "rounds"),
-        facts.ms / 1e3
+        crate::number::duration(facts.ms),
     );
     Categories { names, of_rows, remark: Some(remark) }
 }

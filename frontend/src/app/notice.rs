@@ -54,6 +54,14 @@ fn notice(state: State) -> Option<Notice> {
         return Some(no_study(&error));
     }
     match (state.view.get(), state.status.get()) {
+        (View::NoVectors(study), _) if study.n_pairs == 0 => Some(Notice {
+            title: "No pairs yet".into(),
+            text: "This study has no pairs: there is nothing to rank, to read or to edit.".into(),
+            remedy: "Import preference data, JSONL or Parquet, then reload this page:".into(),
+            command: Some(format!("whence import --study {} FILE", study.name)),
+            verb: None,
+            is_error: false,
+        }),
         (View::NoVectors(study), _) => Some(Notice {
             title: "No vectors yet".into(),
             text: format!(

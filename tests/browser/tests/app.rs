@@ -327,6 +327,21 @@ async fn one_row_is_a_ranking_too() {
 }
 
 #[tokio::test]
+async fn a_study_without_pairs_says_so_on_every_page() {
+    let (site, _) = Site::with_study(&Plan { n_pairs: 0, layers: Vec::new(), behaviors: Vec::new() });
+    let browser = Browser::start(Screen::DESK).await;
+    for (page, state) in [("overview", "ready"), ("ranking", "empty"), ("map", "empty"), ("edit", "empty")] {
+        browser.open(&site.address(&format!("?view={page}")), state).await;
+        browser.wait_for_text(".notice", "whence import --study").await;
+    }
+    for (page, state) in [("discover", "empty"), ("validate", "empty"), ("share", "ready")] {
+        browser.open(&site.address(&format!("?view={page}")), state).await;
+        browser.wait_for_text("main:not([hidden])", "whence ").await;
+    }
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
 async fn nothing_is_wider_than_a_narrow_screen() {
     let (site, _) = Site::with_study(&Plan::small());
     let browser = Browser::start(Screen::HAND).await;

@@ -321,3 +321,23 @@ async fn decisions_that_the_browser_kept_before_are_offered_once() {
     );
     assert_no_errors(&browser).await;
 }
+
+#[tokio::test]
+async fn where_the_browser_keeps_nothing_the_app_works_and_says_so() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    let script = "
+        for (const name of ['localStorage', 'sessionStorage', 'indexedDB', 'caches']) {
+            Object.defineProperty(window, name, { get() { throw new DOMException('No.', 'SecurityError'); } });
+        }";
+    browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    browser.open(&site.address("?behavior=flattery&layer=1&row=5"), "ranked").await;
+    browser.press("d").await;
+    browser.wait_for_text("#not-kept", "lets the page keep nothing").await;
+    show_edit(&browser).await;
+    browser.wait_for_text("#n-decided", "1 decision").await;
+    browser.wait_for_text("#kept-by", "not kept").await;
+    browser.open(&site.address("?view=map"), "empty").await;
+    browser.open(&site.address("?view=share"), "ready").await;
+    assert_no_errors(&browser).await;
+}

@@ -79,6 +79,7 @@ fn Head() -> impl IntoView {
         let n_lost = decisions.known.with(|known| known.as_ref().map_or(0, |known| known.n_lost));
         match (decisions.keeper.get(), decisions.n_unsent.get(), n_lost) {
             (Keeper::Unknown, ..) => String::new(),
+            (Keeper::Browser, ..) if decisions.not_kept.with(Option::is_some) => "not kept".to_owned(),
             (Keeper::Browser, ..) => "kept by this browser".to_owned(),
             (Keeper::Server, 0, 0) => "kept by the backend".to_owned(),
             (Keeper::Server, 0, n) => {

@@ -67,9 +67,14 @@ pub fn MapPage() -> impl IntoView {
 #[component]
 fn Broken() -> impl IntoView {
     let (state, maps) = (State::here(), Maps::here());
-    let layer = move || match state.study.get() {
-        StudyStatus::Ready(study) => study.layers.last().map(|layer| layer.layer),
-        _ => None,
+    let command = move || {
+        let StudyStatus::Ready(study) = state.study.get() else { return String::new() };
+        let name = &study.name;
+        match study.layers.last() {
+            Some(view) => format!("whence map --study {name} --layer {} --method umap", view.layer),
+            None if study.n_pairs == 0 => format!("whence import --study {name} FILE"),
+            None => format!("whence extract --study {name} --model MODEL_FOLDER --layers all"),
+        }
     };
     move || match maps.status.get() {
         MapStatus::Failed(reason) => view! {
@@ -85,10 +90,6 @@ fn Broken() -> impl IntoView {
         _ => {
             let named = state.map.with(|map| map.name.clone()).filter(|_| !maps.choices().is_empty());
             let title = named.map_or("No map yet".to_owned(), |name| format!("There is no map “{name}”"));
-            let command = match layer() {
-                Some(layer) => format!("whence map --study {} --layer {layer} --method umap", state.study_name()),
-                None => format!("whence extract --study {} --model MODEL_FOLDER --layers all", state.study_name()),
-            };
             view! {
                 <section class="notice" role="note">
                     <h2>{title}</h2>

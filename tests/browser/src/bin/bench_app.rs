@@ -225,8 +225,8 @@ async fn grouping(figures: &mut Figures, n_pairs: usize) {
             if (!remark) return;
             observer.disconnect();
             const [, rounds] = remark.textContent.match(/after (\\d+) rounds?/);
-            const [, seconds] = remark.textContent.match(/([\\d.]+) s in/);
-            done([performance.now() - start, 1000 * Number(seconds), Number(rounds)]);
+            const [, time, unit] = remark.textContent.match(/([\\d.]+) (m?s) in/);
+            done([performance.now() - start, (unit === 's' ? 1000 : 1) * Number(time), Number(rounds)]);
         }).observe(legend, { childList: true, subtree: true });
         const option = [...color.options].find(({ value }) => value.startsWith('groups:'));
         option.value = `groups:${k}`;
