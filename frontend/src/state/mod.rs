@@ -33,11 +33,10 @@ use leptos::task::spawn_local;
 use whence_shared::filter::{Filter, Sort};
 use whence_shared::plane::lasso::Lasso;
 use whence_shared::spans;
-use whence_shared::study::{FORMAT, RowChunk, StudyView, TextChunk};
+use whence_shared::study::{RowChunk, TextChunk};
 
 use crate::address::{self, Address, ColorBy, Cuts, MapAddress, Page};
 use crate::cache::CacheSize;
-use crate::fetch::File;
 use crate::opened;
 use crate::protocol::{Of, Query};
 use crate::ranker_client::RankerClient;
@@ -203,12 +202,8 @@ impl State {
             }
         });
         spawn_local(async move {
-            let loaded = File::new(&data.get_value(), "study.json").json::<StudyView>().await;
-            study.set(match loaded {
-                Ok(view) if view.format != FORMAT => StudyStatus::Failed(StudyError::Format { got: view.format }),
-                Ok(view) => StudyStatus::Ready(Arc::new(view)),
-                Err(error) => StudyStatus::Failed(error.into()),
-            });
+            let read = study::read(&data.get_value()).await;
+            study.set(read.map_or_else(StudyStatus::Failed, |view| StudyStatus::Ready(Arc::new(view))));
         });
         state
     }

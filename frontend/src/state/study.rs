@@ -55,11 +55,7 @@ impl State {
 
     /// Reads the study again, after something was made in it. What was read before stays where it cannot be read now.
     pub async fn read_again(self) {
-        let read = File::new(&self.data.get_value(), "study.json").json::<StudyView>().await;
-        let Ok(study) = read else { return };
-        if study.format != FORMAT {
-            return;
-        }
+        let Ok(study) = read(&self.data.get_value()).await else { return };
         let before = self.view.get_untracked();
         let is_other = self.study.with_untracked(|known| !matches!(known, StudyStatus::Ready(it) if **it == study));
         if is_other {
@@ -73,6 +69,12 @@ impl State {
         }
         self.n_readings.update(|n| *n += 1);
     }
+}
+
+/// Reads the study in a folder.
+pub(super) async fn read(data: &str) -> Result<StudyView, StudyError> {
+    let study: StudyView = File::new(data, "study.json").json().await?;
+    if study.format == FORMAT { Ok(study) } else { Err(StudyError::Format { got: study.format }) }
 }
 
 /// Whether what is ranked has the same name as before and other vectors.
