@@ -1,5 +1,6 @@
 //! `whence serve`: a study and the app, in the browser.
 
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -47,12 +48,14 @@ impl Args {
             study,
             &ServeOptions { host: self.host, port: self.port, app, can_edit, jobs, shares: self.shares },
         )?;
-        println!("{name}: http://{}/ (Ctrl-C to stop)", server.address());
+        let mut text = format!("{name}: http://{}/ (Ctrl-C to stop)\n", server.address());
         if self.shares {
-            println!("others reach read-only links alone: POST /api/v1/shares makes one");
+            text += "others reach read-only links alone: POST /api/v1/shares makes one\n";
         } else if !self.host.is_loopback() {
-            println!("open to everyone who can reach this address: no password, texts included");
+            text += "open to everyone who can reach this address: no password, texts included\n";
         }
+        // Whoever started it need not read this: it serves all the same.
+        let _ = io::stdout().write_all(text.as_bytes());
         Ok(server.run_until_interrupted()?)
     }
 }
