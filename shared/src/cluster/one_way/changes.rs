@@ -5,7 +5,7 @@
 //! that point the same way are united, and each change takes the rows that point along it, wherever the hierarchy has put them.
 
 use super::products::Products;
-use super::{COSINE, Moved, OneWay};
+use super::{COSINE, Moved, ONE_CHANGE, OneWay};
 use crate::cluster::linkage::Dendrogram;
 
 /// Times that rows are given to changes and the changes' means are made again; seldom more than three make a difference.
@@ -24,7 +24,7 @@ pub struct Change {
 /// largest clusters that are changes, of all cuts into up to `k_max`. In the order of their first rows.
 ///
 /// A cluster that holds two changes has no direction of its own, and what lies within a change is not looked at further.
-/// Changes whose means are within 60 degrees are one. Each takes the rows that are within 60 degrees of its mean, the nearest
+/// Changes whose means are within 53 degrees are one. Each takes the rows that are within 60 degrees of its mean, the nearest
 /// where there are several, as often as this changes anything (spherical k-means with room for what belongs to none; Dhillon &
 /// Modha, *Concept decompositions*, 2001). What then is no change any more is left out.
 ///
@@ -67,13 +67,13 @@ fn clusters_that_are_changes(
     found
 }
 
-/// Unites the two sets whose means are nearest, as long as they are within 60 degrees.
+/// Unites the two sets whose means are nearest, as long as they are of one change.
 fn united(products: &Products, mut sets: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
     loop {
         let pairs = (0..sets.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
         let cosines = pairs.map(|(a, b)| (products.cosine_of_means(&sets[a], &sets[b]), a, b));
         match cosines.max_by(|one, other| one.0.total_cmp(&other.0)) {
-            Some((cosine, a, b)) if cosine >= COSINE => {
+            Some((cosine, a, b)) if cosine >= ONE_CHANGE => {
                 let joined = sets.swap_remove(b);
                 sets[a].extend(joined);
             }

@@ -1,7 +1,7 @@
 //! Inner products of differences, and what is counted and decided with them: which rows lie on a cluster's axis, and whether a
 //! cluster has one direction. Part of [`super`].
 
-use super::{Axis, COSINE, PART};
+use super::{Axis, COSINE, ONE_CHANGE, PART};
 use crate::cluster::linkage::{Dendrogram, ward_of_distances};
 use crate::cluster::points::Points;
 use crate::dot::dot;
@@ -62,7 +62,7 @@ impl Products {
         while let Some(cluster) = open.pop() {
             let Some((left, right)) = dendrogram.children(cluster) else { continue };
             let [a, b] = [left, right].map(|part| dendrogram.rows_of(part));
-            if a.len() as f64 >= least && b.len() as f64 >= least && self.cosine_of_means(&a, &b) < COSINE {
+            if a.len() as f64 >= least && b.len() as f64 >= least && self.cosine_of_means(&a, &b) < ONE_CHANGE {
                 return false;
             }
             open.extend([left, right]);
