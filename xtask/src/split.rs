@@ -21,6 +21,21 @@ const PROGRAM: &str = "whence-frontend";
 /// How Trunk ends the name of the module.
 const MODULE: &str = "_bg.wasm";
 
+/// How the script that loads parts makes a module of what it fetched.
+const STREAMED: &str = "WebAssembly.instantiateStreaming(src, imports)";
+/// What it does instead: a host need not say that a module is one, and one that sends something else is named.
+const INSTANTIATED: &str = "instantiated(src, imports)";
+const INSTANTIATE: &str = r#"
+async function instantiated(src, imports) {
+    const response = await src;
+    if (!response.ok) throw new Error(`${response.url}: status ${response.status}`);
+    if (response.headers.get("Content-Type")?.startsWith("application/wasm")) {
+        return WebAssembly.instantiateStreaming(response, imports);
+    }
+    return WebAssembly.instantiate(await response.arrayBuffer(), imports);
+}
+"#;
+
 /// Cuts what Trunk has bundled.
 ///
 /// # Errors
@@ -63,6 +78,10 @@ fn cut(program: &Path, name: &str, parts: &Path, main: &Path, app: &Path) -> Res
         links = links.replace(&format!("\"./{part}\""), &format!("\"./{hashed}\""));
         write(&app.join(hashed), &compact(&read(path)?).map_err(said)?)?;
     }
+    if !links.contains(STREAMED) {
+        return Err(said(format!("{link}: expected {STREAMED} in it, got none")));
+    }
+    let links = links.replace(STREAMED, INSTANTIATED) + INSTANTIATE;
     write(&app.join(&link), links.as_bytes())
 }
 

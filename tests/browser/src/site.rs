@@ -38,6 +38,8 @@ pub enum Fault {
     Flip,
     /// This status without a body.
     Status(u16),
+    /// The answer does not say what kind of file it is.
+    Untyped,
 }
 
 /// What was asked of the site.
@@ -333,7 +335,9 @@ impl Host {
             }
         };
         let Range { start, end } = range.unwrap_or(0..n_bytes);
-        let (kind, length) = (content_type(&file_path), end - start);
+        let is_untyped = fault == Some(Fault::Untyped);
+        let kind = if is_untyped { "application/octet-stream" } else { content_type(&file_path) };
+        let length = end - start;
         let shared = if is_shared { "Access-Control-Allow-Origin: *\r\n" } else { "" };
         let head = format!("HTTP/1.1 {status}{shared}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes())?;

@@ -82,3 +82,19 @@ async fn a_worker_that_does_not_arrive_is_started_again() {
     browser.evaluate(script, vec![]).await;
     browser.wait_for_state("mapped").await;
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_host_that_does_not_say_what_modules_are_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    StaticStudy::make_map_alone(folder.path(), 500);
+    let site = Site::beside(folder.path());
+    for entry in std::fs::read_dir(app_folder()).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".wasm") {
+            site.fail(&name, Fault::Untyped, ALWAYS);
+        }
+    }
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=map"), "mapped").await;
+    browser.find("main.map-page").await;
+}
