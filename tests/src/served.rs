@@ -117,6 +117,8 @@ pub fn app(folder: &Path) -> PathBuf {
     fs::create_dir_all(&app).unwrap();
     fs::write(app.join("index.html"), INDEX).unwrap();
     fs::write(app.join("app-1f0c29a4e8b53d67_bg.wasm"), vec![7; 5000]).unwrap();
+    // What a browser would unpack is not looked at here: that these bytes are sent is.
+    fs::write(app.join("app-1f0c29a4e8b53d67_bg.wasm.br"), b"packed").unwrap();
     fs::write(app.join("worker.js"), "self.onmessage = null;".repeat(100)).unwrap();
     app
 }

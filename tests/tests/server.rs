@@ -368,6 +368,11 @@ fn the_app_is_cached_by_hash_and_json_by_etag() {
     let wasm = site.get("/app-1f0c29a4e8b53d67_bg.wasm");
     assert_eq!((wasm.status, wasm.header("content-type")), (200, "application/wasm"));
     assert!(wasm.header("cache-control").contains("immutable"));
+    let packed = site.get_with("/app-1f0c29a4e8b53d67_bg.wasm", ("accept-encoding", "gzip, br"));
+    assert_eq!((packed.header("content-encoding"), packed.body.as_slice()), ("br", b"packed".as_slice()));
+    assert_eq!((packed.header("content-type"), packed.header("vary")), ("application/wasm", "accept-encoding"));
+    assert_eq!((wasm.header("content-encoding"), wasm.body.len()), ("", 5000), "unpacked for those who do not ask");
+    assert_eq!(site.get("/app-1f0c29a4e8b53d67_bg.wasm.br").status, 404, "one file, one address");
     let worker = site.get_with("/worker.js", ("accept-encoding", "gzip"));
     assert_eq!((worker.header("content-encoding"), worker.header("cache-control")), ("gzip", "no-cache"));
     assert!(worker.header("content-type").contains("javascript"));
