@@ -323,7 +323,6 @@ impl Maps {
         });
     }
 
-    /// Clusters may have been made anew under the same name, and so may the index. `color` is what the map is colored by, if it is looked at.
     /// The layer by which all pairs can be grouped here: that of the map, else that which ranks, else the last one; it needs an
     /// index. Tracked.
     pub fn groupable(self) -> Option<LayerView> {
@@ -347,6 +346,8 @@ impl Maps {
         self.state.change_map(Step::Replace, |map| map.color = None);
     }
 
+    /// Clusters may have been made anew under the same name, and so may the index. `color` is what the map is colored by, if it
+    /// is looked at.
     fn forget_clusters(self, color: Option<ColorBy>) {
         // The worker keeps what it read.
         self.link.set_value(None);

@@ -122,24 +122,31 @@ fn a_link_ends_when_it_is_revoked_or_expires() {
     }
 }
 
-#[test]
-fn a_bundle_by_request_is_the_one_that_is_reported_and_leaves_nothing_behind() {
-    let site = Site::start();
+/// What to ask for, and the bytes that `whence report` writes of it.
+fn bundle_of_layer_2(site: &Site) -> (NewBundle, Vec<u8>) {
     let out = site.folder.path().join("study.zip");
     let choice = Choice { behaviors: None, layers: Some(vec![2]), texts: false, vectors: true };
     let options = ReportOptions { out: out.clone(), is_zip: true, choice, replace: false };
     report(&site.study, &App::at(site.folder.path().join("app")).unwrap(), &options, &silent).unwrap();
-    let asked = NewBundle { layers: Some(vec![2]), ..NewBundle::default() };
+    (NewBundle { layers: Some(vec![2]), ..NewBundle::default() }, std::fs::read(&out).unwrap())
+}
+
+#[test]
+fn a_bundle_by_request_is_the_one_that_is_reported_and_leaves_nothing_behind() {
+    let site = Site::start();
+    let (asked, reported) = bundle_of_layer_2(&site);
     let answer = site.post_json("/api/v1/report", &asked);
     assert_eq!(
         (answer.status, answer.header("content-type"), answer.header("cache-control")),
         (200, "application/zip", "no-store")
     );
     assert_eq!(answer.header("content-disposition"), "attachment; filename=\"study.zip\"");
-    assert!(answer.body.starts_with(b"PK") && answer.body == std::fs::read(&out).unwrap());
+    assert!(answer.body.starts_with(b"PK") && answer.body == reported);
     assert_eq!(answer.header("content-length"), answer.body.len().to_string());
     let left = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("whence-report-")).collect();
+    // Other processes make bundles, too.
+    let ours = format!("whence-report-{}-", std::process::id());
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&ours)).collect();
     assert!(left.iter().all(|entry| !entry.path().join("report.zip").exists()), "{left:?}");
 
     let malformed = site.post_json("/api/v1/report", &json!({"layers": [7]}));
@@ -168,11 +175,7 @@ fn a_server_says_whether_others_reach_its_links() {
 #[test]
 fn a_bundle_made_in_the_background_is_followed_downloaded_and_removed() {
     let site = Site::start();
-    let out = site.folder.path().join("study.zip");
-    let choice = Choice { behaviors: None, layers: Some(vec![2]), texts: false, vectors: true };
-    let options = ReportOptions { out: out.clone(), is_zip: true, choice, replace: false };
-    report(&site.study, &App::at(site.folder.path().join("app")).unwrap(), &options, &silent).unwrap();
-    let asked = NewBundle { layers: Some(vec![2]), ..NewBundle::default() };
+    let (asked, reported) = bundle_of_layer_2(&site);
     assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>(), []);
     let begun = site.post_json("/api/v1/bundles", &asked).of::<BundleMaking>();
     assert_eq!((begun.id, begun.state, &begun.asked), (1, BundleState::Making, &asked));
@@ -185,7 +188,7 @@ fn a_bundle_made_in_the_background_is_followed_downloaded_and_removed() {
     let file = site.get("/api/v1/bundles/1/file");
     assert_eq!((file.status, file.header("content-type")), (200, "application/zip"));
     assert_eq!(file.header("content-disposition"), "attachment; filename=\"study.zip\"");
-    assert!(file.body == std::fs::read(&out).unwrap(), "the bytes that `whence report` writes");
+    assert!(file.body == reported, "the bytes that `whence report` writes");
     assert_eq!(ready.n_bytes, Some(file.body.len() as u64));
     let part = site.send("GET", "/api/v1/bundles/1/file", &[("host", "localhost"), ("range", "bytes=2-5")], "");
     assert_eq!((part.status, &part.body[..]), (206, &file.body[2..6]));

@@ -103,7 +103,8 @@ impl Bundle {
 
     fn make(&self, state: &State) {
         match self.made(state) {
-            Ok((scratch, n_bytes)) => {
+            Ok(None) => {}
+            Ok(Some((scratch, n_bytes))) => {
                 let mut place = lock(&self.scratch);
                 // It may have been ended when the last file was in it.
                 if !self.is_over.load(Ordering::Relaxed) {
@@ -118,7 +119,8 @@ impl Bundle {
         }
     }
 
-    fn made(&self, state: &State) -> Result<(Scratch, u64), RequestError> {
+    /// The archive and its bytes; nothing when it was ended before, or the server is.
+    fn made(&self, state: &State) -> Result<Option<(Scratch, u64)>, RequestError> {
         let scratch = Scratch::create()?;
         let choice = Choice::from(self.view().asked);
         let options = ReportOptions { out: scratch.archive(), is_zip: true, choice, replace: false };
@@ -130,11 +132,12 @@ impl Bundle {
         };
         let stop = || [&self.is_over, &state.is_over].iter().any(|flag| flag.load(Ordering::Relaxed));
         match report_until(&state.study, &state.app, &options, &tell, &stop) {
-            Ok(_) | Err(ReportError::Stopped) => {}
+            Ok(_) => {}
+            Err(ReportError::Stopped) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
         let n_bytes = std::fs::metadata(scratch.archive()).map_err(RequestError::study)?.len();
-        Ok((scratch, n_bytes))
+        Ok(Some((scratch, n_bytes)))
     }
 }
 

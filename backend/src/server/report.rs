@@ -78,7 +78,7 @@ impl Scratch {
     pub fn create() -> Result<Self, RequestError> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(|error| RequestError::study(error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("whence-report-{}", hex(&name)));
+        let path = std::env::temp_dir().join(format!("whence-report-{}-{}", std::process::id(), hex(&name)));
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

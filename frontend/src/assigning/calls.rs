@@ -60,4 +60,4 @@ pub enum Answer {
 
 /// What it tells unasked: that a file more is here.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Note;
+pub struct FileRead;

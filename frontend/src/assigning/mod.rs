@@ -14,16 +14,15 @@ use std::rc::Rc;
 use js_sys::{Array, Float32Array, Float64Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::DedicatedWorkerGlobalScope;
 use whence_shared::cluster::kmeans_parts::{Part, push_rows};
 use whence_shared::index::block::Block;
-use whence_shared::json;
 
 use crate::fetch::Transfer;
 use crate::ranker::calls::{Numbered, Post};
 use crate::ranker::files::Files;
-use crate::ranker::post;
-use calls::{Answer, Call, Note, Reading};
+use crate::ranker::{on_message, post};
+use calls::{Answer, Call, FileRead, Reading};
 
 /// The name under which workers that assign rows are started.
 pub const ASSIGNER: &str = "whence assigner";
@@ -32,17 +31,14 @@ pub const ASSIGNER: &str = "whence assigner";
 const MAX_WAITING_BYTES: u64 = 8 << 20;
 
 /// What is posted.
-type Posted = Post<Answer, Note>;
+type Posted = Post<Answer, FileRead>;
 /// An answer and the arrays that follow it.
 type Answered = (Answer, Vec<JsValue>);
 
 /// Takes calls until whoever started it goes away.
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let assigner = Rc::new(Assigner { scope: scope.clone(), files: Rc::default(), part: RefCell::default() });
-    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        let message = Array::from(&event.data());
-        let json = message.get(0).as_string().unwrap_or_default();
-        let call: Numbered<Call> = json::from_str(&json).expect("whoever started this sends calls");
+    on_message(scope, move |call: Numbered<Call>, message| {
         let assigner = assigner.clone();
         spawn_local(async move {
             let answer = assigner.answer(call.what, &message).await;
@@ -50,8 +46,6 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
             post(&assigner.scope, &Posted::Answer(Numbered { number: call.number, what }), &arrays);
         });
     });
-    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    on_message.forget();
     post(scope, &Posted::Ready, &[]);
 }
 
@@ -105,7 +99,7 @@ impl Assigner {
                 return Err(format!("{path}: it holds other rows than the manifest says; run whence index again"));
             }
             push_rows(&mut rows, &block);
-            post(&self.scope, &Posted::Note(Note), &[]);
+            post(&self.scope, &Posted::Note(FileRead), &[]);
         }
         Part::new(rows, *width).map_err(|error| error.to_string())
     }

@@ -9,14 +9,13 @@ use futures_util::future::{Either, join_all, select, try_join_all};
 use js_sys::{Array, Float32Array, Float64Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use whence_shared::cluster::kmeans::Sums;
-use whence_shared::cluster::kmeans_parts::{
-    MAX_ROUNDS, N_PARTS, by_size, first_centres, has_settled, n_sampled, part_of, places,
-};
+use whence_shared::cluster::kmeans_parts::{N_PARTS, Round, Rounds, n_sampled, part_of, places};
 use whence_shared::index::manifest::BlockView;
 
 use super::ASSIGNER;
-use super::calls::{Answer, Call, Note, Reading};
+use super::calls::{Answer, Call, FileRead, Reading};
 use crate::fetch::sleep;
+use crate::mapping::calls::{GroupingFacts, Note};
 use crate::ranker::calls::FileRef;
 use crate::ranker::link::Link;
 use crate::ranker::now_ms;
@@ -26,75 +25,48 @@ const SEED: u64 = 1;
 /// Pause between two words on how far reading is, in milliseconds.
 const TELLING_MS: f64 = 50.0;
 
-/// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Progress {
-    /// So many files of so many are here.
-    Read(usize, usize),
-    /// It is in this round, from 1.
-    Round(usize),
-}
-
-/// The pairs in groups, the largest first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Grouped {
-    /// The group of every pair, by row.
-    pub labels: Vec<u32>,
-    /// Pairs in each.
-    pub counts: Vec<u64>,
-    /// Of each, the row nearest to its centre; `None` of an empty one.
-    pub exemplars: Vec<Option<u32>>,
-    /// Rounds it took.
-    pub n_rounds: usize,
-    /// Whether hardly any pair changed its group in the last one.
-    pub has_settled: bool,
-    /// Milliseconds that the rounds took, reading not included.
-    pub ms: f64,
-}
-
-type Assigner = Link<Call, Answer, Note>;
+type Assigner = Link<Call, Answer, FileRead>;
 
 /// Groups all pairs by the first block of an index.
 ///
 /// # Errors
 ///
 /// In words: files that do not arrive or fit, or more groups than pairs.
-pub async fn group(data: &str, block: &BlockView, k: usize, tell: &impl Fn(Progress)) -> Result<Grouped, String> {
+pub async fn group(
+    data: &str,
+    block: &BlockView,
+    k: usize,
+    tell: &impl Fn(Note),
+) -> Result<(GroupingFacts, Vec<u32>), String> {
     let parts = deal(block);
     let n_rows: Vec<usize> = parts.iter().map(|files| files.iter().map(|(_, _, n)| n).sum()).collect();
     let n_all: usize = n_rows.iter().sum();
     let workers = read(data, block, parts, tell).await?;
     let start_ms = now_ms();
-    tell(Progress::Round(1));
+    tell(Note::Round(1));
     let samples = try_join_all((SEED..).zip(workers.iter().zip(&n_rows)).map(|(seed, (worker, &n))| {
         let call = Call::Sample { n: n_sampled(n, n_all, k), seed };
         async move { Ok::<_, String>(floats(&ask(worker, &call, &[]).await?.1, 1)) }
     }));
-    let mut centres =
-        first_centres(&samples.await?.concat(), block.width, k, SEED).map_err(|error| error.to_string())?;
-    let (mut counts, mut n_rounds, mut settled) = (vec![0; k], 0, false);
-    while n_rounds < MAX_ROUNDS && !settled {
-        tell(Progress::Round(n_rounds + 1));
-        let (sums, n_changed) = round(&workers, &centres, k, block.width).await?;
-        n_rounds += 1;
-        counts = sums.counts().to_vec();
-        settled = has_settled(n_changed, n_all);
-        if !settled {
-            centres = sums.centres(&centres);
-        }
+    let rounds = Rounds::begin(&samples.await?.concat(), block.width, k, SEED, n_all);
+    let mut rounds = rounds.map_err(|error| error.to_string())?;
+    while !rounds.are_over() {
+        tell(Note::Round(rounds.n_rounds() + 1));
+        rounds.take(&round(&workers, rounds.centres(), k, block.width).await?);
     }
     let ms = now_ms() - start_ms;
-    let order = by_size(&counts);
     let (labels, exemplars) = labels(&workers, &n_rows, k).await?;
+    let order = rounds.by_size();
     let places = places(&order);
-    Ok(Grouped {
-        labels: labels.into_iter().map(|label| places[label as usize]).collect(),
-        counts: order.iter().map(|&cluster| counts[cluster as usize]).collect(),
+    let facts = GroupingFacts {
+        width: block.width,
+        counts: order.iter().map(|&cluster| rounds.counts()[cluster as usize]).collect(),
         exemplars: order.iter().map(|&cluster| exemplars[cluster as usize]).collect(),
-        n_rounds,
-        has_settled: settled,
+        n_rounds: rounds.n_rounds(),
+        has_settled: rounds.has_settled(),
         ms,
-    })
+    };
+    Ok((facts, labels.into_iter().map(|label| places[label as usize]).collect()))
 }
 
 /// Files of about as many rows for each worker, one after the other.
@@ -103,8 +75,7 @@ fn deal(block: &BlockView) -> Vec<Vec<(FileRef, usize, usize)>> {
     let mut parts = vec![Vec::new(); N_PARTS];
     for file in &block.files {
         let part = part_of(file.first_row, file.n_rows, n_rows);
-        let wanted = FileRef { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() };
-        parts[part].push((wanted, file.first_row, file.n_rows));
+        parts[part].push((file.into(), file.first_row, file.n_rows));
     }
     parts
 }
@@ -114,14 +85,14 @@ async fn read(
     data: &str,
     block: &BlockView,
     parts: Vec<Vec<(FileRef, usize, usize)>>,
-    tell: &impl Fn(Progress),
+    tell: &impl Fn(Note),
 ) -> Result<Vec<Assigner>, String> {
     let n_files = block.files.len();
     let n_read = Rc::new(Cell::new(0));
-    tell(Progress::Read(0, n_files));
+    tell(Note::Read(0, n_files));
     let start = parts.iter().map(|_| {
         let n_read = n_read.clone();
-        Assigner::start(ASSIGNER, move |Note, _: &Array| n_read.set(n_read.get() + 1))
+        Assigner::start(ASSIGNER, move |FileRead, _: &Array| n_read.set(n_read.get() + 1))
     });
     let workers = try_join_all(start).await.map_err(|error| error.to_string())?;
     let reading = workers.iter().zip(parts).map(|(worker, files)| async move {
@@ -129,7 +100,7 @@ async fn read(
         ask(worker, &Call::Read(Box::new(reading)), &[]).await
     });
     let reading = try_join_all(reading);
-    telling(reading, || n_read.get(), |n_read| tell(Progress::Read(n_read, n_files))).await?;
+    telling(reading, || n_read.get(), |n_read| tell(Note::Read(n_read, n_files))).await?;
     Ok(workers)
 }
 
@@ -148,21 +119,21 @@ async fn telling<T>(work: impl Future<Output = T>, n_done: impl Fn() -> usize, t
     }
 }
 
-/// One round of all workers: sums in their order, and how many rows changed.
-async fn round(workers: &[Assigner], centres: &[f32], k: usize, width: usize) -> Result<(Sums, usize), String> {
+/// One round of all workers, merged in their order.
+async fn round(workers: &[Assigner], centres: &[f32], k: usize, width: usize) -> Result<Round, String> {
     let asked = workers.iter().map(|worker| {
         let centres: JsValue = Float32Array::from(centres).into();
         async move { ask(worker, &Call::Round, &[centres]).await }
     });
-    let (mut sums, mut n_changed) = (Sums::new(k, width), 0);
+    let mut all = Round::of_none(k, width);
     for answered in join_all(asked).await {
         let (answer, message) = answered?;
-        let Answer::Round { n_changed: n } = answer else { return Err("a worker gave no sums".to_owned()) };
+        let Answer::Round { n_changed } = answer else { return Err("a worker gave no sums".to_owned()) };
         let [of_part, counts] = [1, 2].map(|at| message.get(at).unchecked_into::<Float64Array>().to_vec());
-        sums.merge(&Sums::from_parts(width, of_part, counts.into_iter().map(|count| count as u64).collect()));
-        n_changed += n;
+        let sums = Sums::from_parts(width, of_part, counts.into_iter().map(|count| count as u64).collect());
+        all.merge(&Round { sums, n_changed });
     }
-    Ok((sums, n_changed))
+    Ok(all)
 }
 
 /// The cluster of every row, and by cluster the row nearest to its centre.

@@ -14,15 +14,14 @@ use std::rc::Rc;
 use js_sys::{Array, Float32Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::DedicatedWorkerGlobalScope;
 use whence_shared::discovery::cutting::{ClusterContrast, SideName, Sides};
 use whence_shared::discovery::{Cut, Groups, Similarity};
-use whence_shared::json;
 
 use crate::address::Cuts;
 use crate::ranker::calls::{Numbered, Post};
 use crate::ranker::link::Link;
-use crate::ranker::{now_ms, post};
+use crate::ranker::{now_ms, on_message, post};
 use calls::{Answer, Call, Opening};
 
 /// The name under which the page starts the worker that groups.
@@ -34,10 +33,7 @@ pub type GroupLink = Link<Call, Answer, ()>;
 /// Takes calls until the page goes away.
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let grouper = Rc::new(Grouper { scope: scope.clone(), at_hand: RefCell::default() });
-    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        let message = Array::from(&event.data());
-        let json = message.get(0).as_string().unwrap_or_default();
-        let call: Numbered<Call> = json::from_str(&json).expect("the page sends calls");
+    on_message(scope, move |call: Numbered<Call>, message| {
         let grouper = grouper.clone();
         spawn_local(async move {
             let (answer, matrices) = grouper.answer(call.what, &message).await;
@@ -46,8 +42,6 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
             post(&grouper.scope, &answer, &arrays);
         });
     });
-    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    on_message.forget();
     post(scope, &Post::<Answer, ()>::Ready, &[]);
 }
 

@@ -6,16 +6,13 @@ mod reading;
 
 use std::rc::Rc;
 
-use js_sys::Array;
-use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
-use whence_shared::json;
+use web_sys::DedicatedWorkerGlobalScope;
 
 use crate::ranker::calls::{Numbered, Post};
 use crate::ranker::files::Files;
 use crate::ranker::link::Link;
-use crate::ranker::post;
+use crate::ranker::{on_message, post};
 use calls::{Answer, Call, Note};
 
 /// The name under which the page starts the worker that reads maps.
@@ -28,10 +25,7 @@ pub type MapLink = Link<Call, Answer, Note>;
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let files = Rc::new(Files::default());
     let takes_calls = scope.clone();
-    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        let message = Array::from(&event.data());
-        let json = message.get(0).as_string().unwrap_or_default();
-        let call: Numbered<Call> = json::from_str(&json).expect("the page sends calls");
+    on_message(scope, move |call: Numbered<Call>, _| {
         let (files, scope) = (files.clone(), takes_calls.clone());
         spawn_local(async move {
             let tell = |note: Note| post(&scope, &Post::<Answer, Note>::Note(note), &[]);
@@ -42,7 +36,5 @@ pub fn serve(scope: &DedicatedWorkerGlobalScope) {
             post(&scope, &Post::<Answer, Note>::Answer(Numbered { number: call.number, what }), &arrays);
         });
     });
-    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    on_message.forget();
     post(scope, &Post::<Answer, Note>::Ready, &[]);
 }

@@ -15,7 +15,7 @@ use whence_shared::plane::grid::Grid;
 use whence_shared::study::{LayerView, MapView, ROWS_PER_ROW_CHUNK, RowChunk};
 
 use super::calls::{Answer, Asked, Call, Facts, Grouping, GroupingFacts, MapOf, Note, Opening};
-use crate::assigning::rounds::{self, Progress};
+use crate::assigning::rounds;
 use crate::fetch::{FetchError, File, Transfer, sha256};
 use crate::ranker::calls::FileRef;
 use crate::ranker::files::Files;
@@ -116,8 +116,7 @@ async fn of_index(
     let mut points = vec![0.0; 2 * asked.n_pairs];
     for (i, file) in block.files.iter().enumerate() {
         tell(Note::Read(i, block.files.len()));
-        let wanted = FileRef { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() };
-        let bytes = bytes_of(&asked.data, &wanted, files).await?;
+        let bytes = bytes_of(&asked.data, &file.into(), files).await?;
         let wrong = |reason: String| format!("{}: {reason}", file.path);
         let rows = Block::parse(&bytes).map_err(|error| wrong(error.to_string()))?;
         let fits = (rows.header.first_row, rows.n_rows, rows.width) == (file.first_row, file.n_rows, block.width);
@@ -200,25 +199,11 @@ async fn grouped(
     let manifest = manifest(&asked.data, layer, index, files, &Transfer::default()).await;
     let manifest = manifest.map_err(|error| error.to_string())?;
     let block = manifest.blocks.first().ok_or("the index has no blocks; run whence index again")?;
-    let tell = |progress: Progress| {
-        tell(match progress {
-            Progress::Read(n_read, n_files) => Note::Read(n_read, n_files),
-            Progress::Round(round) => Note::Round(round),
-        });
-    };
-    let grouped = rounds::group(&asked.data, block, *k, &tell).await?;
-    if grouped.labels.len() != asked.n_pairs {
-        return Err(format!("the index has {} pairs, expected {}", grouped.labels.len(), asked.n_pairs));
+    let (facts, labels) = rounds::group(&asked.data, block, *k, tell).await?;
+    match labels.len() == asked.n_pairs {
+        true => Ok((facts, labels)),
+        false => Err(format!("the index has {} pairs, expected {}", labels.len(), asked.n_pairs)),
     }
-    let facts = GroupingFacts {
-        width: block.width,
-        counts: grouped.counts,
-        exemplars: grouped.exemplars,
-        n_rounds: grouped.n_rounds,
-        has_settled: grouped.has_settled,
-        ms: grouped.ms,
-    };
-    Ok((facts, grouped.labels))
 }
 
 async fn bytes_of(data: &str, file: &FileRef, files: &Rc<Files>) -> Result<Vec<u8>, String> {

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use whence_shared::index::fingerprint::Fingerprint;
+use whence_shared::index::manifest::FileView;
 
 use crate::fetch::FetchError;
 use crate::protocol::{End, RankError};
@@ -142,6 +143,12 @@ pub struct FileRef {
     pub n_bytes: u64,
     /// SHA-256 in hex.
     pub sha256: String,
+}
+
+impl From<&FileView> for FileRef {
+    fn from(file: &FileView) -> Self {
+        Self { path: file.path.clone(), n_bytes: file.n_bytes, sha256: file.sha256.clone() }
+    }
 }
 
 /// What a scorer answers.

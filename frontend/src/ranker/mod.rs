@@ -21,10 +21,12 @@ pub mod session;
 
 use js_sys::{Array, Reflect};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use wasm_split_helpers::wasm_split;
-use web_sys::{DedicatedWorkerGlobalScope, Performance};
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent, Performance};
+use whence_shared::json;
 
 use crate::assigning::{self, ASSIGNER};
 use crate::grouping::{self, GROUPER};
@@ -78,6 +80,17 @@ fn serve_later(scope: DedicatedWorkerGlobalScope) -> Result<(), NotLoaded> {
 /// The worker that this runs in; nothing in the page.
 pub fn worker_scope() -> Option<DedicatedWorkerGlobalScope> {
     js_sys::global().dyn_into().ok()
+}
+
+/// From now on hands `take` every message that comes: what its JSON says, and the message, in which arrays follow.
+pub(crate) fn on_message<T: DeserializeOwned>(scope: &DedicatedWorkerGlobalScope, take: impl Fn(T, Array) + 'static) {
+    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+        let message = Array::from(&event.data());
+        let json = message.get(0).as_string().unwrap_or_default();
+        take(json::from_str(&json).expect("whoever started this worker sends what it takes"), message);
+    });
+    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    on_message.forget();
 }
 
 /// The message of some JSON and arrays, and the list of buffers to transfer with it.

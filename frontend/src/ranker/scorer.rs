@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use js_sys::{Array, Float32Array, Float64Array, Uint8Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::DedicatedWorkerGlobalScope;
 use whence_shared::index::block::Block;
 use whence_shared::index::bounds::{Bounded, RangeScores};
 use whence_shared::index::fingerprint::fingerprint;
@@ -16,13 +16,12 @@ use whence_shared::index::kernel;
 use whence_shared::index::quantize::round_up;
 use whence_shared::index::query::{Direction, Query};
 use whence_shared::index::select::{self, Best, Place};
-use whence_shared::json;
 use whence_shared::rank::Probe;
 use whence_shared::shard::Shard;
 
 use super::calls::{self, Answer, Call, Kind, Note, Numbered, Opening, RangePlan};
 use super::files::{Arrived, Files, Origin};
-use super::{now_ms, post};
+use super::{now_ms, on_message, post};
 use crate::fetch::{Event, Gate, Transfer, sleep};
 use crate::protocol::{End, RankError};
 
@@ -37,17 +36,7 @@ const NOTE_MS: f64 = 50.0;
 /// Takes calls until the coordinator goes away.
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let scorer = Rc::new(Scorer::new(scope.clone()));
-    let on_message = Closure::<dyn Fn(MessageEvent)>::new({
-        let scorer = scorer.clone();
-        move |event: MessageEvent| {
-            let message = Array::from(&event.data());
-            let json = message.get(0).as_string().unwrap_or_default();
-            let call: Numbered<Call> = json::from_str(&json).expect("the coordinator sends calls");
-            scorer.clone().take(call, message);
-        }
-    });
-    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    on_message.forget();
+    on_message(scope, move |call: Numbered<Call>, message| scorer.clone().take(call, message));
     post(scope, &Post::Ready, &[]);
 }
 

@@ -21,7 +21,7 @@ const SAMPLE_ITERATIONS: usize = 10;
 /// Most rounds over all rows.
 pub const MAX_ROUNDS: usize = 20;
 /// Rounds end when at most this share of the rows, one in so many, changes its cluster.
-pub const SETTLED: usize = 1000;
+const SETTLED: usize = 1000;
 
 /// Some of the rows, and the cluster each is in.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,23 @@ pub struct Round {
     pub sums: Sums,
     /// Rows whose cluster is another than before.
     pub n_changed: usize,
+}
+
+impl Round {
+    /// Of no rows yet.
+    pub fn of_none(k: usize, width: usize) -> Self {
+        Self { sums: Sums::new(k, width), n_changed: 0 }
+    }
+
+    /// Adds what the next part found.
+    ///
+    /// # Panics
+    ///
+    /// Panics when its sums are of another shape.
+    pub fn merge(&mut self, next: &Self) {
+        self.sums.merge(&next.sums);
+        self.n_changed += next.n_changed;
+    }
 }
 
 impl Part {
@@ -127,55 +144,89 @@ pub fn n_sampled(n_of_part: usize, n_rows: usize, k: usize) -> usize {
     (n * n_of_part).div_ceil(n_rows.max(1))
 }
 
-/// First centres, from the parts' samples one after the other, `[n, width]`.
-///
-/// # Errors
-///
-/// When `k` is 0 or more than there are rows in the sample.
-pub fn first_centres(sample: &[f32], width: usize, k: usize, seed: u64) -> Result<Vec<f32>, ClusterError> {
-    let points = Points::new(sample, width)?;
-    let settings = kmeans::Settings { k, seed, n_starts: 1, max_iterations: SAMPLE_ITERATIONS };
-    Ok(kmeans::spherical(points, settings)?.centres)
+/// The rounds, as whoever deals them out sees them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rounds {
+    n_rows: usize,
+    centres: Vec<f32>,
+    counts: Vec<u64>,
+    n_rounds: usize,
+    has_settled: bool,
 }
 
-/// Whether rounds may end: so few rows changed.
-pub fn has_settled(n_changed: usize, n_rows: usize) -> bool {
-    n_changed * SETTLED <= n_rows
-}
+impl Rounds {
+    /// Begins with centres from the parts' samples one after the other, `[n, width]`; `n_rows` are in all parts together.
+    ///
+    /// # Errors
+    ///
+    /// When `k` is 0 or more than there are rows in the sample.
+    pub fn begin(sample: &[f32], width: usize, k: usize, seed: u64, n_rows: usize) -> Result<Self, ClusterError> {
+        let points = Points::new(sample, width)?;
+        let settings = kmeans::Settings { k, seed, n_starts: 1, max_iterations: SAMPLE_ITERATIONS };
+        let centres = kmeans::spherical(points, settings)?.centres;
+        Ok(Self { n_rows, centres, counts: vec![0; k], n_rounds: 0, has_settled: false })
+    }
 
-/// The clusters by size, the largest first and of equals the first: `order[place]` is a cluster.
-pub fn by_size(counts: &[u64]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..counts.len() as u32).collect();
-    order.sort_by_key(|&cluster| (std::cmp::Reverse(counts[cluster as usize]), cluster));
-    order
+    /// Whether there are no more.
+    pub fn are_over(&self) -> bool {
+        self.has_settled || self.n_rounds == MAX_ROUNDS
+    }
+
+    /// The centres of the next round, `[k, width]`.
+    pub fn centres(&self) -> &[f32] {
+        &self.centres
+    }
+
+    /// Takes what all parts found in a round, merged in their order.
+    pub fn take(&mut self, round: &Round) {
+        self.n_rounds += 1;
+        self.counts = round.sums.counts().to_vec();
+        self.has_settled = round.n_changed * SETTLED <= self.n_rows;
+        if !self.has_settled {
+            self.centres = round.sums.centres(&self.centres);
+        }
+    }
+
+    /// Rounds taken.
+    pub fn n_rounds(&self) -> usize {
+        self.n_rounds
+    }
+
+    /// Whether hardly any row changed its cluster in the last one.
+    pub fn has_settled(&self) -> bool {
+        self.has_settled
+    }
+
+    /// Rows in each cluster, `[k]`.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The clusters by size, the largest first and of equals the first: `order[place]` is a cluster.
+    pub fn by_size(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.counts.len() as u32).collect();
+        order.sort_by_key(|&cluster| (std::cmp::Reverse(self.counts[cluster as usize]), cluster));
+        order
+    }
 }
 
 /// All of it in one place: labels of all rows, by size of cluster, and the number of rounds.
 ///
 /// # Errors
 ///
-/// As [`first_centres`].
+/// As [`Rounds::begin`].
 pub fn in_parts(parts: &mut [Part], k: usize, seed: u64) -> Result<(Vec<u32>, usize), ClusterError> {
     let (n_rows, width) = (parts.iter().map(Part::n_rows).sum(), parts.first().map_or(1, |part| part.width));
     let sample = (0..).zip(&*parts).flat_map(|(i, part)| part.sample(n_sampled(part.n_rows(), n_rows, k), seed + i));
-    let mut centres = first_centres(&sample.collect::<Vec<f32>>(), width, k, seed)?;
-    let (mut counts, mut n_rounds) = (vec![0; k], 0);
-    while n_rounds < MAX_ROUNDS {
-        let (mut sums, mut n_changed) = (Sums::new(k, width), 0);
-        for part in parts.iter_mut() {
-            let round = part.round(&centres);
-            sums.merge(&round.sums);
-            n_changed += round.n_changed;
-        }
-        n_rounds += 1;
-        counts = sums.counts().to_vec();
-        if has_settled(n_changed, n_rows) {
-            break;
-        }
-        centres = sums.centres(&centres);
+    let mut rounds = Rounds::begin(&sample.collect::<Vec<f32>>(), width, k, seed, n_rows)?;
+    while !rounds.are_over() {
+        let mut all = Round::of_none(k, width);
+        parts.iter_mut().for_each(|part| all.merge(&part.round(rounds.centres())));
+        rounds.take(&all);
     }
-    let places = places(&by_size(&counts));
-    Ok((parts.iter().flat_map(|part| part.labels().iter().map(|&label| places[label as usize])).collect(), n_rounds))
+    let places = places(&rounds.by_size());
+    let labels = parts.iter().flat_map(|part| part.labels().iter().map(|&label| places[label as usize]));
+    Ok((labels.collect(), rounds.n_rounds()))
 }
 
 /// The place of every cluster in an order.
@@ -224,8 +275,7 @@ mod tests {
     fn exemplars_lie_nearest_to_their_centres() {
         let (rows, _) = bundles(300, 8);
         let mut part = Part::new(rows, 8).unwrap();
-        let centres = first_centres(&part.sample(300, 1), 8, 6, 1).unwrap();
-        part.round(&centres);
+        part.round(Rounds::begin(&part.sample(300, 1), 8, 6, 1, 300).unwrap().centres());
         for (cluster, exemplar) in part.exemplars(6).into_iter().enumerate() {
             let (row, cosine) = exemplar.expect("every cluster has rows");
             let members = (0..300).filter(|&row| part.labels()[row] as usize == cluster);

@@ -21,13 +21,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::{Rc, Weak};
 
-use js_sys::Array;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+use web_sys::DedicatedWorkerGlobalScope;
 use whence_shared::index::bounds::Bounded;
 use whence_shared::index::select::{self, Best, Candidate};
-use whence_shared::json;
 
 use self::notes::Counts;
 use self::reporting::Selected;
@@ -38,22 +36,15 @@ use super::link::Link;
 use super::opening;
 use super::rows::Access;
 use super::session::{Session, Step, certainty};
-use super::{now_ms, post};
+use super::{now_ms, on_message, post};
 use crate::fetch::{Gate, Transfer};
 use crate::protocol::{Ask, End, RankError, RankRequest, Reply, Way};
 
 /// Takes requests until the page goes away.
 pub fn serve(scope: &DedicatedWorkerGlobalScope) {
     let coordinator = Rc::new_cyclic(|me| Coordinator::new(scope.clone(), me.clone()));
-    let on_message = Closure::<dyn Fn(MessageEvent)>::new({
-        let coordinator = coordinator.clone();
-        move |event: MessageEvent| {
-            let json = Array::from(&event.data()).get(0).as_string().unwrap_or_default();
-            coordinator.take(json::from_str(&json).expect("the page sends what the protocol has"));
-        }
-    });
-    scope.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-    on_message.forget();
+    let takes_asks = coordinator.clone();
+    on_message(scope, move |ask, _| takes_asks.take(ask));
     coordinator.reply(&Reply::Ready, &[]);
 }
 
