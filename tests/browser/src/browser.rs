@@ -15,6 +15,9 @@ use thirtyfour::prelude::*;
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(40);
 
+/// Keys that change what others do while they are held.
+const MODIFIERS: [Key; 4] = [Key::Shift, Key::Control, Key::Alt, Key::Meta];
+
 /// Runs before any script of a page: remembers what goes wrong and every main-thread task of more than 50 ms.
 const WATCHER: &str = "
     window.watched = { errors: [], tasks: [] };
@@ -218,13 +221,25 @@ impl Browser {
         self.cdp("Input.dispatchMouseEvent", event).await;
     }
 
-    /// Presses a key with the focus where it is.
+    /// Presses keys one after another with the focus where it is; modifiers are held until the last was pressed.
+    ///
+    /// They go to the page as from a keyboard, not to an element that was asked for before: what had the focus may have
+    /// left the page by then, as the field of a dialog that closes does.
     ///
     /// # Panics
     ///
     /// Panics when the browser refuses.
-    pub async fn press(&self, key: impl Into<TypingData>) {
-        self.page.active_element().await.unwrap().send_keys(key).await.unwrap();
+    pub async fn press(&self, keys: impl Into<TypingData>) {
+        let mut actions = self.page.action_chain_with_delay(Some(Duration::ZERO), Some(Duration::ZERO));
+        let mut held = Vec::new();
+        for key in keys.into().as_vec() {
+            actions = actions.key_down(key);
+            match MODIFIERS.iter().any(|modifier| modifier.value() == key) {
+                true => held.push(key),
+                false => actions = actions.key_up(key),
+            }
+        }
+        held.into_iter().rev().fold(actions, |actions, key| actions.key_up(key)).perform().await.unwrap();
     }
 
     /// Waits for a download and gives its text.
@@ -334,22 +349,34 @@ fn peak_bytes(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Starts chromedriver on a free port, and tells which.
+///
+/// It takes a port that is free on IPv6, then the same one on IPv4, and exits where that one is in use, which happens
+/// once in some hundred starts beside many connections: it is started again then.
 fn chromedriver() -> (Child, u16) {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("chromedriver did not start (`cargo xtask setup` installs it): {error}"));
-    let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
-    let port = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok())
-        .expect("chromedriver says which port it listens on");
-    // It must not block on a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    (driver, port)
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("chromedriver did not start (`cargo xtask setup` installs it): {error}"));
+        let mut lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let port =
+                line.split("successfully on port ").nth(1).and_then(|rest| rest.trim_end_matches('.').parse().ok());
+            said.push(line);
+            port
+        });
+        if let Some(port) = port {
+            // It must not block on a full pipe.
+            std::thread::spawn(move || lines.for_each(drop));
+            return (driver, port);
+        }
+        let _ = driver.wait();
+    }
+    panic!("chromedriver does not say which port it listens on:\n{}", said.join("\n"))
 }
 
 fn capabilities(profile: &Path, downloads: &Path, graphics: Graphics) -> ChromeCapabilities {
