@@ -14,6 +14,7 @@ pub mod cutting;
 pub mod words;
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -158,6 +159,34 @@ pub struct DiscoveryView {
     /// Names that a model made up for them, where one was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<Names>,
+}
+
+impl DiscoveryView {
+    /// Why none of these clusters of the prompts is a change, in a clause: which comes nearest, or that there are too few prompts.
+    ///
+    /// When all of n different prompts moved the same way, chance moves them all the same way once in 2^(n − 1) times.
+    pub fn why_no_change(&self, prompts: &[Cluster]) -> String {
+        let alpha = self.settings.one_way.alpha;
+        let n_different = self.prompts.iter().map(|entry| entry.prompt.as_str()).collect::<BTreeSet<_>>().len();
+        let needed = 1 + libm::ceil(libm::log2(1.0 / alpha)) as usize;
+        if n_different < needed {
+            let prompts = if n_different == 1 { "prompt is" } else { "different prompts are" };
+            return format!(
+                "{n_different} {prompts} too few to tell a change from chance: it takes {needed}, and some dozens to be sure"
+            );
+        }
+        let ways = (1..).zip(prompts).filter_map(|(number, cluster)| Some((number, cluster.one_way?)));
+        let hints = ways.filter(|(_, way)| way.goes_one_way && way.p > alpha && way.n_along > 1);
+        let best =
+            |(_, a): &(usize, OneWay), (_, b): &(usize, OneWay)| a.p.total_cmp(&b.p).then(b.n_along.cmp(&a.n_along));
+        match hints.min_by(best) {
+            Some((number, OneWay { n_along, n_against, p, .. })) => format!(
+                "group {number} comes nearest, {n_along} prompts along it and {n_against} against, which chance does, too \
+                 (p {p:.3}, asked for are {alpha})"
+            ),
+            None => "no group of prompts has differences that go one way".to_owned(),
+        }
+    }
 }
 
 /// A prompt with both models' responses.

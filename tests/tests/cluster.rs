@@ -282,7 +282,8 @@ fn few_equal_and_zero_vectors_are_defined() {
     assert_eq!((one.clusters.len(), one.clusters[0].size, one.clusters[0].typical.as_slice()), (1, 1, [0].as_slice()));
     let none = view(&study, &[&HDBSCAN[..], &["--min-samples", "1"]].concat());
     assert_eq!((none.clusters.len(), none.n_noise), (0, 1));
-    cluster(&study, &[&KMEANS[..], &["-k", "2"]].concat()).fails_naming(&["expected 1 to 1 clusters", "got 2"]);
+    cluster(&study, &[&KMEANS[..], &["-k", "2"]].concat())
+        .fails_naming(&["1 pair with a direction", "-k of at most 1"]);
 
     let (_folder, study) = study_of(80, &|_, _| vec![0.5; D_MODEL]);
     let equal = view(&study, &[&KMEANS[..], &["-k", "3"]].concat());
@@ -306,13 +307,18 @@ fn what_cannot_be_done_is_named_and_an_earlier_result_stays() {
     let (_folder, study) = study_of(N_PAIRS, &planted);
     view(&study, &[&KMEANS[..], &["-k", "3"]].concat());
     let before = fs::read(study.clustering("lessons")).unwrap();
-    cluster(&study, &[&KMEANS[..], &["-k", "361"]].concat()).fails_naming(&["expected 1 to 353 clusters", "got 361"]);
+    cluster(&study, &[&KMEANS[..], &["-k", "361"]].concat())
+        .fails_naming(&["353 pairs with a direction", "-k of at most 353"]);
     cluster(&study, &[&KMEANS[..], &["-k", "0"]].concat()).fails_naming(&["got 0"]);
     cluster(&study, &KMEANS).fails_naming(&["-k"]);
+    cluster(&study, &[&HDBSCAN[..], &["--min-samples", "400"]].concat())
+        .fails_naming(&["--min-samples of at most 353"]);
+    cluster(&study, &["--layer", "2", "--method", "hdbscan", "--min-cluster-size", "400"])
+        .fails_naming(&["--min-cluster-size of at most 353"]);
+    cluster(&study, &[&KMEANS[..], &["-k", "3", "--sample", "0"]].concat()).fails_naming(&["--sample", "from 2"]);
     cluster(&study, &["--layer", "7", "--method", "kmeans", "-k", "2"]).fails_naming(&["layer 7", "complete: 2"]);
     cluster(&study, &[&HDBSCAN[..], &["--min-cluster-size", "1"]].concat())
         .fails_naming(&["min_cluster_size", "at least 2"]);
-    cluster(&study, &[&HDBSCAN[..], &["--min-samples", "400"]].concat()).fails_naming(&["min_samples", "1 to 353"]);
     let root = study.root().to_str().unwrap();
     whence(["cluster", "--study", root, "--name", "a/b", "--layer", "2", "--method", "kmeans", "-k", "2"])
         .fails_naming(&["a/b", "letters"]);

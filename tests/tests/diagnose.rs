@@ -133,5 +133,9 @@ fn what_cannot_be_diagnosed_is_named() {
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&file, bytes).unwrap();
-    diagnose(&study, &["--layer", "1"]).fails_naming(&["row 299", "layer 1", "whence extract"]);
+    diagnose(&study, &["--layer", "1"]).fails_naming(&[
+        "layer-1/00000000.safetensors",
+        "row 299, column 127",
+        "whence extract",
+    ]);
 }

@@ -143,7 +143,12 @@ fn score(files: &LayerFiles, directions: &[Vec<f64>]) -> Result<Vec<Vec<f64>>, V
     let of_file = |i: usize| {
         let file = files.map(i, false)?;
         let rows = file.shard();
-        Ok(probes.iter().map(|probe| probe.scores(&rows).collect()).collect())
+        let scores: Vec<Vec<f64>> = probes.iter().map(|probe| probe.scores(&rows).collect()).collect();
+        // A vector that holds what is no number is named with its file.
+        if let Some(row) = scores.iter().find_map(|scores| scores.iter().position(|score| !score.is_finite())) {
+            file.read_finite_row(rows.header.first_row + row, &mut vec![0.0; rows.d_model])?;
+        }
+        Ok(scores)
     };
     let by_file: Vec<Vec<Vec<f64>>> =
         (0..files.view().shards.len()).into_par_iter().map(of_file).collect::<Result<_, VectorFileError>>()?;

@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Find the clusters in so many pairs, spread over the study [default: all that fit into 1 GiB]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_two)]
     sample: Option<usize>,
     /// Print what tells two clusters of a stored result apart, such as 2,5, instead of clustering
     #[arg(long, value_name = "A,B", value_parser = contrast::two_groups, conflicts_with_all = ["layer", "method", "k", "sample", "name_with"])]
@@ -60,6 +60,10 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     naming: naming::Args,
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n >= 2).ok_or_else(|| format!("expected a number of pairs from 2, got {text:?}"))
 }
 
 impl Args {

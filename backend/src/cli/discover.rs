@@ -59,6 +59,9 @@ pub struct Args {
     /// Groups of pairs: `stable`, a number, or a height as @1.5
     #[arg(long, default_value = "stable", value_parser = cut)]
     pair_groups: Cut,
+    /// The most groups that are looked for, of prompts and of pairs
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=200))]
+    max_groups: u16,
     /// Seed of all draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -134,7 +137,11 @@ impl Args {
             settings: Settings {
                 prompt_cut: self.prompt_groups,
                 pair_cut: self.pair_groups,
-                stability: stability::Settings { seed: self.seed, ..stability::Settings::default() },
+                stability: stability::Settings {
+                    k_max: self.max_groups.into(),
+                    seed: self.seed,
+                    ..stability::Settings::default()
+                },
                 one_way: one_way::Settings { seed: self.seed, ..one_way::Settings::default() },
             },
         };
@@ -172,12 +179,13 @@ fn print(view: &DiscoveryView) {
     };
     println!("{} prompts of {:?} and {pairs}, layers {}", view.prompts.len(), view.behavior, layers.join(", "));
     let alpha = view.settings.one_way.alpha;
-    println!("{}", changes(&view.groups.prompts.clusters, alpha));
-    println!("groups of prompts: {}", found(&view.groups.prompts, view.settings.prompt_cut));
+    println!("{}", changes(view, alpha));
+    let k_max = view.settings.stability.k_max;
+    println!("groups of prompts: {}", found(&view.groups.prompts, view.settings.prompt_cut, k_max));
     // Changes first.
     let mut clusters: Vec<(usize, &Cluster)> = view.groups.prompts.clusters.iter().enumerate().collect();
     clusters.sort_by_key(|(_, cluster)| {
-        cluster.one_way.map_or(Verdict::Chance, |way| way.verdict(alpha)).min(Verdict::BothWays)
+        cluster.one_way.map_or(Verdict::Chance, |way| way.verdict(alpha)).min(Verdict::NoDirection)
     });
     for (label, cluster) in clusters {
         let nearest = nearest(&view.groups.means[label]);
@@ -191,7 +199,7 @@ fn print(view: &DiscoveryView) {
             println!("      “{}”", one_line(&view.prompts[row as usize].prompt, SNIPPET_CHARS));
         }
     }
-    println!("groups of pairs: {}", found(&view.groups.pairs, view.settings.pair_cut));
+    println!("groups of pairs: {}", found(&view.groups.pairs, view.settings.pair_cut, k_max));
     for (label, cluster) in view.groups.pairs.clusters.iter().enumerate() {
         let name = naming::said(view.names.as_ref(), |names| &names.pairs, label);
         println!("  {}:{name} {}", label + 1, described(cluster, n_pairs));
@@ -207,7 +215,8 @@ fn print(view: &DiscoveryView) {
 }
 
 /// What was found, in one line.
-fn changes(prompts: &[Cluster], alpha: f64) -> String {
+fn changes(view: &DiscoveryView, alpha: f64) -> String {
+    let prompts = &view.groups.prompts.clusters;
     let named = |verdict: Verdict| -> Vec<String> {
         let ways =
             prompts.iter().zip(1..).filter_map(|(cluster, number)| Some((number, cluster.size, cluster.one_way?)));
@@ -217,7 +226,7 @@ fn changes(prompts: &[Cluster], alpha: f64) -> String {
     };
     let (found, slight) = (named(Verdict::Change), named(Verdict::SlightChange));
     let found = match found.len() {
-        0 if slight.is_empty() => "no change found: no group of prompts has differences that go one way".to_owned(),
+        0 if slight.is_empty() => format!("no change found: {}", view.why_no_change(prompts)),
         0 => "no change found".to_owned(),
         1 => format!("1 change found: {}", found[0]),
         n => format!("{n} changes found: {}", found.join(", ")),
@@ -237,10 +246,13 @@ fn way_of(way: OneWay, alpha: f64) -> String {
 }
 
 /// `3 hold (p 0.025)` or why there are none.
-fn found(grouping: &Grouping, cut: Cut) -> String {
+fn found(grouping: &Grouping, cut: Cut, k_max: usize) -> String {
     let n = grouping.clusters.len();
     let p = grouping.stability.p;
     match (grouping.stability.chosen, cut) {
+        (Some(k), _) if k == n && k >= k_max => format!(
+            "{k} hold, the most that were looked for, so there may be more: --max-groups (p {p:.3} against rows without groups)"
+        ),
         (Some(k), _) if k == n => format!("{k} hold (p {p:.3} against rows without groups)"),
         (Some(k), Cut::Stable) => format!("{n}: each change, and what is left of {k} that hold (p {p:.3})"),
         (Some(k), _) => format!("{n} as asked for; {k} would hold (p {p:.3} against rows without groups)"),

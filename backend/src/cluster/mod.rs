@@ -78,6 +78,18 @@ pub enum ClusterPairsError {
         /// The layer.
         layer: usize,
     },
+    /// Fewer rows than a method needs.
+    #[error(
+        "{n_rows} {} with a direction {} looked at: give {option} of at most {n_rows}, or look at more (--sample)",
+        if *n_rows == 1 { "pair" } else { "pairs" },
+        if *n_rows == 1 { "was" } else { "were" }
+    )]
+    TooFew {
+        /// Looked at.
+        n_rows: usize,
+        /// The option that asks for more.
+        option: &'static str,
+    },
     /// More rows than fit.
     #[error(
         "at most {limit} pairs of this width can be clustered this way, got {got}; cluster some of them with --sample {limit}"
@@ -151,6 +163,7 @@ pub fn cluster(study: &Study, options: &ClusterOptions, report: Report) -> Resul
     say(report, format!("reading {n_to_fit} pairs"));
     let held = Held::read(&vectors, n_to_fit, options.seed)?;
     say(report, format!("{} pairs at layer {}", held.rows.len(), options.layer));
+    enough(options.method, held.rows.len())?;
     let found = match options.method {
         Method::Kmeans { k } => kmeans(&vectors, &held, k, options.seed, report)?,
         Method::Hdbscan(settings) => by_density(&vectors, &held, settings)?,
@@ -222,6 +235,19 @@ pub fn stored(study: &Study, name: &str) -> Result<(ClusteringView, Labels), Clu
     let labels = Labels::parse(&bytes, view.n_pairs)
         .map_err(|error| wrong(path, format!("{error}; run `whence cluster` again")))?;
     Ok((view, labels))
+}
+
+/// Whether a method's settings are possible with so many rows, by the names of its options.
+fn enough(method: Method, n_rows: usize) -> Result<(), ClusterPairsError> {
+    let (option, got) = match method {
+        Method::Kmeans { k } => ("-k", k),
+        // What is not given is as --min-cluster-size.
+        Method::Hdbscan(settings) if settings.min_samples == settings.min_cluster_size => {
+            ("--min-cluster-size", settings.min_samples)
+        }
+        Method::Hdbscan(settings) => ("--min-samples", settings.min_samples),
+    };
+    if got > n_rows { Err(ClusterPairsError::TooFew { n_rows, option }) } else { Ok(()) }
 }
 
 fn say(report: Report, detail: String) {

@@ -164,19 +164,8 @@ fn read(
     values: &mut [f32],
     d_model: usize,
 ) -> Result<(), VectorFileError> {
-    let shard = file.shard();
     for (row, values) in rows.zip(values.chunks_exact_mut(d_model)) {
-        shard.read_row(row - shard.header.first_row, values);
-        if let Some(column) = values.iter().position(|x| !x.is_finite()) {
-            return Err(VectorFileError::Malformed {
-                path: file.path().to_owned(),
-                reason: format!(
-                    "row {row}, column {column}: expected a finite number, got {}; remove the file and run `whence extract` \
-                     again: the rest is kept",
-                    values[column]
-                ),
-            });
-        }
+        file.read_finite_row(row, values)?;
         to_unit_rows(values, d_model);
     }
     Ok(())

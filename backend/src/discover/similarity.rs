@@ -48,8 +48,27 @@ struct Part<'a> {
 struct Columns {
     /// By row, `[n_prompts]` each.
     cosines: Vec<Vec<f32>>,
-    /// Mean square of the rows' norms, by layer.
-    mean_squares: Vec<f64>,
+    /// Lengths of the rows, by layer.
+    lengths: Vec<Lengths>,
+}
+
+/// How long the vectors of some rows are, those of length zero left out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lengths {
+    /// Sum of their squares.
+    squares: f64,
+    n: usize,
+}
+
+impl Lengths {
+    fn add(&mut self, other: Self) {
+        self.squares += other.squares;
+        self.n += other.n;
+    }
+
+    fn mean_square(self) -> f64 {
+        self.squares / self.n.max(1) as f64
+    }
 }
 
 /// The vectors of prompts and pairs at the layers that are read together.
@@ -127,13 +146,17 @@ impl Vectors {
     ) -> Result<(Vec<u32>, Similarity), RankError> {
         let n_all = self.layers.first().map_or(0, |layer| layer.view().n_rows);
         let mut rows: Vec<u32> = (0..n_all as u32).collect();
+        // Of the pairs that are looked at, or of all where these are the nearest ones: those are shorter than others.
+        let mut typical = None;
         if n_pairs < n_all {
             match sampling {
                 Sampling::Random => Random::new(seed).shuffle(&mut rows),
                 Sampling::Top => {
                     let mut best = Vec::with_capacity(n_all);
+                    let of_all = typical.insert(vec![Lengths::default(); self.layers.len()]);
                     for some in rows.chunks(ROWS_AT_ONCE) {
                         let columns = self.columns(some, report)?;
+                        of_all.iter_mut().zip(&columns.lengths).for_each(|(sum, part)| sum.add(*part));
                         best.extend(columns.cosines.iter().map(|column| column.iter().copied().fold(-1.0, f32::max)));
                     }
                     rows.sort_by(|&a, &b| best[b as usize].total_cmp(&best[a as usize]).then(a.cmp(&b)));
@@ -145,8 +168,13 @@ impl Vectors {
         let columns = self.columns(&rows, report)?;
         let cosines = &columns.cosines;
         let of_pairs = (0..self.n_prompts()).flat_map(|prompt| cosines.iter().map(move |column| column[prompt]));
-        let by_layer = self.norms.iter().zip(&columns.mean_squares);
-        let lengths: Vec<Vec<f64>> = by_layer.map(|(norms, square)| lengths_beside(norms, *square)).collect();
+        let typical = typical.as_ref().unwrap_or(&columns.lengths);
+        if let Some((_, layer)) = typical.iter().zip(&self.layers).find(|(lengths, _)| lengths.n == 0) {
+            return Err(RankError::NoLength { layer: layer.view().layer });
+        }
+        let by_layer = self.norms.iter().zip(typical);
+        let lengths: Vec<Vec<f64>> =
+            by_layer.map(|(norms, lengths)| lengths_beside(norms, lengths.mean_square())).collect();
         let similarity = Similarity {
             of_pairs: of_pairs.collect(),
             of_prompts: self.of_prompts(),
@@ -158,7 +186,7 @@ impl Vectors {
     /// Per row, given in ascending order, the mean over layers of its cosines with every prompt.
     fn columns(&self, rows: &[u32], report: Report) -> Result<Columns, RankError> {
         let mut all = vec![vec![0f32; self.n_prompts()]; rows.len()];
-        let mut mean_squares = Vec::with_capacity(self.layers.len());
+        let mut lengths = Vec::with_capacity(self.layers.len());
         for (done, (layer, prompts)) in self.layers.iter().zip(&self.prompts).enumerate() {
             let detail = format!("layer {}", layer.view().layer);
             report(Update {
@@ -179,25 +207,28 @@ impl Vectors {
                 parts.push(Part { file, rows: &rest[..n], columns: part });
                 (rest, columns) = (&rest[n..], others);
             }
-            let squares = parts.into_par_iter().map(|Part { file, rows, columns }| -> Result<f64, VectorFileError> {
+            let of_parts = parts.into_par_iter().map(|Part { file, rows, columns }| {
                 let mapped = layer.map(file, false)?;
-                let shard = mapped.shard();
                 let mut vector = vec![0f32; self.d_model];
-                let mut squares = 0.0;
+                let mut lengths = Lengths::default();
                 for (&row, column) in rows.iter().zip(columns) {
-                    shard.read_row(row as usize - shard.header.first_row, &mut vector);
-                    squares += f64::from(dot(&vector, &vector));
+                    mapped.read_finite_row(row as usize, &mut vector)?;
+                    let square = f64::from(dot(&vector, &vector));
+                    lengths.add(Lengths { squares: square, n: usize::from(square > 0.0) });
                     to_unit_rows(&mut vector, self.d_model);
                     for (sum, prompt) in column.iter_mut().zip(prompts.chunks_exact(self.d_model)) {
                         *sum += dot(prompt, &vector) / self.layers.len() as f32;
                     }
                 }
-                Ok(squares)
+                Ok(lengths)
             });
+            let of_parts = of_parts.collect::<Result<Vec<Lengths>, VectorFileError>>()?;
             // In the order of the files: the same sum however many threads there are.
-            let squares = squares.collect::<Result<Vec<f64>, _>>()?;
-            mean_squares.push(squares.iter().sum::<f64>() / rows.len().max(1) as f64);
+            lengths.push(of_parts.into_iter().fold(Lengths::default(), |mut sum, part| {
+                sum.add(part);
+                sum
+            }));
         }
-        Ok(Columns { cosines: all, mean_squares })
+        Ok(Columns { cosines: all, lengths })
     }
 }

@@ -52,6 +52,19 @@ impl BehaviorFile {
             path: path.clone(),
             reason: format!("the file has no tensor \"direction\"; {DEFINE_AGAIN}"),
         })?;
+        let not_finite = |values: &[f32]| values.iter().position(|x| !x.is_finite());
+        let damaged = |place: String, value: f32| VectorFileError::Malformed {
+            path: path.clone(),
+            reason: format!("{place}: expected a finite number, got {value}; {DEFINE_AGAIN}"),
+        };
+        if let Some(at) = not_finite(&vectors) {
+            let (row, column) = (at / shard.d_model, at % shard.d_model);
+            let place = format!("the vector of line {} of pairs.jsonl, column {column}", row + 1);
+            return Err(damaged(place, vectors[at]));
+        }
+        if let Some(at) = not_finite(&direction) {
+            return Err(damaged(format!("the direction, column {at}"), direction[at]));
+        }
         Ok(Some(Self { sha256: files::sha256(&bytes), path, vectors, direction }))
     }
 }

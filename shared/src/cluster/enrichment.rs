@@ -1,4 +1,5 @@
-//! Sources that a group of rows has more of than chance: one-sided exact tests, corrected for their number.
+//! Sources that groups of rows have more of than chance: one-sided exact tests, corrected for their number, over all groups
+//! that are looked at together.
 //!
 //! Of N rows, K have the source; a group of n has x of them. By chance, x or more come with the upper tail of the
 //! hypergeometric distribution (Fisher's exact test, one-sided).
@@ -22,7 +23,7 @@ pub struct Enrichment {
     pub lift: f64,
     /// Chance of at least as many when the group is drawn at random, in [0, 1].
     pub p: f64,
-    /// The same after Holm's correction for all sources.
+    /// The same after Holm's correction for all sources of this group, or of all groups ([`adjust_together`]).
     pub p_adjusted: f64,
 }
 
@@ -67,6 +68,15 @@ pub fn enrichment_of_counts(counts: BTreeMap<&str, (u64, u64)>) -> Vec<Enrichmen
     found
 }
 
+/// Corrects for all sources of all groups that are looked at: with forty groups of which none has anything to do with sources,
+/// one in every two or three would be said to have more of one if each were corrected alone.
+pub fn adjust_together<'a>(groups: impl IntoIterator<Item = &'a mut Vec<Enrichment>>) {
+    let mut all: Vec<&mut Enrichment> = groups.into_iter().flatten().collect();
+    let p_values: Vec<f64> = all.iter().map(|source| source.p).collect();
+    let adjusted = holm::adjust(&p_values).expect("tails are probabilities");
+    all.iter_mut().zip(adjusted).for_each(|(source, p)| source.p_adjusted = p);
+}
+
 /// P(X ≥ `x`) for X the number of marked items among `n_drawn` of `n_all` of which `n_marked` are marked.
 ///
 /// # Panics
@@ -99,6 +109,7 @@ fn ln_factorial(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statistics::random::Random;
 
     #[test]
     fn tails_are_those_of_counting() {
@@ -135,6 +146,32 @@ mod tests {
         let all: Vec<u32> = (0..200).collect();
         assert!(enrichment(&sources, &all).iter().all(|source| source.lift == 1.0 && source.p == 1.0));
         assert!(enrichment(&sources, &[]).iter().all(|source| source.lift == 0.0 && source.p == 1.0));
+    }
+
+    #[test]
+    fn sources_that_have_nothing_to_do_with_any_group_are_seldom_named_however_many_groups_there_are() {
+        let mut random = Random::new(8);
+        let (n_rows, n_groups, n_trials) = (800, 40, 40);
+        let names = ["a", "b", "c", "d", "e"];
+        let mut falsely = [0, 0];
+        for _ in 0..n_trials {
+            let sources: Vec<&str> = (0..n_rows).map(|_| names[random.below(names.len())]).collect();
+            let rows =
+                |group: usize| (0..n_rows as u32).filter(|row| *row as usize % n_groups == group).collect::<Vec<_>>();
+            let mut found: Vec<Vec<Enrichment>> =
+                (0..n_groups).map(|group| enrichment(&sources, &rows(group))).collect();
+            let is_named = |found: &[Vec<Enrichment>]| found.iter().flatten().any(|source| source.p_adjusted <= 0.05);
+            falsely[0] += usize::from(is_named(&found));
+            adjust_together(&mut found);
+            falsely[1] += usize::from(is_named(&found));
+        }
+        // Each group by itself: most trials. Binomial(40, 0.05): more than 6 once in 250 times; the seed is fixed.
+        assert!(falsely[0] > n_trials / 4 && falsely[1] <= 6, "{falsely:?} of {n_trials}");
+        let mut one = vec![enrichment(&["a", "a", "b"], &[0, 1])];
+        let before = one.clone();
+        adjust_together(&mut one);
+        assert_eq!(one, before, "one group");
+        adjust_together([]);
     }
 
     #[test]

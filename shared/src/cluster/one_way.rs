@@ -3,8 +3,8 @@
 //! Two samples of one model differ too, and in few manners: worded so or so. Their differences fall into clusters as surely as
 //! changes do. But of samples of one model it is a matter of chance which is the first: for every difference there is as
 //! likely its opposite. A change that tuning made goes one way. (Two changes of opposite direction, on different prompts, are
-//! taken for chance by this: such as answering what was refused, and refusing as much of what was answered.) So the rows that point along a cluster's mean are counted
-//! beside those that point against it, wherever these have been put.
+//! taken for chance by this: such as answering what was refused, and refusing as much of what was answered.) So the rows that
+//! point along a cluster's mean are counted beside those that point against it, wherever these have been put.
 //!
 //! How surely it is no chance is told by turning rows about at random, each with the others of its prompt, which leaves the
 //! distribution as it is when nothing was changed (a permutation test; Romano, *Bootstrap and randomization tests*, 1989). The
@@ -40,6 +40,9 @@ const COHERENT: f64 = 0.8;
 const ONE_CHANGE: f64 = 0.6;
 /// Nor has it one when it consists of two parts, each of at least this share of it, whose means are those of two changes.
 const PART: f64 = 0.25;
+/// Of fewer rows a part's mean says little of where it points: with two of noise half as long as the change itself, the means of
+/// halves of one change are further apart than 53 degrees as often as not.
+const LEAST_PART: f64 = 4.0;
 /// A change of less strength is slight: the mean response moved by less than this share of what separates the two responses of a
 /// typical pair.
 pub const SLIGHT: f64 = 0.25;
@@ -77,6 +80,9 @@ pub struct OneWay {
     /// Whether it is a change: it has one direction, nine tenths of what its axis has of differences (each by its length) go one
     /// way, and that is no chance.
     pub is_change: bool,
+    /// Whether nine tenths go one way, be there one direction or several. Results of before this was noted have `false`.
+    #[serde(default)]
+    pub goes_one_way: bool,
 }
 
 impl OneWay {
@@ -85,6 +91,7 @@ impl OneWay {
         match (self.is_change, self.p <= alpha) {
             (true, _) if self.is_found() => Verdict::Change,
             (true, _) => Verdict::SlightChange,
+            (false, true) if self.goes_one_way => Verdict::NoDirection,
             (false, true) => Verdict::BothWays,
             (false, false) => Verdict::Chance,
         }
@@ -103,6 +110,8 @@ pub enum Verdict {
     Change,
     /// A change that is no chance, but moved the mean response by less than [`SLIGHT`].
     SlightChange,
+    /// More differences go one way than chance makes, but its rows point in several directions: its parts may be changes.
+    NoDirection,
     /// More differences go one way than chance makes, but too many go the other.
     BothWays,
     /// Two samples of one model would differ like this.
@@ -115,6 +124,7 @@ impl Verdict {
         match self {
             Self::Change => "a change",
             Self::SlightChange => "a slight change",
+            Self::NoDirection => "no single direction",
             Self::BothWays => "goes both ways",
             Self::Chance => "no more than chance",
         }
@@ -149,8 +159,9 @@ impl Axis {
         let n_as_great = chance.iter().filter(|greatest| **greatest >= excess).count();
         let p = (n_as_great + 1) as f64 / (chance.len() + 1) as f64;
         let strength = self.moved / self.size.max(1) as f64;
-        let found = OneWay { n_along: self.n_along, n_against: self.n_against, p, strength, is_change: false };
-        OneWay { is_change: self.is_coherent() && p <= alpha && self.share() >= SHARE, ..found }
+        let goes_one_way = self.share() >= SHARE;
+        let is_change = self.is_coherent() && p <= alpha && goes_one_way;
+        OneWay { n_along: self.n_along, n_against: self.n_against, p, strength, is_change, goes_one_way }
     }
 
     /// (along − against) / (along + against) by length, −1 to 1; 0 when there are none.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::contrast::{Contrast, contrast};
-use super::enrichment::{Enrichment, enrichment_of_counts};
+use super::enrichment::{Enrichment, adjust_together, enrichment_of_counts};
 use super::terms::{Term, TermCounts, words, words_of_one_side};
 
 /// Terms of a group.
@@ -141,7 +141,9 @@ impl Counts {
             rejected_terms: rejected.next().unwrap_or_default(),
             sources: self.sources_of(group, &all),
         };
-        self.prompts.top(N_TERMS).into_iter().enumerate().map(reading).collect()
+        let mut readings: Vec<Reading> = self.prompts.top(N_TERMS).into_iter().enumerate().map(reading).collect();
+        adjust_together(readings.iter_mut().map(|reading| &mut reading.sources));
+        readings
     }
 
     /// What tells group `a` from group `b`, regardless of all others.
@@ -151,12 +153,14 @@ impl Counts {
     /// Panics when there is no such group.
     pub fn contrast(&self, a: usize, b: usize, n_terms: usize) -> GroupContrast {
         let of = |counts| contrast(counts, a, b, n_terms);
+        let mut sources = [self.sources_of(a, &[a, b]), self.sources_of(b, &[a, b])];
+        adjust_together(&mut sources);
         GroupContrast {
             groups: [a, b],
             prompts: of(&self.prompts),
             chosen: of(&self.chosen),
             rejected: of(&self.rejected),
-            sources: [self.sources_of(a, &[a, b]), self.sources_of(b, &[a, b])],
+            sources,
         }
     }
 

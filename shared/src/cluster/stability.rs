@@ -215,27 +215,37 @@ fn centred(points: Points) -> Vec<f64> {
     points.rows().flat_map(|row| row.iter().zip(&mean).map(|(value, mean)| f64::from(*value) - mean)).collect()
 }
 
-/// The centred rows `[n_rows, width]` turned by a rotation drawn uniformly: Householder reflections of normal vectors of
-/// falling length (Stewart, *The efficient generation of random orthogonal matrices*, 1980). Inner products of columns stay.
+/// The centred rows `[n_rows, width]`, two or more, turned by a rotation drawn uniformly from those that leave means at 0:
+/// Householder reflections of normal vectors of falling length (Stewart, *The efficient generation of random orthogonal
+/// matrices*, 1980), of the rows without their mean. Covariances of columns stay.
 fn rotated(centred: &[f64], n_rows: usize, random: &mut Random) -> Vec<f32> {
     let width = centred.len() / n_rows;
     let mut rows = centred.to_vec();
-    for first in 0..n_rows - 1 {
+    // Takes the mean of all rows, times √n, to the first row, where it is 0 and stays so; and back again.
+    let mut mean_to_first = vec![1.0 / (n_rows as f64).sqrt(); n_rows];
+    mean_to_first[0] -= 1.0;
+    reflect(&mut rows, width, &mean_to_first);
+    for first in 1..n_rows - 1 {
         let mut normal: Vec<f64> = (first..n_rows).map(|_| random.normal()).collect();
         let length = normal.iter().map(|x| x * x).sum::<f64>().sqrt();
         normal[0] += length.copysign(normal[0]);
-        let square: f64 = normal.iter().map(|x| x * x).sum();
-        let rows = &mut rows[first * width..];
-        let mut sums = vec![0.0; width];
-        for (x, row) in normal.iter().zip(rows.chunks_exact(width)) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += x * value);
-        }
-        for (x, row) in normal.iter().zip(rows.chunks_exact_mut(width)) {
-            let scale = 2.0 * x / square;
-            row.iter_mut().zip(&sums).for_each(|(value, sum)| *value -= scale * sum);
-        }
+        reflect(&mut rows[first * width..], width, &normal);
     }
+    reflect(&mut rows, width, &mean_to_first);
     rows.into_iter().map(|value| value as f32).collect()
+}
+
+/// Reflects the columns of rows `[normal.len(), width]` at the plane that `normal` is perpendicular to; it is not zero.
+fn reflect(rows: &mut [f64], width: usize, normal: &[f64]) {
+    let square: f64 = normal.iter().map(|x| x * x).sum();
+    let mut sums = vec![0.0; width];
+    for (x, row) in normal.iter().zip(rows.chunks_exact(width)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += x * value);
+    }
+    for (x, row) in normal.iter().zip(rows.chunks_exact_mut(width)) {
+        let scale = 2.0 * x / square;
+        row.iter_mut().zip(&sums).for_each(|(value, sum)| *value -= scale * sum);
+    }
 }
 
 /// Judges own values by those of rotated sets, and each of these by the others in the same way.
@@ -315,6 +325,25 @@ mod tests {
     }
 
     #[test]
+    fn few_wide_rows_are_judged_neither_too_often_nor_too_seldom() {
+        let settings = Settings { k_max: 6, n_samples: 2, n_null: 19, ..Settings::default() };
+        let p_values = |k: usize, distance: f64| -> Vec<f64> {
+            let p = |seed: u64| {
+                let (rows, _) = rows(k, 12, 100, distance, 500 + seed);
+                stability(Points::new(&rows, 100).unwrap(), Settings { seed, ..settings }).unwrap().p
+            };
+            (0..60).map(p).collect()
+        };
+        let without = p_values(1, 0.0);
+        // Where there is nothing, p is uniform: in the mean 0.5 (standard error 0.04).
+        assert!((0.38..0.65).contains(&mean(&without)), "mean p {}", mean(&without));
+        // Binomial(60, 0.05): more than 8 once in 300 times; the seeds are fixed.
+        assert!(without.iter().filter(|p| **p <= 0.05).count() <= 8, "{without:?}");
+        let with = p_values(2, 0.3);
+        assert!(with.iter().filter(|p| **p <= 0.05).count() >= 40, "{with:?}");
+    }
+
+    #[test]
     fn what_cannot_have_clusters_has_none() {
         for rows in [vec![1.0; 40], vec![1.0, 2.0], vec![3.0], vec![0.0; 5], vec![0.0, 0.0, 1.0]] {
             let found = stability(Points::new(&rows, 1).unwrap(), Settings::default()).unwrap();
@@ -358,5 +387,9 @@ mod tests {
             }
         }
         assert!(centred.iter().zip(&rotated).filter(|(a, b)| (*a - *b).abs() > 0.01).count() > 100);
+        for column in 0..5 {
+            let sum: f64 = rotated.iter().skip(column).step_by(5).sum();
+            assert!(sum.abs() < 1e-4, "means stay 0: {sum}");
+        }
     }
 }

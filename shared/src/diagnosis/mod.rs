@@ -121,7 +121,7 @@ pub enum DiagnosisError {
     #[error("there is no pair to diagnose a ranking of")]
     Empty,
     /// Nothing, or more than there is, counts as the first.
-    #[error("k: expected 1 to {n_pairs}, the number of pairs, got {k}")]
+    #[error("k: expected 1 to {n_pairs}, the number of pairs, got {k}; give another with -k")]
     K {
         /// As asked.
         k: usize,
@@ -237,8 +237,13 @@ mod tests {
         }
     }
 
-    /// Diagnosis of scores alone, with random directions that see noise of standard deviation 0.1.
+    /// Diagnosis of scores alone, with random directions that see noise of standard deviation 0.1, and halves of the test prompts
+    /// that agree.
     fn of_scores(scores: &[f64], k: usize) -> Result<Diagnosis, DiagnosisError> {
+        of_scores_and_halves(scores, k, &[[order(scores), order(scores)]])
+    }
+
+    fn of_scores_and_halves(scores: &[f64], k: usize, halves: &[[Vec<u32>; 2]]) -> Result<Diagnosis, DiagnosisError> {
         let mut random = Random::new(5);
         let mut draws = Draws::new(scores.len(), k.max(1));
         if !scores.is_empty() {
@@ -250,7 +255,7 @@ mod tests {
             random_directions: &draws,
             sources: &(0..scores.len() as u32).map(|row| row % 4).collect::<Vec<_>>(),
             anisotropy: None,
-            halves: &[],
+            halves,
             layers: &[],
             covariates: &[],
         })
@@ -282,10 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_about_does_not_make_a_signal_a_concentrated_one() {
+        // Many pairs push no harder than random directions let expect of so many, but for the very first.
+        let mut random = Random::new(12);
+        let scores: Vec<f64> = (0..2000).map(|_| 0.108 * random.normal()).collect();
+        for k in [20, 50, 100, 200] {
+            assert_eq!(of_scores(&scores, k).unwrap().verdict.expectation, Expectation::Diffuse, "k {k}");
+        }
+        // Twenty of the hundred that hold a push do not undo it, and how many there are is said.
+        let few = of_scores(&made(100, 0.6), 20).unwrap().verdict;
+        assert!(few.expectation == Expectation::Diffuse && few.text.contains("Ask again with k = "), "{few:?}");
+    }
+
+    #[test]
     fn degenerate_rankings_have_a_diagnosis_or_a_clear_error() {
         let one = of_scores(&[0.7], 1).unwrap();
         assert_eq!(one.verdict.expectation, Expectation::Unclear, "the first of one pair is all there is");
-        assert_eq!((one.split_half, one.anisotropy, one.sources), (None, None, [1.0, 1.0]));
+        assert_eq!((one.anisotropy, one.sources), (None, [1.0, 1.0]));
+        let of_one_prompt = of_scores_and_halves(&made(100, 0.6), 100, &[]).unwrap();
+        assert_eq!((of_one_prompt.split_half, of_one_prompt.verdict.expectation), (None, Expectation::Unclear));
+        assert!(of_one_prompt.verdict.text.contains("one test prompt"), "{}", of_one_prompt.verdict.text);
         let same = of_scores(&[0.6; 1000], 50).unwrap();
         assert_eq!(same.verdict.expectation, Expectation::Diffuse);
         assert_eq!(of_scores(&[], 1).unwrap_err(), DiagnosisError::Empty);

@@ -42,8 +42,9 @@ pub struct Verdict {
 pub const HELPS_FROM: f64 = 0.5;
 /// Up to this one, it is not.
 pub const DIFFUSE_UP_TO: f64 = 0.25;
-/// The first k stand out when at least this share of their push is beyond random directions.
-pub const STANDS_OUT_FROM: f64 = 0.1;
+/// The first k stand out when they do [so](super::figures::Excess::stands_out) by at least this. Where the signal was diffuse it
+/// was up to 0.14, for k of 20 to 200 of 1,580 pairs; where it was concentrated or diluted, 0.18 and more.
+pub const STANDS_OUT_FROM: f64 = 0.16;
 /// Of so large a share of all pairs, nothing is said: whatever is edited, little is left.
 pub const MAX_SHARE_EDITED: f64 = 0.25;
 /// Halves of the test prompts must agree on at least this share of the first k, or the ranking is not known well enough.
@@ -57,7 +58,7 @@ pub const MIN_AGREEMENT: f64 = 0.5;
 /// ranking's, which alone does not tell that case from one in which other pairs push as hard the other way.
 pub fn concentration(diagnosis: &Diagnosis) -> f64 {
     let Diagnosis { figures, excess, .. } = diagnosis;
-    let stands_out = figures.top_mean > 0.0 && excess.top_mean >= STANDS_OUT_FROM * figures.top_mean;
+    let stands_out = figures.top_mean > 0.0 && excess.stands_out >= STANDS_OUT_FROM;
     if stands_out { excess.top_share } else { 0.0 }
 }
 
@@ -82,9 +83,14 @@ fn judge(diagnosis: &Diagnosis) -> (Expectation, String) {
     if figures.top_mean <= 0.0 {
         return (Expectation::Unclear, "No pair pushes toward the behavior.".to_owned());
     }
-    if let Some(agreement) = split_half.map(|spread| spread.mean)
-        && agreement < MIN_AGREEMENT
-    {
+    let Some(agreement) = split_half.map(|spread| spread.mean) else {
+        let text = format!(
+            "The direction is made of one test prompt: whether others would rank the same {k} pairs first is not known. Add \
+             prompts that show the behavior, some dozens of them."
+        );
+        return (Expectation::Unclear, text);
+    };
+    if agreement < MIN_AGREEMENT {
         let text = format!(
             "Halves of the test prompts agree on only {} of the first {k}: the ranking is not known well enough.",
             percent(agreement)
@@ -107,10 +113,14 @@ fn judge(diagnosis: &Diagnosis) -> (Expectation, String) {
                 score(random_directions.top_mean.mean)
             ),
         ),
-        ..=DIFFUSE_UP_TO => (
-            Expectation::Diffuse,
-            format!("{spread}. Those that are left go on teaching it: no {k} pairs are expected to undo it."),
-        ),
+        ..=DIFFUSE_UP_TO => {
+            // As many as hold it may be few enough, when asked for.
+            let is_few = excess.n_effective <= MAX_SHARE_EDITED * of.n_pairs as f64;
+            let hint = if is_few { format!(" Ask again with k = {:.0}.", excess.n_effective) } else { String::new() };
+            let text =
+                format!("{spread}. Those that are left go on teaching it: no {k} pairs are expected to undo it.{hint}");
+            (Expectation::Diffuse, text)
+        }
         HELPS_FROM.. => (Expectation::Helps, format!("{spread}. That is few enough for an edit of {k} to show.")),
         _ => (
             Expectation::Unclear,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::words::{Counts, Words};
 use super::{Cluster, Cut, Grouping, Groups, Settings, Similarity};
 use crate::cluster::contrast::{self, Contrast};
-use crate::cluster::enrichment::enrichment;
+use crate::cluster::enrichment::{adjust_together, enrichment};
 use crate::cluster::linkage::{Dendrogram, distances};
 use crate::cluster::members::{self, Distances, Members, Resampled};
 use crate::cluster::one_way::{self, Moved, OneWay};
@@ -204,6 +204,7 @@ impl Sides {
             cluster.sources = enrichment(&sources, &rows);
             (cluster.chosen_terms, cluster.rejected_terms) = (chosen, rejected);
         }
+        adjust_together(grouping.clusters.iter_mut().map(|cluster| &mut cluster.sources));
         Ok(grouping)
     }
 

@@ -5,10 +5,11 @@
 //! functions of the verbs. On some draws models are trained again, without the first k pairs and without k random ones.
 //! Every fifth reference model is there to set thresholds by, the others to measure their errors.
 //!
-//! Options: `--models N` and `--draws N` (reference models, draws for each), `--retrain N` (of the draws of a model, so
-//! many are trained again), `--folder DIR` (keeps results.jsonl there and goes on where it was; else a temporary folder).
+//! Options: `--models N` and `--draws N` (reference models, draws for each), `--first-model N` (from which on, for models that
+//! nobody has looked at), `--retrain N` (of the draws of a model, so many are trained again), `--folder DIR` (keeps
+//! results.jsonl there and goes on where it was; else a temporary folder).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +41,11 @@ const FIRST_SEED: u64 = 5000;
 /// Of so many reference models, one is for setting thresholds.
 const ONE_IN: u64 = 5;
 
+/// Numbers of first pairs beside [`N_TO_EDIT`] that rankings are diagnosed for.
+const OTHER_KS: [usize; 3] = [20, 50, 200];
+
 struct Options {
+    first_model: u64,
     n_models: u64,
     n_draws: u64,
     n_retrained: u64,
@@ -53,16 +58,21 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options, Failure> {
     let folder = env::temp_dir().join(format!("whence-diagnosis-{}", std::process::id()));
-    let mut options = Options { n_models: 10, n_draws: 5, n_retrained: 1, folder };
+    let mut options = Options { first_model: 0, n_models: 10, n_draws: 5, n_retrained: 1, folder };
     let mut args = env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or_else(|| format!("{name}: expected a value"))?;
         match name.as_str() {
+            "--first-model" => options.first_model = value.parse()?,
             "--models" => options.n_models = value.parse()?,
             "--draws" => options.n_draws = value.parse()?,
             "--retrain" => options.n_retrained = value.parse()?,
             "--folder" => options.folder = value.into(),
-            _ => return Err(format!("expected --models, --draws, --retrain or --folder, got {name}").into()),
+            _ => {
+                return Err(
+                    format!("expected --first-model, --models, --draws, --retrain or --folder, got {name}").into()
+                );
+            }
         }
     }
     Ok(options)
@@ -70,7 +80,7 @@ fn options() -> Result<Options, Failure> {
 
 fn run(options: &Options) -> Result<(), Failure> {
     let mut results = Results::open(&options.folder)?;
-    for model in 0..options.n_models {
+    for model in options.first_model..options.first_model + options.n_models {
         let is_known = |draw: u64, signal: Signal| {
             results.all.iter().any(|r| r["model"] == model && r["draw"] == draw && r["signal"] == signal.name())
         };
@@ -135,9 +145,10 @@ fn testbed(place: &Place, model: u64, draw: u64, signal: Signal, is_retrained: b
         CheckInput { rows: &corpus.rows, truths: &corpus.truths, prompts: &corpus.prompts, behavior: &behavior };
     let layers = vectors(&place.folder, input.rows, &input.responses(), &place.device)?;
     let prompts: Vec<usize> = behavior.iter().map(|pair| pair.prompt).collect();
-    let (found, ranked) = diagnose(&corpus, &layers, &prompts)?;
+    let (found, others, ranked) = diagnose(&corpus, &layers, &prompts)?;
     let culprits: Vec<bool> = ranked.iter().map(|row| corpus.truths[*row as usize].culprit).collect();
     result["diagnosis"] = json!(found);
+    result["others"] = json!(others);
     result["precision"] = json!(Quality::of_ranking(&culprits, N_TO_EDIT).precision_at_k);
     if is_retrained {
         let mut rate = |name: &str, dropped: &[u32]| -> Result<(), Failure> {
@@ -157,8 +168,12 @@ fn testbed(place: &Place, model: u64, draw: u64, signal: Signal, is_retrained: b
     Ok(result)
 }
 
-/// The diagnosis of the last layer's ranking, and that ranking.
-fn diagnose(corpus: &Corpus, layers: &[LayerVectors], prompts: &[usize]) -> Result<(Diagnosis, Vec<u32>), Failure> {
+/// The diagnosis of the last layer's ranking, the same for [`OTHER_KS`], and that ranking.
+fn diagnose(
+    corpus: &Corpus,
+    layers: &[LayerVectors],
+    prompts: &[usize],
+) -> Result<(Diagnosis, Vec<Diagnosis>, Vec<u32>), Failure> {
     let scenarios = vec![String::new(); prompts.len()];
     let wide = |direction: &[f32]| direction.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
     let scores = |layer: &LayerVectors, direction: &[f64]| -> Vec<f64> {
@@ -176,8 +191,7 @@ fn diagnose(corpus: &Corpus, layers: &[LayerVectors], prompts: &[usize]) -> Resu
         random.add(row, vector);
         anisotropy.add(vector);
     }
-    let mut draws = Draws::new(corpus.rows.len(), N_TO_EDIT);
-    random.beside(&behavior).iter().for_each(|direction| draws.add(&scores(last, direction)));
+    let drawn: Vec<Vec<f64>> = random.beside(&behavior).iter().map(|direction| scores(last, direction)).collect();
     let mut units: Vec<usize> = prompts.to_vec();
     units.dedup();
     let unit_of: Vec<usize> = prompts.iter().map(|prompt| units.binary_search(prompt).expect("one of them")).collect();
@@ -193,26 +207,32 @@ fn diagnose(corpus: &Corpus, layers: &[LayerVectors], prompts: &[usize]) -> Resu
     };
     let sources: Vec<u32> = corpus.rows.iter().map(|row| number(&row.source)).collect();
     let of_pairs = scores(last, &behavior);
-    let found = diagnosis::diagnose(&Evidence {
-        of: Subject {
-            behavior: "distractor-compliance".into(),
-            layer: last.layer,
-            k: N_TO_EDIT,
-            n_pairs: of_pairs.len(),
-            seed: 0,
-            pairs_sha256: String::new(),
-            vectors_sha256: String::new(),
-            behavior_sha256: String::new(),
-        },
-        scores: &of_pairs,
-        random_directions: &draws,
-        sources: &sources,
-        anisotropy: anisotropy.mean_cosine(),
-        halves: &halves,
-        layers: &others.iter().map(|layer| (layer.layer, scores(layer, &mean(layer)))).collect::<Vec<_>>(),
-        covariates: &[],
-    })?;
-    Ok((found, order(&of_pairs)))
+    let other_layers: Vec<_> = others.iter().map(|layer| (layer.layer, scores(layer, &mean(layer)))).collect();
+    let of_first = |k: usize| {
+        let mut draws = Draws::new(corpus.rows.len(), k);
+        drawn.iter().for_each(|scores| draws.add(scores));
+        diagnosis::diagnose(&Evidence {
+            of: Subject {
+                behavior: "distractor-compliance".into(),
+                layer: last.layer,
+                k,
+                n_pairs: of_pairs.len(),
+                seed: 0,
+                pairs_sha256: String::new(),
+                vectors_sha256: String::new(),
+                behavior_sha256: String::new(),
+            },
+            scores: &of_pairs,
+            random_directions: &draws,
+            sources: &sources,
+            anisotropy: anisotropy.mean_cosine(),
+            halves: &halves,
+            layers: &other_layers,
+            covariates: &[],
+        })
+    };
+    let others = OTHER_KS.into_iter().map(of_first).collect::<Result<Vec<Diagnosis>, _>>()?;
+    Ok((of_first(N_TO_EDIT)?, others, order(&of_pairs)))
 }
 
 fn diagnosis_of(result: &Value) -> Option<Diagnosis> {
@@ -221,6 +241,12 @@ fn diagnosis_of(result: &Value) -> Option<Diagnosis> {
 
 fn concentration_of(result: &Value) -> Option<f64> {
     Some(concentration(&diagnosis_of(result)?))
+}
+
+/// The diagnosis of the first `k` pairs, [`N_TO_EDIT`] or one of [`OTHER_KS`].
+fn diagnosis_at(result: &Value, k: usize) -> Option<Diagnosis> {
+    let others: Vec<Diagnosis> = serde_json::from_value(result["others"].clone()).unwrap_or_default();
+    others.into_iter().chain(diagnosis_of(result)).find(|diagnosis| diagnosis.of.k == k)
 }
 
 /// Whether a result is of a model that thresholds are set by.
@@ -310,6 +336,42 @@ fn print(results: &[Value]) {
             (&some, &many, "diluted from diffuse"),
         ] {
             println!("\nAUROC of the concentration, {name}: {:.3}", auroc(b, a));
+        }
+    }
+    print_other_ks(results);
+}
+
+/// The same rankings by other numbers of first pairs, over all testbeds: it must not depend on what k is asked about whether a
+/// signal is taken for a concentrated one.
+fn print_other_ks(results: &[Value]) {
+    println!("\n| k | signal | n | concentration | stands out by | helps | unclear | does not |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for k in OTHER_KS.into_iter().chain([N_TO_EDIT]).collect::<BTreeSet<_>>() {
+        for signal in Signal::ALL {
+            let found: Vec<Diagnosis> = results
+                .iter()
+                .filter(|result| result["signal"] == signal.name())
+                .filter_map(|result| diagnosis_at(result, k))
+                .collect();
+            let range = |of: &dyn Fn(&Diagnosis) -> f64| {
+                let mut values: Vec<f64> = found.iter().map(of).collect();
+                values.sort_by(f64::total_cmp);
+                match (values.first(), values.last()) {
+                    (Some(low), Some(high)) => format!("{:.2} ({low:.2} to {high:.2})", values[values.len() / 2]),
+                    _ => "–".to_owned(),
+                }
+            };
+            let n = |is: Expectation| found.iter().filter(|found| Verdict::of(found).expectation == is).count();
+            println!(
+                "| {k} | {} | {} | {} | {} | {} | {} | {} |",
+                signal.name(),
+                found.len(),
+                range(&concentration),
+                range(&|found| found.excess.stands_out),
+                n(Expectation::Helps),
+                n(Expectation::Unclear),
+                n(Expectation::Diffuse)
+            );
         }
     }
 }

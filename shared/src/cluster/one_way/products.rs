@@ -1,7 +1,7 @@
 //! Inner products of differences, and what is counted and decided with them: which rows lie on a cluster's axis, and whether a
 //! cluster has one direction. Part of [`super`].
 
-use super::{Axis, COSINE, ONE_CHANGE, PART};
+use super::{Axis, COSINE, LEAST_PART, ONE_CHANGE, PART};
 use crate::cluster::linkage::{Dendrogram, ward_of_distances};
 use crate::cluster::points::Points;
 use crate::dot::dot;
@@ -57,7 +57,7 @@ impl Products {
 
     /// Whether a cluster has no two large parts, at any depth, whose means are far apart.
     pub(super) fn has_direction(&self, dendrogram: &Dendrogram, cluster: u32) -> bool {
-        let least = (PART * dendrogram.rows_of(cluster).len() as f64).max(2.0);
+        let least = (PART * dendrogram.rows_of(cluster).len() as f64).max(LEAST_PART);
         let mut open = vec![cluster];
         while let Some(cluster) = open.pop() {
             let Some((left, right)) = dendrogram.children(cluster) else { continue };
