@@ -39,12 +39,16 @@ pub struct Address {
     pub map: MapAddress,
     /// `row`: the selected pair's row in the study.
     pub row: Option<u32>,
-    /// `q`, `source`, `score` and others: which pairs of the ranking are shown.
+    /// `q`, `source`, `score`, `group` and others: which pairs of the ranking are shown.
     pub filter: Filter,
     /// `sort`: in which order they are shown; by rank unless stated.
     pub sort: Sort,
     /// `chart=length`: the chart beside the ranking shows scores and lengths, instead of scores alone.
     pub is_length_chart: bool,
+    /// `marks=tokens`: responses are tinted by what their tokens add to the score, instead of marked where they differ.
+    pub are_tokens_marked: bool,
+    /// `curve=accuracy`: the curves of training show how often the chosen response was preferred, instead of the loss.
+    pub is_accuracy_curve: bool,
     /// `job`: number of the job whose log is shown.
     pub job: Option<u64>,
     /// `start`: the verb that a job can be started of.
@@ -253,6 +257,8 @@ impl Address {
             filter: Filter::from_query(all),
             sort: Sort::parse(&name("sort").unwrap_or_default()),
             is_length_chart: name("chart").as_deref() == Some("length"),
+            are_tokens_marked: name("marks").as_deref() == Some("tokens"),
+            is_accuracy_curve: name("curve").as_deref() == Some("accuracy"),
             job: name("job").and_then(|number| number.parse().ok()),
             verb: name("start"),
         }
@@ -282,6 +288,8 @@ impl Address {
             ("row", self.row.map(|n| n.to_string())),
             ("sort", (self.sort != Sort::default()).then(|| self.sort.to_string())),
             ("chart", self.is_length_chart.then(|| "length".to_owned())),
+            ("marks", self.are_tokens_marked.then(|| "tokens".to_owned())),
+            ("curve", self.is_accuracy_curve.then(|| "accuracy".to_owned())),
             ("job", self.job.map(|id| id.to_string())),
             ("start", self.verb.clone()),
         ];
@@ -326,15 +334,16 @@ impl Address {
 /// Absolute address of the folder that the study is read from, with a final slash: `data/` beside the app, or in the bundle
 /// that `?bundle=` names, a folder of any host that lets this page read it (CORS). Empty when that is no address.
 pub fn data_folder() -> String {
-    let window = web_sys::window();
-    let search = window.as_ref().and_then(|window| window.location().search().ok()).unwrap_or_default();
-    let bundle = UrlSearchParams::new_with_str(&search).ok().and_then(|params| params.get("bundle"));
-    let base = window.and_then(|window| window.document()?.base_uri().ok().flatten()).unwrap_or_default();
-    let folder = match bundle.filter(|bundle| !bundle.is_empty()) {
-        None => "data/".to_owned(),
-        Some(bundle) => format!("{}/data/", bundle.trim_end_matches("index.html").trim_end_matches('/')),
-    };
+    let base = web_sys::window().and_then(|window| window.document()?.base_uri().ok().flatten()).unwrap_or_default();
+    let folder = bundle().map_or_else(|| "data/".to_owned(), |bundle| format!("{bundle}data/"));
     Url::new_with_base(&folder, &base).map(|url| url.href()).unwrap_or_default()
+}
+
+/// `bundle`: where the bundle lies that is shown instead of the study beside the app, with a final slash.
+pub fn bundle() -> Option<String> {
+    let search = web_sys::window()?.location().search().ok()?;
+    let bundle = UrlSearchParams::new_with_str(&search).ok()?.get("bundle").filter(|bundle| !bundle.is_empty())?;
+    Some(format!("{}/", bundle.trim_end_matches("index.html").trim_end_matches('/')))
 }
 
 /// What tests and measurements ask for through the address; the app never writes it.

@@ -19,7 +19,7 @@ use whence_shared::study::StudyView;
 
 use crate::address::Page;
 use crate::fetch::sleep;
-use crate::state::{State, StudyStatus};
+use crate::state::{RankStatus, State, StudyStatus};
 
 /// Pause before a backend that does not answer is asked again, in milliseconds; it doubles with every try in vain.
 const FIRST_PAUSE_MS: f64 = 1_000.0;
@@ -128,6 +128,12 @@ impl Api {
             Some(false) => api.server.set(ServerStatus::None),
             Some(true) => spawn_local(api.ask_server()),
         });
+        Effect::new(move || {
+            let is_lost = state.status.with(RankStatus::is_out_of_reach);
+            if is_lost && matches!(api.server.get_untracked(), ServerStatus::Ready(_)) {
+                spawn_local(api.wait_until_back());
+            }
+        });
         api
     }
 
@@ -233,6 +239,19 @@ impl Api {
                 ServerStatus::Ready(server) => server.can_run_jobs,
                 ServerStatus::Failed(error) => error.is_unreachable(),
             }
+    }
+
+    /// Asks until there is an answer, so that [`Api::is_answering`] tells when the backend is back.
+    async fn wait_until_back(self) {
+        let mut pause_ms = FIRST_PAUSE_MS;
+        while !self.server.is_disposed() {
+            match self.get::<ServerView>("").await {
+                Err(error) if error.is_unreachable() => {}
+                _ => return,
+            }
+            sleep(pause_ms).await;
+            pause_ms = (2.0 * pause_ms).min(MAX_PAUSE_MS);
+        }
     }
 
     async fn ask_server(self) {

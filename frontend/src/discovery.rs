@@ -235,13 +235,34 @@ impl Discovery {
         }
     }
 
+    /// A discovery without its matrix: the one that is shown, or else as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// When it does not arrive or is of another version.
+    pub async fn groups_of(self, name: &str) -> Result<DiscoveryView, DiscoveryError> {
+        let shown = self.status.with_untracked(|status| match status {
+            DiscoveryStatus::Ready(found) if found.view.name == name => Some(found.view.clone()),
+            _ => None,
+        });
+        match shown {
+            Some(view) => Ok(view),
+            None => self.view(name).await,
+        }
+    }
+
+    async fn view(self, name: &str) -> Result<DiscoveryView, DiscoveryError> {
+        let path = format!("clusters/{name}/discovery.json");
+        let view = File::new(&self.state.data_folder(), &path).json::<DiscoveryView>().await?;
+        match view.format == FORMAT {
+            true => Ok(view),
+            false => Err(DiscoveryError::Format { path, got: view.format }),
+        }
+    }
+
     async fn read(self, name: &str) -> Result<Found, DiscoveryError> {
         let folder = self.state.data_folder();
-        let path = format!("clusters/{name}/discovery.json");
-        let view = File::new(&folder, &path).json::<DiscoveryView>().await?;
-        if view.format != FORMAT {
-            return Err(DiscoveryError::Format { path, got: view.format });
-        }
+        let view = self.view(name).await?;
         let path = format!("clusters/{name}/similarity.safetensors");
         let bytes = File::new(&folder, &path).bytes(&Transfer::default()).await?.to_vec();
         let similarity = Similarity::read(&bytes, view.prompts.len(), view.pairs.len())

@@ -12,7 +12,7 @@
 //! shorter way: [`fetch`] → [`validation`], [`diagnosis`], [`discovery`] → [`app`]; what takes long of a discovery is done in a
 //! worker, too: [`grouping`]. The map comes from [`mapping`], which reads it in a worker, through [`maps`]; [`assigning`] groups
 //! its pairs. Which pairs of a
-//! ranking are shown is [`listing`]'s business, with [`search`] for what they say; what was decided about pairs is kept by
+//! ranking are shown is [`listing`]'s business, with [`search`] for what they say and [`members`] for groups that they are in; what was decided about pairs is kept by
 //! [`decisions`], and [`edit_sets`] are made of it; [`saving`] hands out files; [`covers`] says which texts are covered. Where a backend
 //! serves the study, [`api`] asks it, and [`jobs`] follows what it runs. What tokens add to scores comes through [`token_parts`].
 
@@ -34,6 +34,7 @@ pub mod jobs;
 pub mod listing;
 pub mod mapping;
 pub mod maps;
+pub mod members;
 pub mod number;
 pub mod opened;
 pub mod parts;

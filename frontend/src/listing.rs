@@ -95,6 +95,13 @@ impl Listing {
         });
     }
 
+    /// Fetches the columns, unless somebody tried to.
+    pub fn want_columns_once(self) {
+        if self.columns.with_untracked(|columns| *columns == ColumnsStatus::Idle) {
+            self.want_columns();
+        }
+    }
+
     /// The columns, if they are here. Tracked.
     pub fn ready_columns(self) -> Option<Arc<RowColumns>> {
         match self.columns.get() {
@@ -177,6 +184,10 @@ impl Listing {
         let enclosed = self.state.lasso.with(Option::is_some).then(|| {
             self.state.selected_rows.with(|rows| rows.as_ref().map(|rows| marked(rows, n_rows)).unwrap_or_default())
         });
+        // Nor is anything known to be in groups that are on their way.
+        let grouped = (!filter.groups.is_empty()).then(|| {
+            self.state.grouped_rows.with(|rows| rows.as_ref().map(|rows| marked(rows, n_rows)).unwrap_or_default())
+        });
         decisions.list.with(|worklist| {
             let known = Known {
                 order: &ranking.order,
@@ -186,6 +197,7 @@ impl Listing {
                 worklist,
                 matches: matches.as_ref().map(|matches| matches.as_slice()),
                 enclosed: enclosed.as_deref(),
+                grouped: grouped.as_deref(),
             };
             listing(filter, sort, &known)
         })

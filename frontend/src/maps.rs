@@ -83,6 +83,15 @@ pub struct Categories {
     pub remark: Option<String>,
 }
 
+impl Categories {
+    /// Of clusters: the label that a category's pairs have in their file, below 0 for what is in no cluster.
+    pub fn label_of(&self, category: u32) -> i32 {
+        let n_clusters = self.names.iter().filter(|category| category.kind == Kind::Named).count() as i32;
+        let category = category as i32;
+        if category < n_clusters { category } else { n_clusters - 1 - category }
+    }
+}
+
 /// One category.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Category {
@@ -389,6 +398,17 @@ impl Maps {
             Category { name: source.name.clone(), n: source.n_pairs, kind: Kind::Named, exemplar: None }
         };
         Ok(Categories { names: order.iter().map(category).collect(), of_rows, remark: None })
+    }
+
+    /// The label of every pair in a clustering, by row.
+    ///
+    /// # Errors
+    ///
+    /// In words, when it does not arrive or is of other pairs.
+    pub async fn labels_of(self, name: &str) -> Result<Vec<i32>, String> {
+        let (asked, _) = self.asked().ok_or("there is no study")?;
+        let (_, message) = self.call(&Call::Clusters(asked, name.to_owned())).await?;
+        Ok(message.get(1).unchecked_into::<Int32Array>().to_vec())
     }
 
     async fn clusters(self, asked: Asked, name: &str) -> Result<Categories, String> {

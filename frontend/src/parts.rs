@@ -59,8 +59,9 @@ impl Parts {
     pub fn start(state: State, load: fn() -> Awaited<Result<(), NotLoaded>>) -> Self {
         let parts = Self { pages: RwSignal::new(Loaded::No), load };
         Effect::new(move || {
-            // What a lasso encloses, the map knows.
-            if is_later(state.page.get()) || state.lasso.with(Option::is_some) {
+            // What a lasso encloses, the map knows; which pairs are in a group, what reads groups.
+            let is_grouped = state.filter.with(|filter| !filter.groups.is_empty());
+            if is_later(state.page.get()) || state.lasso.with(Option::is_some) || is_grouped {
                 parts.load();
             }
         });

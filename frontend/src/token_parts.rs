@@ -29,11 +29,11 @@ pub enum Known {
 /// Files by behavior, layer, and how often the study was read: a job may have made them anew.
 type Fetched = HashMap<(String, usize, usize), ArcRwSignal<Chunk<TokensView>>>;
 
-/// The files fetched so far, and what the reader wants to see; cheap to copy.
+/// The files fetched so far; cheap to copy. Whether they are shown is in the address.
 #[derive(Clone, Copy)]
 pub struct TokenParts {
     /// Whether responses are tinted by what their tokens add, instead of marked where they differ.
-    pub is_shown: RwSignal<bool>,
+    pub is_shown: Memo<bool>,
     state: State,
     fetched: StoredValue<Fetched>,
 }
@@ -41,12 +41,17 @@ pub struct TokenParts {
 impl TokenParts {
     /// Called once, by the root component.
     pub fn start(state: State) -> Self {
-        Self { is_shown: RwSignal::new(false), state, fetched: StoredValue::default() }
+        Self { is_shown: state.are_tokens_marked, state, fetched: StoredValue::default() }
     }
 
     /// Of this page.
     pub fn here() -> Self {
         expect_context()
+    }
+
+    /// Tints responses, or marks where they differ.
+    pub fn show(self, is_shown: bool) {
+        self.state.choose_token_marks(is_shown);
     }
 
     /// What is known of a pair's tokens in the ranking that is shown. Tracked.

@@ -19,7 +19,8 @@
 //! the remedy is to `GET` again. The answer to a change is what is different now ([`DecisionsChange`]): apply `removed`,
 //! then append `decided`, and you have the list that `GET` would give. Undo and redo are changes like any other.
 //!
-//! Every error has the same form ([`ApiError`]), below `/data` too. Requests with a body need `Content-Type: application/json`.
+//! Every error has the same form ([`ApiError`]), below `/data` too. Requests with a body need `Content-Type: application/json`, and
+//! the body is an object without fields that are not described.
 //! A study is served by such a server when [`StudyView::api`](crate::study::StudyView::api) is true; its address is
 //! `../api/v1/` as seen from the folder of study.json. A static folder has none: then decisions stay in the browser.
 
@@ -37,6 +38,7 @@ pub use crate::edit::Decision as Action;
 /// What somebody decided about one pair. `keep` says that the pair was looked at and is to stay; a pair without a
 /// decision stays too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Row of the pair, from 0.
     pub row: usize,
@@ -70,6 +72,7 @@ pub struct Decisions {
 
 /// The whole list instead of the present one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PutDecisions {
     /// The version that this list was made of.
     pub version: u64,
@@ -82,6 +85,7 @@ pub struct PutDecisions {
 
 /// Decisions about some pairs; those about all others stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChangeDecisions {
     /// The version that the reader saw.
     pub version: u64,
@@ -109,6 +113,7 @@ pub enum RankingEnd {
 
 /// One decision about all of the first or last pairs of a stored ranking (`whence rank`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DecisionRule {
     /// The version that the reader saw.
     pub version: u64,
@@ -133,6 +138,7 @@ pub struct DecisionRule {
 
 /// The version that the reader saw, for undo and redo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AtVersion {
     /// The version.
     pub version: u64,
@@ -176,6 +182,7 @@ pub struct DecisionStep {
 
 /// Makes an edit set of the decisions, as `whence edit --decisions` does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MakeEditSet {
     /// Name of the edit set: letters, digits, `-` and `_`, at most 64.
     pub name: String,

@@ -10,6 +10,8 @@
 //! GET  api/v1/jobs/events          text/event-stream     a JobView as `data`, whenever one is other than before
 //! ```
 //!
+//! A [`NewJob`] with a field that it does not have is refused as malformed, naming the field.
+//!
 //! A job is a child process, `whence VERB --study STUDY ARGUMENTS…`: [`JobView::command`] is what is run, to be copied into a
 //! terminal. When the server ends, so do its jobs; they are [`JobState::Interrupted`] and can be retried.
 
@@ -67,8 +69,9 @@ impl JobState {
     }
 }
 
-/// A job to be queued.
+/// A job to be queued. Fields that it does not have are refused: an argument under another name would be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewJob {
     /// One of [`VERBS`].
     pub verb: String,

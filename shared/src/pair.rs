@@ -115,6 +115,20 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
+/// An id on one line: at most `max_chars` characters, cut in the middle with `…`, as ids of one file begin alike and their
+/// ends tell them apart.
+pub fn short_id(id: &str, max_chars: usize) -> String {
+    let line = one_line(id, usize::MAX);
+    let chars: Vec<char> = line.chars().collect();
+    if chars.len() <= max_chars {
+        return line;
+    }
+    let n_kept = max_chars.saturating_sub(1);
+    let n_end = n_kept.div_ceil(2);
+    let (begin, end) = (&chars[..n_kept - n_end], &chars[chars.len() - n_end..]);
+    begin.iter().chain(&['…']).chain(end).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +140,14 @@ mod tests {
         assert_eq!(one_line("abcdefg", 6), "abcde…");
         assert_eq!(one_line("éééé", 3), "éé…");
         assert_eq!(one_line("", 3), "");
+    }
+
+    #[test]
+    fn ids_are_cut_in_the_middle() {
+        assert_eq!(short_id("harmless-base.jsonl.gz:1354", 20), "harmless-…nl.gz:1354");
+        assert_eq!(short_id("a  b", 3), "a b");
+        assert_eq!(short_id("éabcdé", 5), "éa…dé");
+        assert_eq!(short_id("abc", 1), "…");
     }
 
     #[test]

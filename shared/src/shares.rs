@@ -15,6 +15,9 @@
 //!
 //! A token is 128 random bits in hex. Only its hash is stored. Whoever has the link reads the shared part, and nothing else;
 //! whether others reach the server at all is for `whence serve` to say (`--host`, `--shares`).
+//!
+//! What is asked for with a field that it does not have is refused as malformed, naming the field: misspelt, what was to be left out
+//! would be shown.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,7 @@ use crate::api::ApiError;
 
 /// What to share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewShare {
     /// What it is called, for whoever revokes it one day; may be empty.
     #[serde(default)]
@@ -45,6 +49,7 @@ pub struct NewShare {
 
 /// A bundle to make: the app and a part of the study as one archive, for any web server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewBundle {
     /// Names of behaviors; all when absent.
     #[serde(default)]
@@ -63,7 +68,7 @@ pub struct NewBundle {
 /// A bundle that a server makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleMaking {
-    /// Its number, from 1, until the server ends.
+    /// Its number: another one for each, also of another server.
     pub id: u64,
     /// What was asked for.
     pub asked: NewBundle,

@@ -1,14 +1,14 @@
-//! What charts on a canvas share: a drawing area in device pixels, crisp on every screen, the style sheet's colors, and
-//! drawing again when either changes.
+//! What charts share: a drawing area in device pixels, crisp on every screen, the style sheet's colors, and drawing again when
+//! either changes. What is drawn on a canvas can be drawn on paper as well: [`super::export`].
 
 use leptos::html;
 use leptos::prelude::*;
 use plotters::coord::Shift;
-use plotters::prelude::{DrawingArea, IntoDrawingArea, RGBColor};
+use plotters::prelude::{DrawingArea, DrawingBackend, IntoDrawingArea, IntoFont, RGBColor, TextStyle};
 use plotters_canvas::CanvasBackend;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
-use web_sys::{HtmlCanvasElement, MediaQueryList, ResizeObserver};
+use web_sys::{Element, HtmlCanvasElement, MediaQueryList, ResizeObserver};
 
 /// As `--font` in the style sheet.
 pub const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif";
@@ -16,17 +16,29 @@ pub const FONT: &str = "Inter, -apple-system, Segoe UI, Roboto, Helvetica Neue, 
 /// What drawing returns; a canvas that cannot be drawn on leaves a chart empty.
 pub type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// A canvas to draw on.
-pub struct Sheet {
+/// Size of a chart's letters, in CSS pixels.
+const LETTERS_PX: f64 = 11.0;
+
+/// What is drawn on: a canvas, or what an exported drawing is written to.
+pub struct Sheet<B: DrawingBackend = CanvasBackend> {
     /// All of it, empty.
-    pub root: DrawingArea<CanvasBackend, Shift>,
-    /// Device pixels per CSS pixel.
+    pub root: DrawingArea<B, Shift>,
+    /// Pixels of it per CSS pixel.
     pub ratio: f64,
+    /// By how much letters must be asked for larger than they are to be.
+    pub letters: f64,
     /// Colors.
     pub ink: Ink,
 }
 
-impl Sheet {
+impl<B: DrawingBackend> Sheet<B> {
+    /// A chart's letters in a color.
+    pub fn font(&self, color: RGBColor) -> TextStyle<'static> {
+        (FONT, LETTERS_PX * self.ratio * self.letters).into_font().color(&color)
+    }
+}
+
+impl Sheet<CanvasBackend> {
     /// Gives the canvas as many pixels as it has room; `None` when that is too little for a chart.
     ///
     /// # Errors
@@ -42,11 +54,12 @@ impl Sheet {
         canvas.set_width(width);
         canvas.set_height(height);
         let backend = CanvasBackend::with_canvas_object(canvas.clone()).ok_or("the canvas has no 2d context")?;
-        Ok(Some(Self { root: backend.into_drawing_area(), ratio, ink: Ink::of(canvas) }))
+        Ok(Some(Self { root: backend.into_drawing_area(), ratio, letters: 1.0, ink: Ink::of(canvas) }))
     }
 }
 
 /// The style sheet's colors.
+#[derive(Debug, Clone)]
 pub struct Ink {
     /// `--text`
     pub text: RGBColor,
@@ -77,9 +90,9 @@ impl Series {
 }
 
 impl Ink {
-    /// As they are where a canvas stands.
-    pub fn of(canvas: &HtmlCanvasElement) -> Self {
-        let style = web_sys::window().and_then(|window| window.get_computed_style(canvas).ok().flatten());
+    /// As they are where an element stands.
+    pub fn of(element: &Element) -> Self {
+        let style = web_sys::window().and_then(|window| window.get_computed_style(element).ok().flatten());
         let color = |name: &str| {
             let value = style.as_ref().and_then(|style| style.get_property_value(name).ok()).unwrap_or_default();
             parse_hex(value.trim()).unwrap_or(RGBColor(128, 128, 128))

@@ -24,7 +24,7 @@ pub fn DiagnosisCard() -> impl IntoView {
     move || match diagnosed.get().filter(|_| is_plain.get())? {
         Ok(diagnosis) => Some(card(&diagnosis).into_any()),
         Err(error) => {
-            let text = format!("{error}. Run `whence diagnose` again.");
+            let text = format!("{error}. {}", error.remedy());
             Some(view! { <p class="diagnosis quiet">{text}</p> }.into_any())
         }
     }

@@ -3,6 +3,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
+use web_sys::HtmlDetailsElement;
 
 /// The button with its sheet.
 #[component]
@@ -30,12 +31,7 @@ pub fn Dropdown(
     });
     let on_key = window_event_listener(leptos::ev::keydown, move |event| {
         if let Some(sheet) = sheet.get_untracked().filter(|sheet| event.key() == "Escape" && sheet.open()) {
-            let had_focus = document().active_element().is_some_and(|focus| sheet.contains(Some(&focus)));
-            sheet.set_open(false);
-            // The focus must not vanish with what had it.
-            if had_focus && let Ok(Some(button)) = sheet.query_selector("summary") {
-                let _ = button.unchecked_into::<web_sys::HtmlElement>().focus();
-            }
+            close(&sheet);
         }
     });
     on_cleanup(move || {
@@ -54,6 +50,22 @@ pub fn Dropdown(
             <summary>{move || summary.get()}</summary>
             <div class="sheet">{children()}</div>
         </details>
+    }
+}
+
+/// Closes a sheet; the focus must not vanish with what had it.
+fn close(sheet: &HtmlDetailsElement) {
+    let had_focus = document().active_element().is_some_and(|focus| sheet.contains(Some(&focus)));
+    sheet.set_open(false);
+    if had_focus && let Ok(Some(button)) = sheet.query_selector("summary") {
+        let _ = button.unchecked_into::<web_sys::HtmlElement>().focus();
+    }
+}
+
+/// Closes the sheet of this id, if it is on the page.
+pub fn close_by_id(id: &str) {
+    if let Some(sheet) = document().get_element_by_id(id).and_then(|element| element.dyn_into().ok()) {
+        close(&sheet);
     }
 }
 

@@ -4,6 +4,8 @@
 mod chips;
 mod sheet;
 
+pub use chips::Chips;
+
 use leptos::html;
 use leptos::prelude::*;
 use whence_shared::filter::Filter;
@@ -13,6 +15,7 @@ use super::table::end_name;
 use crate::address::Step;
 use crate::listing::{ColumnsStatus, Listing};
 use crate::maps::{MapStatus, Maps};
+use crate::members::Members;
 use crate::number::{count, counted};
 use crate::search::MAX_TEXTS;
 use crate::state::State;
@@ -21,7 +24,7 @@ use crate::state::State;
 #[component]
 pub fn FilterBar() -> impl IntoView {
     let state = State::here();
-    let (listing, maps) = (Listing::here(), Maps::here());
+    let (listing, maps, members) = (Listing::here(), Maps::here(), Members::here());
     let input = NodeRef::<html::Input>::new();
     let n_chosen = Memo::new(move |_| chips::chips(state).len());
     let summary = Signal::derive(move || match n_chosen.get() {
@@ -41,7 +44,7 @@ pub fn FilterBar() -> impl IntoView {
                     <sheet::Sheet />
                 </Dropdown>
                 <p class="n-shown" role="status" id="n-shown">
-                    {move || how_many(state, listing, maps)}
+                    {move || how_many(state, listing, maps, members)}
                 </p>
                 <button
                     type="button"
@@ -57,8 +60,8 @@ pub fn FilterBar() -> impl IntoView {
                     "Show all"
                 </button>
             </div>
-            <chips::Chips />
-            {move || problem(listing, maps).map(|text| view! { <p class="problem" role="alert">{text}</p> })}
+            <Chips />
+            {move || problem(listing, maps, members).map(|text| view! { <p class="problem" role="alert">{text}</p> })}
         </div>
     }
 }
@@ -111,10 +114,10 @@ fn TextFilter(input: NodeRef<html::Input>) -> impl IntoView {
                 state.choose_filter(Step::Push, |filter| filter.in_texts = in_texts);
             }
         >
-            <option value="prompts" selected=move || !in_texts.get()>
+            <option value="prompts" prop:selected=move || !in_texts.get()>
                 "in prompt beginnings"
             </option>
-            <option value="texts" selected=move || in_texts.get()>
+            <option value="texts" prop:selected=move || in_texts.get()>
                 {in_top}
             </option>
         </select>
@@ -122,7 +125,7 @@ fn TextFilter(input: NodeRef<html::Input>) -> impl IntoView {
 }
 
 /// `312 of 5,000 pairs`, and how far the search is.
-fn how_many(state: State, listing: Listing, maps: Maps) -> String {
+fn how_many(state: State, listing: Listing, maps: Maps, members: Members) -> String {
     let n_all = state.ranking.with(|ranking| ranking.as_ref().map_or(0, |r| r.order.len()));
     if !state.is_filtered.get() {
         return if n_all == 0 { String::new() } else { counted(n_all, "pair", "pairs") };
@@ -132,6 +135,9 @@ fn how_many(state: State, listing: Listing, maps: Maps) -> String {
     }
     if state.lasso.with(Option::is_some) && maps.status.with(|status| *status == MapStatus::Loading) {
         return "Reading the map…".to_owned();
+    }
+    if members.is_reading() {
+        return "Reading the groups…".to_owned();
     }
     let shown = format!("{} of {}", count(state.n_listed()), counted(n_all, "pair", "pairs"));
     let search = listing.searcher.search.get();
@@ -146,12 +152,15 @@ fn how_many(state: State, listing: Listing, maps: Maps) -> String {
     }
 }
 
-fn problem(listing: Listing, maps: Maps) -> Option<String> {
+fn problem(listing: Listing, maps: Maps, members: Members) -> Option<String> {
     if let ColumnsStatus::Failed(reason) = listing.columns.get() {
         return Some(format!("Sources and lengths did not arrive: {reason}. Open Filter to try again."));
     }
     if let Some(problem) = maps.lasso_problem() {
         return Some(format!("{problem}. Take the lasso back to see pairs again."));
+    }
+    if let Some(problem) = members.problem.get() {
+        return Some(format!("{problem}. Take the group back to see pairs again."));
     }
     listing.searcher.search.with(|search| search.as_ref()?.problem.clone()).map(|problem| format!("{problem}."))
 }

@@ -1,6 +1,7 @@
 //! The header: what this study is, and the pickers for behavior, layer and k.
 
 use leptos::prelude::*;
+use web_sys::HtmlInputElement;
 use whence_shared::study::{BehaviorView, HealthView, StudyView};
 
 use super::Surroundings;
@@ -123,6 +124,13 @@ fn health(health: &HealthView) -> Option<String> {
     (!findings.is_empty()).then(|| findings.join(", "))
 }
 
+/// How many pairs are meant by what was typed: a whole number from 1 to `max`; `None` where no number was typed.
+fn k_typed(text: &str, max: usize) -> Option<usize> {
+    let k = text.trim().parse::<f64>().ok().filter(|k| k.is_finite())?;
+    // Beyond what a usize holds the cast saturates.
+    Some((k.round() as usize).clamp(1, max))
+}
+
 #[component]
 fn Pickers() -> impl IntoView {
     let state = State::here();
@@ -140,7 +148,7 @@ fn Pickers() -> impl IntoView {
             .into_iter()
             .map(|name| {
                 let is_chosen = name == chosen;
-                view! { <option value=name.clone() selected=is_chosen>{name.clone()}</option> }
+                view! { <option value=name.clone() prop:selected=is_chosen>{name.clone()}</option> }
             })
             .collect();
         Some(options)
@@ -149,7 +157,7 @@ fn Pickers() -> impl IntoView {
         let (_, _, layers, chosen, _) = options.get()?;
         let options: Vec<_> = layers
             .into_iter()
-            .map(|layer| view! { <option value=layer.to_string() selected=layer == chosen>{layer}</option> })
+            .map(|layer| view! { <option value=layer.to_string() prop:selected=layer == chosen>{layer}</option> })
             .collect();
         Some(options)
     };
@@ -173,10 +181,10 @@ fn Pickers() -> impl IntoView {
     });
     let withouts = move || {
         let chosen = query.get().and_then(|query| query.without.first().cloned());
-        let nothing = view! { <option value="" selected=chosen.is_none()>"without…"</option> };
+        let nothing = view! { <option value="" prop:selected=chosen.is_none()>"without…"</option> };
         let names = others.get().into_iter().map(|name| {
             let is_chosen = Some(&name) == chosen.as_ref();
-            view! { <option value=name.clone() selected=is_chosen>{format!("without {name}")}</option> }
+            view! { <option value=name.clone() prop:selected=is_chosen>{format!("without {name}")}</option> }
         });
         (nothing, names.collect::<Vec<_>>())
     };
@@ -220,8 +228,8 @@ fn Pickers() -> impl IntoView {
                 title="By the cosine with the direction made of the behavior's vectors, or by the largest with any of them"
                 on:change=move |event| state.choose_bank(event_target_value(&event) == "bank")
             >
-                <option value="direction" selected=move || !is_bank.get()>"by direction"</option>
-                <option value="bank" selected=move || is_bank.get()>"by bank"</option>
+                <option value="direction" prop:selected=move || !is_bank.get()>"by direction"</option>
+                <option value="bank" prop:selected=move || is_bank.get()>"by bank"</option>
             </select>
             <Show when=move || others.with(|others| !others.is_empty())>
                     <select
@@ -245,8 +253,8 @@ fn Pickers() -> impl IntoView {
                         state.choose_end(if event_target_value(&event) == "bottom" { End::Bottom } else { End::Top });
                     }
                 >
-                    <option value="top" selected=move || state.end() == End::Top>"Top"</option>
-                    <option value="bottom" selected=move || state.end() == End::Bottom>"Bottom"</option>
+                    <option value="top" prop:selected=move || state.end() == End::Top>"Top"</option>
+                    <option value="bottom" prop:selected=move || state.end() == End::Bottom>"Bottom"</option>
                 </select>
                 <input
                     id="k"
@@ -258,9 +266,11 @@ fn Pickers() -> impl IntoView {
                     inputmode="numeric"
                     prop:value=move || state.k.get().to_string()
                     on:change=move |event| {
-                        if let Ok(k) = event_target_value(&event).parse() {
+                        if let Some(k) = k_typed(&event_target_value(&event), untrack(max_k)) {
                             state.choose_k(k);
                         }
+                        // What stands there is what is in force, whatever was typed.
+                        event_target::<HtmlInputElement>(&event).set_value(&state.k.get_untracked().to_string());
                     }
                 />
             </label>

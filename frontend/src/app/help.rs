@@ -31,10 +31,17 @@ const KEYS: [(&str, &[(&str, &str)]); 4] = [
             ("D", "drop it"),
             ("S", "switch chosen and rejected"),
             ("N", "note about it"),
-            ("Ctrl Z, Ctrl ⇧ Z", "undo, redo"),
+            ("Ctrl Z, Ctrl ⇧ Z", "undo, redo (Ranking, Map, Edit)"),
         ],
     ),
-    ("Charts", &[("drag", "show the pairs gone over alone"), ("click", "go to these scores in the table")]),
+    (
+        "Charts",
+        &[
+            ("drag", "show the pairs gone over alone"),
+            ("click", "go to these scores in the table"),
+            ("↓ ↑ ← → Home End, Enter", "choose a cell of Discover’s matrix, open its pair"),
+        ],
+    ),
 ];
 
 /// The dialog.

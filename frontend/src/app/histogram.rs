@@ -8,13 +8,14 @@ use leptos::html;
 use leptos::prelude::*;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use web_sys::{HtmlCanvasElement, PointerEvent};
+use web_sys::PointerEvent;
 use whence_shared::filter::Span;
 use whence_shared::rank::Histogram;
 
 use super::brush::Brush;
-use super::canvas::{Drawn, FONT, Ink, Sheet, redraw_on_changes};
+use super::canvas::{Drawn, Ink, Sheet, redraw_on_changes};
 use super::dropdown::TableBehind;
+use super::export::{Drawing, Export, Picture, size_of};
 use super::table::end_name;
 use crate::address::Step;
 use crate::number::{count, counted, score};
@@ -47,22 +48,26 @@ pub fn ScoreHistogram() -> impl IntoView {
         state.ranking.with(|ranking| ranking.as_ref()?.score_at(k - 1))
     });
     redraw_on_changes(canvas, redraw);
-    Effect::new(move || {
-        redraw.track();
-        let (Some(canvas), Some(ranking), Some((bins, top))) = (canvas.get(), state.ranking.get(), bins.get()) else {
-            return;
-        };
-        let chart = Chart {
+    let chart = move || {
+        let (ranking, (bins, top)) = (state.ranking.get()?, bins.get()?);
+        Some(Chart {
             bins,
             top,
             threshold: threshold.get(),
             brushed: state.filter.with(|filter| filter.score),
             selected: state.row.get().and_then(|row| ranking.scores.get(row as usize).copied()),
             hovered: hovered.get(),
-        };
+        })
+    };
+    Effect::new(move || {
+        redraw.track();
+        let Some((canvas, chart)) = canvas.get().zip(chart()) else { return };
         // In a turn of its own: the table is drawn in this one. A canvas that cannot be drawn on leaves the chart empty;
         // its numbers are in the caption too.
-        set_timeout(move || drop(chart.draw(&canvas)), std::time::Duration::ZERO);
+        let draw = move || {
+            let _ = Sheet::of(&canvas).and_then(|sheet| sheet.map_or(Ok(()), |sheet| chart.draw(&sheet)));
+        };
+        set_timeout(draw, std::time::Duration::ZERO);
     });
     let brush = Brush::new(canvas, MARGINS_PX);
     let on_move = move |event: PointerEvent| {
@@ -103,16 +108,24 @@ pub fn ScoreHistogram() -> impl IntoView {
         };
         bins.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(line).collect()
     };
+    let marked = move || {
+        threshold.get().map_or_else(String::new, |threshold| {
+            let of = if state.lasso.with(Option::is_some) { "in the lasso · " } else { "" };
+            format!("{of}{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
+        })
+    };
     let caption = move || {
         if let (Some(bin), Some((bins, _))) = (hovered.get(), bins.get()) {
             let (low, high) = bins.edges(bin);
             let n = counted(bins.counts[bin] as usize, "pair", "pairs");
             return format!("{} to {}: {n}", score(low), score(high));
         }
-        threshold.get().map_or_else(String::new, |threshold| {
-            let of = if state.lasso.with(Option::is_some) { "in the lasso · " } else { "" };
-            format!("{of}{} {} from {}", end_name(state), count(state.k.get()), score(threshold))
-        })
+        marked()
+    };
+    let picture = move |()| {
+        let chart = Chart { hovered: None, ..chart()? };
+        let about = format!("Colored: {}.", marked());
+        Picture::of_ranking(state, "scores", "Pairs by score", &about, Drawing::Histogram(chart, size_of(canvas)?))
     };
     let description = move || {
         let ends = state.ranking.with(|ranking| {
@@ -150,12 +163,15 @@ pub fn ScoreHistogram() -> impl IntoView {
             ></canvas>
             <p class="chart-line">
                 <span class="legend">{caption}</span>
-                <TableBehind
-                    id="histogram-table"
-                    caption="Pairs by score"
-                    heads=&["from", "to", "pairs", "of the wanted"]
-                    rows=numbers
-                />
+                <span class="chart-tools">
+                    <TableBehind
+                        id="histogram-table"
+                        caption="Pairs by score"
+                        heads=&["from", "to", "pairs", "of the wanted"]
+                        rows=numbers
+                    />
+                    <Export id="histogram-export" picture />
+                </span>
             </p>
         </div>
     }
@@ -175,7 +191,8 @@ fn enclosed(all: &(Histogram, Vec<u32>), rows: Option<&[u32]>, ranking: &Ranking
     (bins, top)
 }
 
-struct Chart {
+/// All of it that is drawn.
+pub struct Chart {
     bins: Histogram,
     top: Vec<u32>,
     threshold: Option<f32>,
@@ -185,13 +202,22 @@ struct Chart {
 }
 
 impl Chart {
-    fn draw(&self, canvas: &HtmlCanvasElement) -> Drawn {
-        let Some(Sheet { root, ratio, ink }) = Sheet::of(canvas)? else { return Ok(()) };
+    /// What the axes show: across, and up.
+    pub const AXES: [&str; 2] = ["score", "pairs (logarithmic)"];
+
+    /// Draws it.
+    ///
+    /// # Errors
+    ///
+    /// When the sheet cannot be drawn on.
+    pub fn draw<B: DrawingBackend<ErrorType: 'static>>(&self, sheet: &Sheet<B>) -> Drawn {
+        let Sheet { root, ratio, ink, .. } = sheet;
+        let ratio = *ratio;
         let device = |px: f64| (px * ratio).round() as u32;
         let max_count = self.bins.counts.iter().copied().max().unwrap_or(0).max(1);
         let top = height_of(max_count) * 1.04;
         let [left, bottom, above, right] = MARGINS_PX.map(device);
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(root)
             .margin_top(above)
             .margin_right(right)
             .x_label_area_size(bottom)
@@ -199,7 +225,6 @@ impl Chart {
             .build_cartesian_2d(self.bins.low..self.bins.high, 0f32..top)?;
         let (xs, ys) = chart.plotting_area().get_pixel_range();
         let ((x0, x1), (y0, y1)) = ((xs.start, xs.end), (ys.start, ys.end));
-        let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
         let hair = ratio.max(1.0).round() as u32;
 
         // Grid lines at powers of ten, labels beside them.
@@ -210,7 +235,7 @@ impl Chart {
             }
             let (_, y) = chart.plotting_area().map_coordinate(&(self.bins.low, height_of(n)));
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
-            let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
             root.draw(&Text::new(count(n as usize), (x0 - device(5.0) as i32, y), style))?;
         }
         if !self.brushed.is_open() {
@@ -218,7 +243,7 @@ impl Chart {
             let (low, high) = (end(self.brushed.low, self.bins.low), end(self.brushed.high, self.bins.high));
             chart.draw_series([Rectangle::new([(low, 0.0), (high, top)], ink.accent.mix(0.16).filled())])?;
         }
-        chart.draw_series(self.bars(&ink))?;
+        chart.draw_series(self.bars(ink))?;
         for (value, color) in [(self.threshold, ink.accent), (self.selected, ink.text)] {
             let Some(value) = value else { continue };
             let (x, _) = chart.plotting_area().map_coordinate(&(value, 0.0));
@@ -227,7 +252,7 @@ impl Chart {
         root.draw(&PathElement::new([(x0, y1), (x1, y1)], ink.muted.stroke_width(hair)))?;
         for value in ticks(self.bins.low, self.bins.high, f64::from(x1 - x0) / ratio) {
             let (x, _) = chart.plotting_area().map_coordinate(&(value, 0.0));
-            let style = font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
             root.draw(&Text::new(tick_label(value), (x, y1 + device(4.0) as i32), style))?;
         }
         root.present()?;

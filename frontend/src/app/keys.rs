@@ -41,8 +41,9 @@ pub fn listen(around: Surroundings) {
 
 /// Whether the key was one of ours.
 fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
-    let (key, is_command) = (event.key(), event.ctrl_key() || event.meta_key());
-    if is_command && matches!(key.as_str(), "k" | "K") && !event.alt_key() {
+    // Caps Lock makes letters large, too: what the shift key does, it alone does.
+    let (key, is_command) = (event.key().to_lowercase(), event.ctrl_key() || event.meta_key());
+    if is_command && key == "k" && !event.alt_key() {
         around.help.set(false);
         around.palette.update(|is_open| *is_open = !*is_open);
         return true;
@@ -51,20 +52,25 @@ fn on_key(around: Surroundings, event: &KeyboardEvent) -> bool {
         return false;
     }
     match (key.as_str(), is_command, event.shift_key()) {
-        ("z" | "Z", true, false) => around.decisions.undo(),
-        ("z" | "Z", true, true) | ("y", true, false) => around.decisions.redo(),
+        ("z", true, false) if shows_decisions(around.state) => around.decisions.undo(),
+        ("z", true, true) | ("y", true, false) if shows_decisions(around.state) => around.decisions.redo(),
         _ if is_command || event.alt_key() => return false,
         ("?", ..) => around.help.set(true),
         ("/", ..) if around.state.page.get_untracked() == Page::Ranking => focus(around.state, "text-filter"),
-        ("c" | "C", ..) => around.covers.toggle(),
-        ("t" | "T", ..) => around.tokens.is_shown.update(|is_shown| *is_shown = !*is_shown),
-        _ => return on_decision(around, &key),
+        ("c", ..) => around.covers.toggle(),
+        ("t", ..) => around.tokens.show(!around.tokens.is_shown.get_untracked()),
+        _ => return on_decision(around, &key, event.shift_key()),
     }
     true
 }
 
+/// Whether what is undone or done again can be seen on the page that is shown.
+fn shows_decisions(state: State) -> bool {
+    matches!(state.page.get_untracked(), Page::Ranking | Page::Map | Page::Edit)
+}
+
 /// Keys that decide about the selected pair.
-fn on_decision(around: Surroundings, key: &str) -> bool {
+fn on_decision(around: Surroundings, key: &str, is_shifted: bool) -> bool {
     let Surroundings { state, decisions, .. } = around;
     // A pair that cannot be seen is not decided about.
     let page = state.page.get_untracked();
@@ -72,11 +78,11 @@ fn on_decision(around: Surroundings, key: &str) -> bool {
         return false;
     };
     match key {
-        // Small k goes to the pair before.
-        "K" => decisions.toggle(row, Decision::Keep),
-        "d" | "D" => decisions.toggle(row, Decision::Drop),
-        "s" | "S" => decisions.toggle(row, Decision::Switch),
-        "n" | "N" => focus_here(NOTE_ID),
+        // Without the shift key it goes to the pair before.
+        "k" if is_shifted => decisions.toggle(row, Decision::Keep),
+        "d" => decisions.toggle(row, Decision::Drop),
+        "s" => decisions.toggle(row, Decision::Switch),
+        "n" => focus_here(NOTE_ID),
         _ => return false,
     }
     true
@@ -89,7 +95,7 @@ pub fn focus(state: State, id: &'static str) {
 }
 
 /// Gives the focus to something on the page that is shown, once it is there.
-fn focus_here(id: &'static str) {
+pub fn focus_here(id: &'static str) {
     request_animation_frame(move || {
         if let Some(found) = document().get_element_by_id(id).and_then(|found| found.dyn_into::<HtmlElement>().ok()) {
             // What cannot have the focus leaves it where it is.

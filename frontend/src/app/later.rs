@@ -5,6 +5,8 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_split_helpers::wasm_split;
 
+use super::canvas::Ink;
+use super::export::{Form, Picture, writing};
 use super::skeleton::Skeleton;
 use super::{discover, edit, jobs, map, share, validate};
 use crate::address::Page;
@@ -13,6 +15,7 @@ use crate::discovery::Discovery;
 use crate::edit_sets::EditSets;
 use crate::jobs::Jobs;
 use crate::maps::Maps;
+use crate::members::Members;
 use crate::parts::{Awaited, Loaded, NotLoaded, Parts};
 use crate::state::State;
 
@@ -43,6 +46,8 @@ pub struct Followers {
     pub edit_sets: EditSets,
     /// Maps.
     pub maps: Maps,
+    /// Groups that the filter names.
+    pub members: Members,
     /// The backend's jobs.
     pub jobs: Jobs,
 }
@@ -50,11 +55,12 @@ pub struct Followers {
 /// Has them follow, now that their part of the app is here.
 #[wasm_split(pages, fallible)]
 fn following(followers: Followers, owner: Owner) -> Result<(), NotLoaded> {
-    let Followers { state, decisions, discovery, edit_sets, maps, jobs } = followers;
+    let Followers { state, decisions, discovery, edit_sets, maps, members, jobs } = followers;
     owner.with(|| {
         discovery.follow();
         edit_sets.follow(state);
         maps.follow(decisions);
+        members.follow();
         jobs.follow();
     });
     Ok(())
@@ -73,6 +79,21 @@ pub fn follow(followers: Followers, parts: Parts) {
             });
         }
     });
+}
+
+/// Draws a picture and saves it, by what is in this part of the app.
+#[wasm_split(pages, fallible)]
+fn saving(picture: Picture, form: Form, ink: Ink) -> Result<Awaited<Result<(), String>>, NotLoaded> {
+    Ok(Box::pin(writing::save(picture, form, ink)))
+}
+
+/// Saves a picture as a file.
+///
+/// # Errors
+///
+/// When that part of the app did not arrive; within, why the picture cannot be saved.
+pub async fn saved(picture: Picture, form: Form, ink: Ink) -> Result<Result<(), String>, NotLoaded> {
+    Ok(saving(picture, form, ink).await?.await)
 }
 
 /// Loads what these pages are made of.

@@ -12,6 +12,7 @@ mod dialog;
 mod discover;
 mod dropdown;
 mod edit;
+mod export;
 mod filters;
 mod header;
 mod help;
@@ -28,6 +29,7 @@ mod overview;
 mod palette;
 mod ranking_csv;
 mod reading;
+mod remark;
 mod scatter;
 mod share;
 mod skeleton;
@@ -36,6 +38,7 @@ mod start_here;
 mod status_line;
 mod sweep;
 mod table;
+mod tags;
 mod tinted;
 mod turns;
 mod validate;
@@ -55,6 +58,7 @@ use crate::edit_sets::EditSets;
 use crate::jobs::Jobs;
 use crate::listing::Listing;
 use crate::maps::{MapStatus, Maps};
+use crate::members::Members;
 use crate::parts::{Loaded, Parts};
 use crate::state::{RankStatus, State, StudyStatus, View};
 use crate::token_parts::TokenParts;
@@ -110,7 +114,8 @@ pub fn App() -> impl IntoView {
     provide_context(jobs);
     let validation = Validation::start(state);
     provide_context(validation);
-    provide_context(Diagnosed::start(state));
+    provide_context(Diagnosed::start(state, api.is_answering));
+    state.rank_when_back(api.is_answering);
     let discovery = Discovery::start(state);
     provide_context(discovery);
     let decisions = Decisions::start(state, api);
@@ -129,9 +134,11 @@ pub fn App() -> impl IntoView {
     keys::listen(around);
     let maps = Maps::start(state, listing);
     provide_context(maps);
+    let members = Members::start(state, discovery, maps);
+    provide_context(members);
     let parts = Parts::start(state, later::load);
     provide_context(parts);
-    later::follow(Followers { state, decisions, discovery, edit_sets, maps, jobs }, parts);
+    later::follow(Followers { state, decisions, discovery, edit_sets, maps, members, jobs }, parts);
     Effect::new(move || mark_body(Marked { state, validation, discovery, maps, api, jobs, parts }));
     let is_ranking = Memo::new(move |_| state.page.get() == Page::Ranking);
     // The ranking is made when it is first looked at, and stays: its table keeps its place while the other page is read.
@@ -142,15 +149,10 @@ pub fn App() -> impl IntoView {
     let is_hidden =
         Memo::new(move |_| matches!(state.status.get(), RankStatus::Failed(_)) && state.ranking.with(Option::is_none));
     // What is shown while something else was asked for.
-    let is_outdated = Memo::new(move |_| {
-        let wanted = state.wanted.get();
-        state.ranking.with(|ranking| match (ranking, &wanted) {
-            (Some(ranking), Some(wanted)) => !ranking.wanted.is_like(wanted),
-            _ => true,
-        })
-    });
+    let is_outdated = Memo::new(move |_| state.ranking_wanted().is_none());
     view! {
         <header::Header />
+        <remark::Remark />
         <decide::Said />
         <Show when=move || was_ranking.get()>
             <section

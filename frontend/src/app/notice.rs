@@ -4,8 +4,10 @@ use leptos::prelude::*;
 
 use super::open::{OpenButton, was_open};
 use super::start_here::StartHere;
+use crate::address;
 use crate::fetch::FetchError;
 use crate::number::counted;
+use crate::opened;
 use crate::state::{RankStatus, State, StudyError, StudyStatus, View};
 
 struct Notice {
@@ -51,7 +53,9 @@ pub fn Notices() -> impl IntoView {
 
 fn notice(state: State) -> Option<Notice> {
     if let StudyStatus::Failed(error) = state.study.get() {
-        return Some(no_study(&error));
+        // A bundle of this machine is shown instead of the one that the address names.
+        let is_elsewhere = address::bundle().is_some() && opened::current().is_none();
+        return Some(if is_elsewhere { no_bundle(state, &error) } else { no_study(&error) });
     }
     match (state.view.get(), state.status.get()) {
         (View::NoVectors(study), _) if study.n_pairs == 0 => Some(Notice {
@@ -132,6 +136,43 @@ fn no_study(error: &StudyError) -> Notice {
         text: error.to_string(),
         remedy: remedy.into(),
         command: Some("whence serve --study STUDY_FOLDER".into()),
+        verb: None,
+        is_error: true,
+    }
+}
+
+/// Of a bundle that `?bundle=` names.
+fn no_bundle(state: State, error: &StudyError) -> Notice {
+    let data = state.data_folder();
+    let bundle = data.strip_suffix("data/").unwrap_or(&data);
+    let (title, remedy) = match error {
+        StudyError::Fetch(FetchError::Status { status: 404, .. }) => (
+            "No bundle here",
+            format!(
+                "No study lies at {data}study.json. Check the address of the bundle, or open it with its own page:"
+            ),
+        ),
+        StudyError::Fetch(FetchError::Json { .. }) => (
+            "The bundle cannot be read",
+            format!("What {bundle} holds is not of this version. Open the bundle with the app that it came with:"),
+        ),
+        StudyError::Format { .. } => (
+            "The bundle is of another version",
+            format!("This app does not read what {bundle} holds. Open the bundle with the app that it came with:"),
+        ),
+        StudyError::Fetch(_) => (
+            "The bundle cannot be reached",
+            format!(
+                "Nothing came from {bundle}. Either it does not answer, or its host does not let other pages read it \
+                 (CORS): it must send Access-Control-Allow-Origin. Or open the bundle with its own page:"
+            ),
+        ),
+    };
+    Notice {
+        title: title.into(),
+        text: error.to_string(),
+        remedy,
+        command: Some(format!("{bundle}index.html")),
         verb: None,
         is_error: true,
     }

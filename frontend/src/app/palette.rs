@@ -6,12 +6,21 @@ mod commands;
 use leptos::prelude::*;
 use web_sys::KeyboardEvent;
 
-use self::commands::{Command, commands, fitting};
+use self::commands::{AskedPair, Command, commands, fitting};
 use super::dialog::Dialog;
 use crate::app::Surroundings;
 
 /// Commands shown at a time.
 const N_SHOWN: usize = 9;
+
+/// A line of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    /// A pair that was asked for.
+    Pair(AskedPair),
+    /// A command, by its place among all.
+    Command(usize),
+}
 
 /// The palette; nothing is in the page while it is closed.
 #[component]
@@ -36,22 +45,24 @@ fn Search(is_open: RwSignal<bool>) -> impl IntoView {
     let all = StoredValue::new_local(untrack(|| commands(around)));
     let found = Memo::new(move |_| {
         let typed = typed.get();
-        all.with_value(|all| fitting(all, &typed)).into_iter().take(N_SHOWN).collect::<Vec<usize>>()
+        let fitting = all.with_value(|all| fitting(all, &typed)).into_iter().take(N_SHOWN).map(Entry::Command);
+        let asked = commands::pair_asked(around, &typed);
+        let is_first = asked.as_ref().is_some_and(AskedPair::is_certain);
+        let pair = asked.map(Entry::Pair);
+        let (first, last) = if is_first { (pair, None) } else { (None, pair) };
+        first.into_iter().chain(fitting).chain(last).collect::<Vec<Entry>>()
     });
-    let pair = Memo::new(move |_| commands::pair_asked(around, &typed.get()));
-    let n_found = move || found.with(Vec::len) + usize::from(pair.with(Option::is_some));
+    let n_found = move || found.with(Vec::len);
     let run = move |at: usize| {
         is_open.set(false);
-        let of_pair = pair.get_untracked();
-        let at = match (&of_pair, at) {
-            (Some(asked), 0) => return commands::open_pair(around, asked.clone()),
-            (Some(_), at) => at - 1,
-            (None, at) => at,
-        };
-        if let Some(&index) = found.get_untracked().get(at) {
-            let run = all.with_value(|all| all[index].run.clone());
-            // After the dialog has closed and given the focus back.
-            set_timeout(move || run(), std::time::Duration::ZERO);
+        match found.with_untracked(|found| found.get(at).cloned()) {
+            Some(Entry::Pair(asked)) => commands::open_pair(around, asked),
+            Some(Entry::Command(index)) => {
+                let run = all.with_value(|all| all[index].run.clone());
+                // After the dialog has closed and given the focus back.
+                set_timeout(move || run(), std::time::Duration::ZERO);
+            }
+            None => {}
         }
     };
     let on_key = move |event: KeyboardEvent| {
@@ -80,16 +91,17 @@ fn Search(is_open: RwSignal<bool>) -> impl IntoView {
         }
     };
     let lines = move || {
-        let of_pair = pair.get().map(|asked| line(0, asked.title(), "pair", ""));
-        let first = usize::from(of_pair.is_some());
-        let rest = found.get().into_iter().zip(first..).map(|(index, at)| {
-            let (title, kind, keys) = all.with_value(|all| {
-                let Command { title, kind, keys, .. } = &all[index];
-                (title.clone(), *kind, *keys)
-            });
-            line(at, title, kind, keys)
-        });
-        of_pair.into_iter().chain(rest).collect::<Vec<_>>()
+        let shown = |(at, entry): (usize, Entry)| match entry {
+            Entry::Pair(asked) => line(at, asked.title(), "pair", ""),
+            Entry::Command(index) => {
+                let (title, kind, keys) = all.with_value(|all| {
+                    let Command { title, kind, keys, .. } = &all[index];
+                    (title.clone(), *kind, *keys)
+                });
+                line(at, title, kind, keys)
+            }
+        };
+        found.get().into_iter().enumerate().map(shown).collect::<Vec<_>>()
     };
     view! {
         <input

@@ -21,8 +21,10 @@ const ROWS_PER_TURN: usize = 8192;
 pub fn DownloadRanking() -> impl IntoView {
     let state = State::here();
     let is_working = RwSignal::new(false);
+    // What is still shown of another behavior or layer is not what the page names.
+    let is_there = Memo::new(move |_| state.ranking_wanted().is_some());
     let download = move |_| {
-        let Some(ranking) = state.ranking.get_untracked() else { return };
+        let Some(ranking) = untrack(|| state.ranking_wanted()) else { return };
         is_working.set(true);
         spawn_local(async move {
             match csv(state, &ranking).await {
@@ -37,7 +39,7 @@ pub fn DownloadRanking() -> impl IntoView {
             type="button"
             id="download"
             title="Download the ranking as CSV: rank, row, id, score, radius (0 = exact)"
-            disabled=move || is_working.get() || state.ranking.with(Option::is_none)
+            disabled=move || is_working.get() || !is_there.get()
             on:click=download
         >
             {move || if is_working.get() { "Preparing…" } else { "CSV" }}

@@ -12,6 +12,7 @@ use whence_shared::study::{BehaviorView, NearPair, NearestPairs, TextChunk};
 use super::copy::Copy;
 use super::decide::Decide;
 use super::how_to::HowTo;
+use super::keys::focus_here;
 use super::navigation::is_plain_click;
 use super::sweep;
 use super::table::source_name;
@@ -110,6 +111,7 @@ fn Late(row: u32, reason: String) -> impl IntoView {
 fn PairHeader(row: u32) -> impl IntoView {
     let state = State::here();
     let place = Memo::new(move |_| state.place());
+    let is_outdated = Memo::new(move |_| state.is_outdated());
     let value = move || {
         state.ranking.with(|ranking| ranking.as_ref().and_then(|r| r.scores.get(row as usize).copied())).map(score)
     };
@@ -123,10 +125,16 @@ fn PairHeader(row: u32) -> impl IntoView {
     let step = move |by: isize| {
         state.select_position(position.get_untracked().map_or(0, |at| at.saturating_add_signed(by)), Step::Replace);
     };
+    // At the ends the buttons keep the focus: they do nothing there, as keys do.
+    let is_first = move || position.get() == Some(0);
     let is_last = move || position.get().is_some_and(|at| at + 1 == state.n_listed());
+    let close = move |_| {
+        state.select(None, Step::Push);
+        focus_here(if state.page.get_untracked() == Page::Ranking { "table" } else { "reading" });
+    };
     view! {
         <header class="pair-header">
-            <p class="standing">
+            <p class="standing" class:outdated=move || is_outdated.get()>
                 <span class="big">{move || place.get().map(|place| format!("#{}", count(place + 1)))}</span>
                 <span class="big score-value">{value}</span>
                 <span class="quiet">{radius}</span>
@@ -137,18 +145,23 @@ fn PairHeader(row: u32) -> impl IntoView {
                 <button
                     type="button"
                     title="Previous pair (k)"
-                    disabled=move || position.get() == Some(0)
+                    aria-disabled=move || is_first().to_string()
                     on:click=move |_| step(-1)
                 >
                     "↑ Previous"
                 </button>
-                <button type="button" title="Next pair (j)" disabled=is_last on:click=move |_| step(1)>
+                <button
+                    type="button"
+                    title="Next pair (j)"
+                    aria-disabled=move || is_last().to_string()
+                    on:click=move |_| step(1)
+                >
                     "↓ Next"
                 </button>
                 <button
                     type="button"
                     title="Close the pair and show the behavior"
-                    on:click=move |_| state.select(None, Step::Push)
+                    on:click=close
                 >
                     "Close"
                 </button>
@@ -166,13 +179,18 @@ fn Covered(pair: Arc<Pair>, row: u32) -> impl IntoView {
         let pair = pair.clone();
         Memo::new(move |_| !is_shown.get() && covers.covers(&pair))
     };
+    let uncover = move |_| {
+        is_shown.set(true);
+        // The button goes.
+        focus_here("reading");
+    };
     let why = if is_flagged(&pair) { "The data flag this pair as harmful." } else { "Texts are covered." };
     move || match is_covered.get() {
         true => view! {
             <div class="cover" id="cover">
                 <p>{why}</p>
                 <p>
-                    <button type="button" id="uncover" on:click=move |_| is_shown.set(true)>
+                    <button type="button" id="uncover" on:click=uncover>
                         "Show this pair"
                     </button>
                 </p>

@@ -1,19 +1,23 @@
 //! Scores and lengths of all pairs: a point for every pair, darker where there are more, those among the top in the accent
 //! color. Dragging over it shows the pairs within alone.
 
+use std::sync::Arc;
+
 use leptos::html;
 use leptos::prelude::*;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData, PointerEvent};
+use whence_shared::columns::RowColumns;
 use whence_shared::filter::{Filter, Span};
 use whence_shared::statistics::wilson;
 use whence_shared::strata::by_length;
 
 use super::brush::Brush;
-use super::canvas::{Drawn, FONT, Sheet, redraw_on_changes};
+use super::canvas::{Drawn, Sheet, redraw_on_changes};
 use super::dropdown::TableBehind;
+use super::export::{Drawing, Export, Picture, size_of};
 use super::histogram::{tick_label, ticks};
 use super::table::end_name;
 use crate::address::Step;
@@ -42,20 +46,19 @@ pub fn LengthScatter() -> impl IntoView {
         let columns = listing.ready_columns()?;
         state.ranking.with(|ranking| Frame::of(ranking.as_ref()?, &columns.chosen_chars))
     });
-    Effect::new(move || {
-        redraw.track();
-        let (Some(canvas), Some(ranking), Some(frame)) = (canvas.get(), state.ranking.get(), frame.get()) else {
-            return;
-        };
-        let Some(columns) = listing.ready_columns() else { return };
-        let (k, row) = (state.k.get(), state.row.get());
+    let chart = move || {
+        let (ranking, frame, columns) = (state.ranking.get()?, frame.get()?, listing.ready_columns()?);
         let brushed = state.filter.with(|filter| (filter.score, filter.chosen_chars));
         let is_enclosed = enclosed(state, ranking.scores.len());
+        Some(Chart { frame, columns, ranking, k: state.k.get(), row: state.row.get(), brushed, is_enclosed })
+    };
+    Effect::new(move || {
+        redraw.track();
+        let Some((canvas, chart)) = canvas.get().zip(chart()) else { return };
+        // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the table.
         let draw = move || {
-            let chars = &columns.chosen_chars;
-            let chart = Chart { frame, chars, ranking: &ranking, k, row, brushed, is_enclosed };
-            // A canvas that cannot be drawn on leaves the chart empty; its numbers are in the table.
-            drop(chart.draw(&canvas));
+            let _ =
+                Sheet::of(&canvas).and_then(|sheet| sheet.map_or(Ok(()), |sheet| chart.draw(&sheet, Some(&canvas))));
         };
         set_timeout(draw, std::time::Duration::ZERO);
     });
@@ -81,6 +84,22 @@ pub fn LengthScatter() -> impl IntoView {
         }
         _ => "Reading lengths…".to_owned(),
     };
+    let picture = move |()| {
+        let of = if state.lasso.with(Option::is_some) { "In the lasso. " } else { "" };
+        let about = format!(
+            "{of}A point for every pair, darker where there are more; colored: the {} {}.",
+            end_name(state),
+            count(state.k.get())
+        );
+        let drawing = Drawing::Scatter(chart()?, size_of(canvas)?);
+        Picture::of_ranking(
+            state,
+            "scores-by-length",
+            "Pairs by score and length of the chosen response",
+            &about,
+            drawing,
+        )
+    };
     view! {
         <div class="chart scatter">
             <canvas
@@ -96,12 +115,15 @@ pub fn LengthScatter() -> impl IntoView {
             ></canvas>
             <p class="chart-line">
                 <span class="legend">{caption}</span>
-                <TableBehind
-                    id="scatter-table"
-                    caption="Pairs by length of the chosen response, in groups of about equal size"
-                    heads=&["characters", "pairs", "mean score", "share among the wanted", "95 % interval"]
-                    rows=numbers
-                />
+                <span class="chart-tools">
+                    <TableBehind
+                        id="scatter-table"
+                        caption="Pairs by length of the chosen response, in groups of about equal size"
+                        heads=&["characters", "pairs", "mean score", "share among the wanted", "95 % interval"]
+                        rows=numbers
+                    />
+                    <Export id="scatter-export" picture />
+                </span>
             </p>
         </div>
     }
@@ -185,10 +207,11 @@ fn round_lengths(bottom: f32, top: f32) -> Vec<u32> {
     all.filter(|chars| (bottom..top).contains(&height(*chars))).collect()
 }
 
-struct Chart<'a> {
+/// All of it that is drawn.
+pub struct Chart {
     frame: Frame,
-    chars: &'a [u32],
-    ranking: &'a Ranking,
+    columns: Arc<RowColumns>,
+    ranking: Arc<Ranking>,
     k: usize,
     row: Option<u32>,
     brushed: (Span<f32>, Span<u32>),
@@ -196,13 +219,26 @@ struct Chart<'a> {
     is_enclosed: Option<Vec<bool>>,
 }
 
-impl Chart<'_> {
-    fn draw(&self, canvas: &HtmlCanvasElement) -> Drawn {
-        let Some(Sheet { root, ratio, ink }) = Sheet::of(canvas)? else { return Ok(()) };
+impl Chart {
+    /// What the axes show: across, and up.
+    pub const AXES: [&str; 2] = ["score", "characters of the chosen response (logarithmic)"];
+
+    /// Draws it; points on a canvas as pixels, elsewhere as squares.
+    ///
+    /// # Errors
+    ///
+    /// When the sheet cannot be drawn on.
+    pub fn draw<B: DrawingBackend<ErrorType: 'static>>(
+        &self,
+        sheet: &Sheet<B>,
+        canvas: Option<&HtmlCanvasElement>,
+    ) -> Drawn {
+        let Sheet { root, ratio, ink, .. } = sheet;
+        let ratio = *ratio;
         let device = |px: f64| (px * ratio).round() as u32;
         let [left, bottom, above, right] = MARGINS_PX.map(device);
         let Frame { low, high, bottom: least, top } = self.frame;
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(root)
             .margin_top(above)
             .margin_right(right)
             .x_label_area_size(bottom)
@@ -211,13 +247,20 @@ impl Chart<'_> {
         let (xs, ys) = chart.plotting_area().get_pixel_range();
         let ((x0, x1), (y0, y1)) = ((xs.start, xs.end), (ys.start, ys.end));
         let colors = [ink.ground, ink.muted, ink.accent];
-        self.points(canvas, (x0, y0), ((x1 - x0).max(1) as u32, (y1 - y0).max(1) as u32), ratio, colors);
-        let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
+        let points = self.points(((x1 - x0).max(1) as u32, (y1 - y0).max(1) as u32), ratio);
+        match canvas {
+            Some(canvas) => drop(points.put(canvas, (x0, y0), colors)),
+            None => {
+                for (corners, color) in points.squares((x0, y0), colors) {
+                    root.draw(&Rectangle::new(corners, color.filled()))?;
+                }
+            }
+        }
         let hair = ratio.max(1.0).round() as u32;
         for chars in round_lengths(least, top) {
             let (_, y) = chart.plotting_area().map_coordinate(&(low, height(chars)));
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
-            let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
             root.draw(&Text::new(count(chars as usize), (x0 - device(5.0) as i32, y), style))?;
         }
         let (scores, chars) = self.brushed;
@@ -230,7 +273,7 @@ impl Chart<'_> {
         }
         if let Some((&score, &chars)) = self.row.and_then(|row| {
             let row = row as usize;
-            self.ranking.scores.get(row).zip(self.chars.get(row))
+            self.ranking.scores.get(row).zip(self.columns.chosen_chars.get(row))
         }) {
             let ring = Circle::new((score, height(chars)), device(4.0), ink.text.stroke_width(2 * hair));
             chart.draw_series([ring])?;
@@ -238,20 +281,20 @@ impl Chart<'_> {
         root.draw(&PathElement::new([(x0, y1), (x1, y1)], ink.muted.stroke_width(hair)))?;
         for value in ticks(low, high, f64::from(x1 - x0) / ratio) {
             let (x, _) = chart.plotting_area().map_coordinate(&(value, 0.0));
-            let style = font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
             root.draw(&Text::new(tick_label(value), (x, y1 + device(4.0) as i32), style))?;
         }
         root.present()?;
         Ok(())
     }
 
-    /// Counts pairs by point and paints these: one pass over the pairs however many there are.
-    fn points(&self, canvas: &HtmlCanvasElement, at: (i32, i32), size: (u32, u32), ratio: f64, colors: [RGBColor; 3]) {
+    /// Counts pairs by point: one pass over the pairs however many there are.
+    fn points(&self, size: (u32, u32), ratio: f64) -> Points {
         let side = (POINT_PX * ratio).round().max(1.0) as u32;
         let (columns, rows) = (size.0.div_ceil(side) as usize, size.1.div_ceil(side) as usize);
         let Frame { low, high, bottom, top } = self.frame;
         let mut counts = vec![[0u32; 2]; columns * rows];
-        let all = self.ranking.scores.iter().zip(self.chars).zip(&self.ranking.places).enumerate();
+        let all = self.ranking.scores.iter().zip(&self.columns.chosen_chars).zip(&self.ranking.places).enumerate();
         let is_drawn = |row: usize| self.is_enclosed.as_ref().is_none_or(|rows| rows.get(row) == Some(&true));
         for (_, ((&score, &chars), &place)) in all.filter(|(row, _)| is_drawn(*row)) {
             let x = ((score - low) / (high - low) * columns as f32) as usize;
@@ -260,18 +303,48 @@ impl Chart<'_> {
                 counts[usize::from((place as usize) < self.k)] += 1;
             }
         }
-        let most = counts.iter().map(|[others, _]| *others).max().unwrap_or(0).max(1);
-        let mut pixels = vec![0u8; (size.0 * size.1 * 4) as usize];
+        Points { counts, columns, side, size }
+    }
+}
+
+/// Pairs by point.
+struct Points {
+    /// Pairs of each point, row by row from the top: those among the top second.
+    counts: Vec<[u32; 2]>,
+    /// Points in a row.
+    columns: usize,
+    /// Pixels that a point is wide and high.
+    side: u32,
+    /// Pixels of the whole, across and down.
+    size: (u32, u32),
+}
+
+impl Points {
+    fn most(&self) -> u32 {
+        self.counts.iter().map(|[others, _]| *others).max().unwrap_or(0).max(1)
+    }
+
+    /// Paints them on a canvas, on ground.
+    fn put(&self, canvas: &HtmlCanvasElement, at: (i32, i32), colors: [RGBColor; 3]) -> Option<()> {
+        let (most, (width, height)) = (self.most(), self.size);
+        let mut pixels = vec![0u8; (width * height * 4) as usize];
         for (i, pixel) in pixels.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let (x, y) = (i as u32 % size.0 / side, i as u32 / size.0 / side);
-            *pixel = shade(counts[y as usize * columns + x as usize], most, colors);
+            let (x, y) = (i as u32 % width / self.side, i as u32 / width / self.side);
+            *pixel = shade(self.counts[y as usize * self.columns + x as usize], most, colors);
         }
-        let context =
-            canvas.get_context("2d").ok().flatten().and_then(|c| c.dyn_into::<CanvasRenderingContext2d>().ok());
-        let image = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&pixels), size.0, size.1).ok();
-        if let (Some(context), Some(image)) = (context, image) {
-            let _ = context.put_image_data(&image, f64::from(at.0), f64::from(at.1));
-        }
+        let context = canvas.get_context("2d").ok()??.dyn_into::<CanvasRenderingContext2d>().ok()?;
+        let image = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&pixels), width, height).ok()?;
+        context.put_image_data(&image, f64::from(at.0), f64::from(at.1)).ok()
+    }
+
+    /// Corners and color of those that have pairs.
+    fn squares(&self, at: (i32, i32), colors: [RGBColor; 3]) -> impl Iterator<Item = ([(i32, i32); 2], RGBColor)> {
+        let (most, side) = (self.most(), self.side as i32);
+        self.counts.iter().enumerate().filter(|(_, counts)| **counts != [0, 0]).map(move |(i, counts)| {
+            let (x, y) = (at.0 + (i % self.columns) as i32 * side, at.1 + (i / self.columns) as i32 * side);
+            let [red, green, blue, _] = shade(*counts, most, colors);
+            ([(x, y), (x + side, y + side)], RGBColor(red, green, blue))
+        })
     }
 }
 

@@ -59,7 +59,6 @@ pub fn StatusLine() -> impl IntoView {
                 <p role="status">
                     <strong>{sure}</strong>
                     <span class="doing">{text}</span>
-                    {move || state.remark.get().map(|remark| view! { <span class="remark">{remark}</span> })}
                     {move || {
                         let remarks = report.with(|report| report.as_ref().map(|r| r.remarks.clone())).unwrap_or_default();
                         let (first, n_more) = (remarks.first()?.clone(), remarks.len() - 1);

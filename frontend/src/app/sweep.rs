@@ -1,18 +1,20 @@
 //! The behavior by layer: how well its direction separates responses, and what adding it to the reference model does. A panel
 //! of the behavior's summary, where `whence sweep` left something to show.
 
+use std::sync::Arc;
+
 use leptos::html;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use web_sys::HtmlCanvasElement;
 use whence_shared::statistics::conclusion::percent;
 use whence_shared::statistics::interval::Measured;
 use whence_shared::study::BehaviorView;
 use whence_shared::sweep::{FORMAT, LayerSweep, SteeringView, SweepView};
 
-use super::canvas::{Drawn, FONT, Sheet, redraw_on_changes};
+use super::canvas::{Drawn, Sheet, redraw_on_changes};
+use super::export::{Drawing, Export, Picture, file_name};
 use crate::fetch::{FetchError, File};
 use crate::number::counted;
 use crate::state::{State, View};
@@ -29,6 +31,7 @@ pub fn panel(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
     }
     let state = State::here();
     let (name, inputs) = (behavior.name.clone(), behavior.inputs.clone());
+    let of = name.clone();
     let fetched = RwSignal::new(None::<Result<SweepView, FetchError>>);
     spawn_local(async move {
         let path = format!("behaviors/{name}/sweep.json");
@@ -56,7 +59,7 @@ pub fn panel(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
                     });
                     view! {
                         {remark}
-                        {contents(&sweep)}
+                        {contents(&of, &sweep)}
                     }
                         .into_any()
                 }
@@ -65,7 +68,8 @@ pub fn panel(behavior: &BehaviorView) -> Option<impl IntoView + use<>> {
     })
 }
 
-fn contents(sweep: &SweepView) -> impl IntoView + use<> {
+fn contents(behavior: &str, sweep: &SweepView) -> impl IntoView + use<> {
+    let state = State::here();
     let separated = &sweep.separated;
     let of = match separated.is_of_pairs {
         true => "the response pairs’ own responses",
@@ -83,27 +87,63 @@ fn contents(sweep: &SweepView) -> impl IntoView + use<> {
         sweep.layers.iter().filter_map(|layer| Some((layer.layer as f64, layer.separation?.auroc?))).collect();
     let separation = (!aurocs.is_empty()).then(|| {
         let lowest = aurocs.iter().map(|(_, auroc)| *auroc).fold(0.5, f64::min);
-        let line = Line { points: aurocs, style: Style::Along(1.0) };
-        let name = "Separation: AUROC by layer";
-        let lines = vec![line];
-        view! { <LineChart name lines low={(lowest * 10.0).floor() / 10.0} baseline=0.5 is_percent=false /> }
+        Arc::new(Chart {
+            name: "Separation: AUROC by layer",
+            lines: vec![Line { points: aurocs, style: Style::Along(1.0) }],
+            low: (lowest * 10.0).floor() / 10.0,
+            baseline: 0.5,
+            is_percent: false,
+        })
     });
     let steering = sweep.steering.as_ref().map(|steering| steered(steering, &sweep.layers));
+    let charts: Vec<Arc<Chart>> = separation.iter().chain(steering.iter().map(|(chart, _)| chart)).cloned().collect();
+    let export = (!charts.is_empty()).then(|| {
+        let words = steering.as_ref().map_or_else(|| about.clone(), |(_, said)| format!("{about} {said}"));
+        let behavior = behavior.to_owned();
+        let picture = move |()| {
+            let study = state.study_name();
+            Some(Picture {
+                file: file_name(&[&study, &behavior, "by-layer"]),
+                title: format!("“{behavior}” by layer"),
+                about: format!("{words} Study {study}."),
+                drawing: Drawing::Sweep(charts.clone(), chosen_layer(state)),
+            })
+        };
+        view! { <Export id="sweep-export" picture /> }
+    });
     view! {
         <p class="quiet">{about}</p>
-        {separation}
-        {steering}
-        <details>
-            <summary>"Numbers"</summary>
-            <div class="scroll" tabindex="0" role="region" aria-labelledby="sweep-title">
-                {separation_table(&sweep.layers)}
-                {sweep.steering.is_some().then(|| steering_table(&sweep.layers))}
-            </div>
-        </details>
+        {separation.map(|chart| view! { <LineChart chart /> })}
+        {steering
+            .map(|(chart, about)| {
+                view! {
+                    <LineChart chart />
+                    <p class="quiet">{about}</p>
+                }
+            })}
+        <div class="chart-line">
+            <details>
+                <summary>"Numbers"</summary>
+                <div class="scroll" tabindex="0" role="region" aria-labelledby="sweep-title">
+                    {separation_table(&sweep.layers)}
+                    {sweep.steering.is_some().then(|| steering_table(&sweep.layers))}
+                </div>
+            </details>
+            {export}
+        </div>
     }
 }
 
-fn steered(steering: &SteeringView, layers: &[LayerSweep]) -> impl IntoView + use<> {
+/// The layer that ranks. Tracked.
+fn chosen_layer(state: State) -> Option<f64> {
+    match state.view.get() {
+        View::Ready { layer, .. } => Some(layer.layer as f64),
+        _ => None,
+    }
+}
+
+/// The chart of what steering does, and what must be known of it.
+fn steered(steering: &SteeringView, layers: &[LayerSweep]) -> (Arc<Chart>, String) {
     let mut alphas: Vec<f64> = layers.iter().flat_map(|layer| &layer.steered).map(|steered| steered.alpha).collect();
     alphas.sort_by(f64::total_cmp);
     alphas.dedup();
@@ -138,12 +178,14 @@ fn steered(steering: &SteeringView, layers: &[LayerSweep]) -> impl IntoView + us
         steering.judge,
         range(&steering.unsteered)
     );
-    let name = "Steering: rollouts that show the behavior, by layer";
-    let baseline = steering.unsteered.value;
-    view! {
-        <LineChart name lines low=0.0 baseline is_percent=true />
-        <p class="quiet">{about}</p>
-    }
+    let chart = Chart {
+        name: "Steering: rollouts that show the behavior, by layer",
+        lines,
+        low: 0.0,
+        baseline: steering.unsteered.value,
+        is_percent: true,
+    };
+    (Arc::new(chart), about)
 }
 
 fn range(measured: &Measured) -> String {
@@ -228,27 +270,26 @@ struct Line {
 
 /// Lines over layers, from `low` to 1, with a baseline; the layer that ranks is marked.
 #[component]
-fn LineChart(name: &'static str, lines: Vec<Line>, low: f64, baseline: f64, is_percent: bool) -> impl IntoView {
+fn LineChart(chart: Arc<Chart>) -> impl IntoView {
+    let name = chart.name;
     let state = State::here();
     let canvas = NodeRef::<html::Canvas>::new();
     let redraw = Trigger::new();
     redraw_on_changes(canvas, redraw);
-    let spoken: Vec<String> = lines
+    let spoken: Vec<String> = chart
+        .lines
         .iter()
         .filter(|line| matches!(line.style, Style::Along(_)))
         .flat_map(|line| line.points.iter().map(|(layer, value)| format!("layer {layer}: {value:.2}")))
         .collect();
     let description = format!("{name}. {}", spoken.join(", "));
-    let chosen = Memo::new(move |_| match state.view.get() {
-        View::Ready { layer, .. } => Some(layer.layer as f64),
-        _ => None,
-    });
-    let chart = Chart { lines, low, baseline, is_percent };
+    let chosen = Memo::new(move |_| chosen_layer(state));
     Effect::new(move || {
         redraw.track();
         if let Some(canvas) = canvas.get() {
             // The numbers are in the table, too.
-            drop(chart.draw(&canvas, chosen.get()));
+            let chosen = chosen.get();
+            let _ = Sheet::of(&canvas).and_then(|sheet| sheet.map_or(Ok(()), |sheet| chart.draw(&sheet, chosen)));
         }
     });
     view! {
@@ -259,7 +300,11 @@ fn LineChart(name: &'static str, lines: Vec<Line>, low: f64, baseline: f64, is_p
     }
 }
 
-struct Chart {
+/// All of it that is drawn.
+#[derive(Debug)]
+pub struct Chart {
+    /// What it shows.
+    pub name: &'static str,
     lines: Vec<Line>,
     low: f64,
     baseline: f64,
@@ -267,15 +312,24 @@ struct Chart {
 }
 
 impl Chart {
-    fn draw(&self, canvas: &HtmlCanvasElement, chosen: Option<f64>) -> Drawn {
-        let Some(Sheet { root, ratio, ink }) = Sheet::of(canvas)? else { return Ok(()) };
+    /// What the axis across shows.
+    pub const ACROSS: &str = "layer";
+
+    /// Draws it, with the layer that ranks.
+    ///
+    /// # Errors
+    ///
+    /// When the sheet cannot be drawn on.
+    pub fn draw<B: DrawingBackend<ErrorType: 'static>>(&self, sheet: &Sheet<B>, chosen: Option<f64>) -> Drawn {
+        let Sheet { root, ratio, ink, .. } = sheet;
+        let ratio = *ratio;
         let device = |px: f64| (px * ratio).round() as u32;
         let [left, bottom, above, right] = MARGINS_PX.map(device);
         let mut layers: Vec<f64> = self.lines.iter().flat_map(|line| &line.points).map(|(layer, _)| *layer).collect();
         layers.sort_by(f64::total_cmp);
         layers.dedup();
         let (Some(first), Some(last)) = (layers.first().copied(), layers.last().copied()) else { return Ok(()) };
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(root)
             .margin_top(above)
             .margin_right(right)
             .x_label_area_size(bottom)
@@ -284,7 +338,6 @@ impl Chart {
         let (xs, ys) = chart.plotting_area().get_pixel_range();
         let ((x0, x1), (y0, y1)) = ((xs.start, xs.end), (ys.start, ys.end));
         let place = |x: f64, y: f64| chart.plotting_area().map_coordinate(&(x, y));
-        let font = |color: RGBColor| (FONT, 11.0 * ratio).into_font().color(&color);
         let hair = ratio.max(1.0).round() as u32;
 
         for tick in 0..=5 {
@@ -292,7 +345,7 @@ impl Chart {
             let (_, y) = place(first, value);
             root.draw(&PathElement::new([(x0, y), (x1, y)], ink.line.stroke_width(hair)))?;
             let label = if self.is_percent { format!("{:.0} %", 100.0 * value) } else { format!("{value:.2}") };
-            let style = font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Right, VPos::Center));
             root.draw(&Text::new(label, (x0 - device(5.0) as i32, y), style))?;
         }
         let (_, base) = place(first, self.baseline);
@@ -303,7 +356,7 @@ impl Chart {
         }
         for layer in layers.iter().step_by(layers.len().div_ceil(MAX_LABELS)) {
             let (x, _) = place(*layer, self.low);
-            let style = font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
+            let style = sheet.font(ink.muted).pos(Pos::new(HPos::Center, VPos::Top));
             root.draw(&Text::new(layer.to_string(), (x, y1 + device(4.0) as i32), style))?;
         }
         for Line { points, style } in &self.lines {

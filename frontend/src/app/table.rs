@@ -16,11 +16,13 @@ use whence_shared::filter::{Filter, Sort, SortBy};
 use whence_shared::plane::lasso::Lasso;
 use whence_shared::study::RowChunk;
 
+use super::tags::{Tags, labels};
 use crate::address::{Page, Step};
 use crate::covers::Covers;
 use crate::decisions::Decisions;
 use crate::listing::{ColumnsStatus, Listing};
 use crate::maps::{MapStatus, Maps};
+use crate::members::Members;
 use crate::number::{self, count, score};
 use crate::protocol::End;
 use crate::state::{State, StudyStatus, Wanted};
@@ -134,6 +136,8 @@ pub fn RankedTable() -> impl IntoView {
         (now, asked)
     });
     observe_height(scroller, height_px);
+    let tags = Tags::start();
+    let has_tags = Memo::new(move |_| tags.are_there());
     let on_scroll = move |_| {
         if let Some(scroller) = scroller.get_untracked() {
             // Tracking whole rows keeps scrolling within a row free of work.
@@ -162,6 +166,7 @@ pub fn RankedTable() -> impl IntoView {
     view! {
         <div
             class="table"
+            class:tagged=move || has_tags.get()
             role="grid"
             id="table"
             tabindex="0"
@@ -170,7 +175,7 @@ pub fn RankedTable() -> impl IntoView {
                 End::Bottom => "Pairs by score, lowest first",
             }
             aria-rowcount=move || n_rows.get() + 1
-            aria-colcount="8"
+            aria-colcount=move || if has_tags.get() { "9" } else { "8" }
             aria-activedescendant=move || position.get().map(|at| format!("place-{at}"))
         >
             <div role="rowgroup" class="table-head">
@@ -188,6 +193,11 @@ pub fn RankedTable() -> impl IntoView {
                     {head(state, SortBy::Source, "source", "Source", "Where the pair came from")}
                     {head(state, SortBy::Chosen, "chars", "Chosen", "Length of the chosen response in characters")}
                     {head(state, SortBy::Rejected, "chars", "Rejected", "Length of the rejected response in characters")}
+                    <Show when=move || has_tags.get()>
+                        <span role="columnheader" class="tags" title="Tags, or other metadata that tell groups of pairs apart">
+                            "Tags"
+                        </span>
+                    </Show>
                     <span role="columnheader" class="snippet">"Prompt"</span>
                 </div>
             </div>
@@ -202,6 +212,7 @@ pub fn RankedTable() -> impl IntoView {
                                 at as f64 * ROW_PX + shift
                             })
                             max_score
+                            tags
                         />
                     </For>
                 </div>
@@ -217,12 +228,12 @@ pub fn RankedTable() -> impl IntoView {
 #[component]
 fn NothingFits() -> impl IntoView {
     let state = State::here();
-    let (listing, maps) = (Listing::here(), Maps::here());
+    let (listing, maps, members) = (Listing::here(), Maps::here(), Members::here());
     let is_waiting = move || {
         let reads = listing.columns.get() == ColumnsStatus::Loading;
         let searches = listing.searcher.search.with(|search| search.as_ref().is_some_and(|s| !s.is_done()));
         let maps = state.lasso.with(Option::is_some) && maps.status.with(|status| *status == MapStatus::Loading);
-        reads || searches || maps || state.ranking.with(Option::is_none)
+        reads || searches || maps || members.is_reading() || state.ranking.with(Option::is_none)
     };
     view! {
         <p class="nothing quiet" role="presentation">
@@ -278,7 +289,7 @@ pub fn decision_sign(decision: Decision) -> (&'static str, &'static str) {
 }
 
 #[component]
-fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
+fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>, tags: Tags) -> impl IntoView {
     let state = State::here();
     let decisions = Decisions::here();
     let covers = Covers::here();
@@ -356,6 +367,10 @@ fn Row(at: usize, top_px: Signal<f64>, max_score: Memo<f32>) -> impl IntoView {
             <span role="gridcell" class="chars">
                 {move || columns().map(|(chunk, i)| chars(chunk.rejected_chars[i]))}
             </span>
+            {move || {
+                let of_row = tags.are_there().then(|| row.get().map(|row| tags.of(row)).unwrap_or_default())?;
+                Some(view! { <span role="gridcell" class="tags">{labels(of_row)}</span> })
+            }}
             <span role="gridcell" class="snippet" class:covered=move || covers.is_on.get() dir="auto">
                 {move || match covers.is_on.get() {
                     true => Some("covered".to_owned()),
@@ -405,10 +420,15 @@ fn moved(state: State, event: &KeyboardEvent, (height_px, last): (RwSignal<f64>,
     };
     let page = (height_px.get_untracked() / ROW_PX) as usize;
     // Letters work anywhere in the page; keys that scroll elsewhere belong to the table only while it has the focus.
-    match event.key().as_str() {
-        "j" => Some(after),
-        "k" => Some(before),
-        _ if !in_table => None,
+    let key = event.key();
+    // Caps Lock makes letters large, too; with the shift key they mean something else.
+    match key.to_lowercase().as_str() {
+        "j" if !event.shift_key() => return Some(after.min(end)),
+        "k" if !event.shift_key() => return Some(before.min(end)),
+        _ if !in_table => return None,
+        _ => {}
+    }
+    match key.as_str() {
         "ArrowDown" => Some(after),
         "ArrowUp" => Some(before),
         "PageDown" => Some(at.map_or(0, |at| at + page)),

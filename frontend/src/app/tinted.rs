@@ -26,7 +26,7 @@ pub fn TintChoice(row: u32) -> impl IntoView {
                 type="button"
                 title=title
                 aria-pressed=move || (parts.is_shown.get() == is_tint).to_string()
-                on:click=move |_| parts.is_shown.set(is_tint)
+                on:click=move |_| parts.show(is_tint)
             >
                 {text}
             </button>

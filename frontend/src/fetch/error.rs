@@ -83,6 +83,15 @@ impl FetchError {
         }
     }
 
+    /// Whether nothing answered that could have sent it: it may, when the server is back.
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => is_passing(*status),
+            _ => false,
+        }
+    }
+
     /// Milliseconds to wait before another try after `n_vain` tries that brought nothing; `None` when none would help.
     pub(super) fn pause_ms(&self, n_vain: u32) -> Option<f64> {
         let asked_ms = match self {

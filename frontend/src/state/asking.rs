@@ -42,6 +42,31 @@ impl State {
         self.request(Goal::Certain);
     }
 
+    /// Tries again once the backend answers after it was away, where a ranking failed because of that. Called once, by the
+    /// root component.
+    pub fn rank_when_back(self, is_answering: RwSignal<bool>) {
+        let is_lost = move || self.needs_ranking.get() && self.status.with(RankStatus::is_out_of_reach);
+        Effect::new(move |was_answering: Option<bool>| {
+            let is_answering = is_answering.get();
+            if is_answering && was_answering == Some(false) && untrack(is_lost) {
+                self.retry();
+            }
+            is_answering
+        });
+    }
+
+    /// The ranking of what is wanted, as far as it is known; none while the one that is shown is still that of something
+    /// else. Tracked.
+    pub fn ranking_wanted(self) -> Option<Arc<Ranking>> {
+        let wanted = self.wanted.get()?;
+        self.ranking.get().filter(|ranking| ranking.wanted.is_like(&wanted))
+    }
+
+    /// Whether the scores that are shown are of something else than what is wanted now. Tracked.
+    pub fn is_outdated(self) -> bool {
+        self.ranking.with(Option::is_some) && self.ranking_wanted().is_none()
+    }
+
     pub(super) fn rank(self) {
         if !self.needs_ranking.get() {
             return;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use whence_shared::discovery::cutting::SideName;
-use whence_shared::filter::{Filter, Sort};
+use whence_shared::filter::{Filter, PairGroup, Sort};
 use whence_shared::spans;
 
 use super::{State, View};
 use crate::address::{Address, Cuts, MapAddress, Page, Step};
+use crate::number::counted;
 use crate::protocol::End;
 
 /// The address follows the selection after this pause: browsers refuse hundreds of changes a minute.
@@ -115,6 +116,18 @@ impl State {
         self.change(Step::Push, |address| (address.page, address.layer) = (Page::Ranking, Some(layer)));
     }
 
+    /// The address of the page that is shown, of another ranking. Tracked.
+    pub fn link_to_look_at(self, behavior: &str, layer: usize) -> Option<String> {
+        let mut address = self.address.get();
+        set_looked_at(&mut address, behavior, layer);
+        address.href()
+    }
+
+    /// Looks at another ranking, on the page that is shown.
+    pub fn look_at(self, behavior: &str, layer: usize) {
+        self.change(Step::Push, |address| set_looked_at(address, behavior, layer));
+    }
+
     /// Ranks at another layer.
     pub fn choose_layer(self, layer: usize) {
         self.change(Step::Push, |address| address.layer = Some(layer));
@@ -155,6 +168,26 @@ impl State {
         self.change(Step::Push, |address| (address.filter, address.map.lasso) = (Filter::default(), None));
     }
 
+    /// The address of a page that shows the pairs of one group and no others. Tracked.
+    pub fn link_to_group(self, page: Page, group: &PairGroup) -> Option<String> {
+        let mut address = self.address.get();
+        set_group(&mut address, page, group);
+        address.href()
+    }
+
+    /// Shows the pairs of one group and no others on a page.
+    pub fn show_group(self, page: Page, group: &PairGroup) {
+        self.change(Step::Push, |address| set_group(address, page, group));
+    }
+
+    /// Shows a page with other pairs.
+    pub fn show_filtered(self, page: Page, edit: impl FnOnce(&mut Filter)) {
+        self.change(Step::Push, |address| {
+            address.page = page;
+            edit(&mut address.filter);
+        });
+    }
+
     /// Changes the order in which pairs are shown.
     pub fn choose_sort(self, sort: Sort) {
         self.change(Step::Push, |address| address.sort = sort);
@@ -163,6 +196,16 @@ impl State {
     /// Shows scores and lengths beside the ranking, or scores alone.
     pub fn choose_length_chart(self, is_chosen: bool) {
         self.change(Step::Replace, |address| address.is_length_chart = is_chosen);
+    }
+
+    /// Tints responses by what their tokens add, or marks where they differ.
+    pub fn choose_token_marks(self, is_chosen: bool) {
+        self.change(Step::Replace, |address| address.are_tokens_marked = is_chosen);
+    }
+
+    /// Shows in the curves of training how often the chosen response was preferred, or the loss.
+    pub fn choose_accuracy_curve(self, is_chosen: bool) {
+        self.change(Step::Replace, |address| address.is_accuracy_curve = is_chosen);
     }
 
     fn change(self, step: Step, edit: impl FnOnce(&mut Address)) {
@@ -201,7 +244,7 @@ impl State {
             remarks.push(format!("There are no vectors at layer {number}: showing layer {}.", layer.layer));
         }
         if let Some(row) = stated.row.filter(|row| *row as usize >= study.n_pairs) {
-            remarks.push(format!("This study has no row {row}: it has {} pairs.", study.n_pairs));
+            remarks.push(format!("This study has no row {row}: it has {}.", counted(study.n_pairs, "pair", "pairs")));
         }
         let complete = Address {
             behavior: Some(behavior.name),
@@ -220,6 +263,15 @@ impl State {
             self.address.set(complete);
         }
     }
+}
+
+fn set_looked_at(address: &mut Address, behavior: &str, layer: usize) {
+    (address.behavior, address.layer, address.only) = (Some(behavior.to_owned()), Some(layer), None);
+}
+
+fn set_group(address: &mut Address, page: Page, group: &PairGroup) {
+    (address.page, address.map.lasso) = (page, None);
+    address.filter = Filter { groups: vec![group.clone()], ..Filter::default() };
 }
 
 fn set_ranking_by(address: &mut Address, behavior: &str, prompts: &[u32]) {

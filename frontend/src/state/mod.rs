@@ -73,6 +73,9 @@ pub struct State {
     /// Rows of the pairs that it encloses, ascending; `None` while there is no lasso or its map is not here.
     /// [`crate::maps::Maps`] sets it.
     pub selected_rows: RwSignal<Option<Arc<[u32]>>>,
+    /// Rows of the pairs in the groups that the filter names, ascending; `None` while it names none or they are not known.
+    /// [`crate::members::Members`] sets it.
+    pub grouped_rows: RwSignal<Option<Arc<Vec<u32>>>>,
     /// Whether what is shown needs scores.
     pub needs_ranking: Memo<bool>,
     /// How far the ranking is.
@@ -91,10 +94,14 @@ pub struct State {
     pub sort: Memo<Sort>,
     /// Whether the chart beside the ranking shows lengths.
     pub is_length_chart: Memo<bool>,
+    /// Whether responses are tinted by what their tokens add, instead of marked where they differ.
+    pub are_tokens_marked: Memo<bool>,
+    /// Whether the curves of training show how often the chosen response was preferred.
+    pub is_accuracy_curve: Memo<bool>,
     /// The rows that are shown, in their order, where these are not all in the order of the ranking
     /// ([`crate::listing`]).
     pub listed: RwSignal<Option<Arc<Vec<u32>>>>,
-    /// Something the reader should know about how the address was read.
+    /// Something the reader should know: how the address was read, or what was not found.
     pub remark: RwSignal<Option<String>>,
     /// Number of the job whose log is shown.
     pub job: Memo<Option<u64>>,
@@ -170,6 +177,7 @@ impl State {
             color,
             lasso,
             selected_rows: RwSignal::new(None),
+            grouped_rows: RwSignal::new(None),
             needs_ranking,
             status: RwSignal::new(RankStatus::Idle),
             ranking: RwSignal::new(None),
@@ -177,6 +185,8 @@ impl State {
             is_filtered: Memo::new(move |_| lasso.with(Option::is_some) || !filter.with(Filter::is_empty)),
             sort: Memo::new(move |_| address.with(|address| address.sort)),
             is_length_chart: Memo::new(move |_| address.with(|address| address.is_length_chart)),
+            are_tokens_marked: Memo::new(move |_| address.with(|address| address.are_tokens_marked)),
+            is_accuracy_curve: Memo::new(move |_| address.with(|address| address.is_accuracy_curve)),
             listed: RwSignal::new(None),
             remark: RwSignal::new(None),
             job: Memo::new(move |_| address.with(|address| address.job)),
@@ -191,7 +201,10 @@ impl State {
             request: StoredValue::default(),
             pause: StoredValue::default(),
         };
-        let listener = window_event_listener(leptos::ev::popstate, move |_| state.address.set(Address::read()));
+        let listener = window_event_listener(leptos::ev::popstate, move |_| {
+            state.remark.set(None);
+            state.address.set(Address::read());
+        });
         on_cleanup(move || listener.remove());
         Effect::new(move || state.rank());
         Effect::new(move || state.complete_address());

@@ -9,9 +9,14 @@ use super::State;
 use crate::address::Step;
 
 impl State {
-    /// Rows of the pairs that a filter leaves in, where there is one and a ranking to filter: what the map lights. Tracked.
+    /// Rows of the pairs that a filter leaves in, where there is one and a ranking to filter: what the map lights. Without a
+    /// ranking, those in the groups that the filter names. Tracked.
     pub fn lit_rows(self) -> Option<Arc<Vec<u32>>> {
-        self.listed.get().filter(|_| self.is_filtered.get())
+        let is_grouped = self.filter.with(|filter| !filter.groups.is_empty());
+        match self.listed.get() {
+            Some(rows) => self.is_filtered.get().then_some(rows),
+            None => is_grouped.then(|| self.grouped_rows.get().unwrap_or_default()),
+        }
     }
 
     /// How many pairs are shown. Tracked.

@@ -22,6 +22,13 @@ pub enum RankStatus {
     Failed(RankError),
 }
 
+impl RankStatus {
+    /// Whether there is no ranking because nothing answered.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Failed(RankError::Fetch(error)) if error.is_out_of_reach())
+    }
+}
+
 /// What the reader wants ranked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {

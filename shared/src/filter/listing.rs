@@ -23,6 +23,8 @@ pub struct Known<'a> {
     pub matches: Option<&'a [bool]>,
     /// By row, whether a lasso on the map encloses the pair; `None` where there is no lasso.
     pub enclosed: Option<&'a [bool]>,
+    /// By row, whether a pair is in one of the groups that the filter names; `None` where it names none.
+    pub grouped: Option<&'a [bool]>,
 }
 
 /// Rows that fit, in order. What a filter asks of columns that are not there, no pair fits.
@@ -71,7 +73,8 @@ impl<'a> Fits<'a> {
 
     fn fits(&self, row: usize) -> bool {
         let is_among = |rows: Option<&[bool]>| rows.is_none_or(|rows| rows.get(row).copied().unwrap_or(false));
-        if self.is_impossible || !is_among(self.known.matches) || !is_among(self.known.enclosed) {
+        let Known { matches, enclosed, grouped, .. } = *self.known;
+        if self.is_impossible || ![matches, enclosed, grouped].into_iter().all(is_among) {
             return false;
         }
         if !self.filter.score.is_open() && !self.known.scores.get(row).is_some_and(|s| self.filter.score.contains(*s)) {
@@ -188,6 +191,7 @@ mod tests {
             worklist: &worklist,
             matches,
             enclosed: None,
+            grouped: None,
         };
         listing(filter, Sort::parse(sort), &known)
     }
@@ -238,6 +242,7 @@ mod tests {
             worklist: &worklist,
             matches: None,
             enclosed: None,
+            grouped: None,
         };
         let of_source = Filter { sources: vec!["a".into()], ..Filter::default() };
         assert!(listing(&of_source, Sort::default(), &known).is_empty());
@@ -256,11 +261,16 @@ mod tests {
             worklist: &worklist,
             matches: None,
             enclosed: Some(&[true, true, false]),
+            grouped: None,
         };
         assert_eq!(listing(&Filter::default(), Sort::default(), &known), [1, 0]);
         let of_score = Filter { score: Span::parse("0.5.."), ..Filter::default() };
         assert_eq!(listing(&of_score, Sort::default(), &known), [1]);
         // Until the map is read nothing is known to lie within.
         assert!(listing(&of_score, Sort::default(), &Known { enclosed: Some(&[]), ..known }).is_empty());
+        // A pair must be within the lasso and in one of the groups, and no group that is not read yet has any.
+        let grouped = |of: &'static [bool]| Known { grouped: Some(of), ..known };
+        assert_eq!(listing(&Filter::default(), Sort::default(), &grouped(&[false, true, true])), [1]);
+        assert!(listing(&Filter::default(), Sort::default(), &grouped(&[])).is_empty());
     }
 }

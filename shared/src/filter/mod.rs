@@ -1,15 +1,19 @@
 //! Which pairs of a ranking are shown, and in which order. What a reader chose, as it stands in an address ([`Filter`],
 //! [`Sort`]); the rows that fit ([`mod@listing`]); and which texts match ([`text`]).
 
+mod group;
 pub mod listing;
 pub mod text;
+
+pub use group::PairGroup;
 
 use std::fmt;
 
 use crate::edit::Decision;
 
 /// Names of the parameters of an address that a filter reads and writes.
-pub const KEYS: [&str; 9] = ["q", "match", "in", "source", "where", "chosen", "rejected", "score", "decision"];
+pub const KEYS: [&str; 11] =
+    ["q", "match", "in", "source", "where", "chosen", "rejected", "score", "decision", "group", "cluster"];
 
 /// What a reader wants to see. Everything stated must hold; of several sources, or several values of one field, any.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,6 +36,8 @@ pub struct Filter {
     pub score: Span<f32>,
     /// `decision`: what was decided; `None` = nothing.
     pub decisions: Vec<Option<Decision>>,
+    /// `group`, `cluster`: groups of pairs, any of which a pair may be in.
+    pub groups: Vec<PairGroup>,
 }
 
 /// A range with both ends in it; an end that is not stated is open.
@@ -114,6 +120,7 @@ impl Filter {
             .collect();
         decisions.sort_unstable();
         decisions.dedup();
+        let groups = |key: &'static str| get(key).into_iter().filter_map(move |text| PairGroup::parse(key, &text));
         Self {
             text: one("q"),
             is_regex: one("match") == "regex",
@@ -124,6 +131,7 @@ impl Filter {
             rejected_chars: Span::parse(&one("rejected")),
             score: no_nan(Span::parse(&one("score"))),
             decisions,
+            groups: groups("group").chain(groups("cluster")).collect(),
         }
     }
 
@@ -155,6 +163,7 @@ impl Filter {
         }
         let decision = |decision: &Option<Decision>| decision.map_or("none", Decision::name).to_owned();
         query.extend(self.decisions.iter().map(|of| ("decision", decision(of))));
+        query.extend(self.groups.iter().map(PairGroup::to_query));
         query
     }
 }
@@ -244,6 +253,8 @@ mod tests {
             ("score", "-0.25..0.5"),
             ("decision", "none"),
             ("decision", "switch"),
+            ("group", "broad:2/5"),
+            ("cluster", "clumps:-1"),
         ];
         let filter = read(&query);
         assert_eq!(filter.fields[0], ("odd=na%me".to_owned(), "va=lue".to_owned()));
@@ -262,6 +273,8 @@ mod tests {
         assert!(filter.is_empty() && !filter.needs_columns());
         assert!(read(&[("match", "regex"), ("in", "texts")]).is_empty());
         assert!(!read(&[("decision", "none")]).is_empty());
+        let grouped = read(&[("group", "broad:1"), ("group", "broad"), ("cluster", "x:y")]);
+        assert!(grouped.groups.len() == 1 && !grouped.is_empty() && !grouped.needs_columns());
         assert_eq!(Span::<u32>::parse("7"), Span { low: Some(7), high: Some(7) });
         assert_eq!(Sort::parse("sideways"), Sort::default());
         for text in ["rank", "-chosen", "decision"] {

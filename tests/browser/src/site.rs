@@ -314,10 +314,11 @@ impl Host {
             stream.write_all(&rows)?;
             return Ok(true);
         }
+        let shared = if is_shared { "Access-Control-Allow-Origin: *\r\n" } else { "" };
         let found = self.file(path).and_then(|path| Some((File::open(&path).ok()?, path)));
         let Some((mut file, file_path)) = found.filter(|(file, _)| file.metadata().is_ok_and(|data| data.is_file()))
         else {
-            stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+            write!(stream, "HTTP/1.1 404 Not Found\r\n{shared}Content-Length: 0\r\n\r\n")?;
             return Ok(true);
         };
         let n_bytes = file.metadata()?.len();
@@ -338,7 +339,6 @@ impl Host {
         let is_untyped = fault == Some(Fault::Untyped);
         let kind = if is_untyped { "application/octet-stream" } else { content_type(&file_path) };
         let length = end - start;
-        let shared = if is_shared { "Access-Control-Allow-Origin: *\r\n" } else { "" };
         let head = format!("HTTP/1.1 {status}{shared}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         file.seek(SeekFrom::Start(start))?;

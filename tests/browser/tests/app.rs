@@ -52,6 +52,91 @@ async fn another_behavior_is_ranked_without_a_download_and_another_layer_with_on
 }
 
 #[tokio::test]
+async fn pickers_name_what_is_ranked_after_back_and_forward() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    let agree = async |behavior: &str, layer: &str| {
+        browser.find(&format!("body[data-state='ranked'][data-ranked='{behavior}/layer-{layer}']")).await;
+        assert_eq!(query(&browser, "behavior").await, json!(behavior));
+        assert_eq!(query(&browser, "layer").await, json!(layer));
+        let names = "return ['behavior', 'layer'].map((id) => document.getElementById(id).value).join('/')";
+        browser.wait_until(&format!("{names} === arguments[0]"), vec![json!(format!("{behavior}/{layer}"))]).await;
+    };
+    agree("flattery", "2").await;
+    // Each option was picked by hand at least once: what the document says of it no longer counts.
+    for behavior in ["obeys-when-formatted", "flattery"] {
+        browser.find(&format!("#behavior option[value='{behavior}']")).await.click().await.unwrap();
+        agree(behavior, "2").await;
+    }
+    for layer in ["1", "2"] {
+        browser.find(&format!("#layer option[value='{layer}']")).await.click().await.unwrap();
+        agree("flattery", layer).await;
+    }
+    for (behavior, layer) in [("flattery", "1"), ("flattery", "2"), ("obeys-when-formatted", "2"), ("flattery", "2")] {
+        browser.page.back().await.unwrap();
+        agree(behavior, layer).await;
+    }
+    browser.page.forward().await.unwrap();
+    agree("obeys-when-formatted", "2").await;
+    // The same of options that never change.
+    for (id, options) in [("by", ["bank", "direction"]), ("end", ["bottom", "top"])] {
+        for value in options {
+            browser.find(&format!("#{id} option[value='{value}']")).await.click().await.unwrap();
+        }
+        browser.page.back().await.unwrap();
+        let is_first = "return document.getElementById(arguments[0]).value === arguments[1]";
+        browser.wait_until(is_first, vec![json!(id), json!(options[0])]).await;
+        browser.page.back().await.unwrap();
+        browser.wait_until(is_first, vec![json!(id), json!(options[1])]).await;
+    }
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn the_number_of_pairs_that_stands_there_is_the_one_in_force() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2&k=20"), "ranked").await;
+    for (typed, in_force) in [("99999", "5000"), ("-5", "1"), ("", "1"), ("2.4", "2"), ("e", "2"), ("30", "30")] {
+        let input = browser.find("#k").await;
+        input.focus().await.unwrap();
+        browser.evaluate("document.getElementById('k').select()", vec![]).await;
+        browser.press(Key::Backspace).await;
+        if !typed.is_empty() {
+            browser.press(typed).await;
+        }
+        browser.press(Key::Tab).await;
+        let stands = "return document.getElementById('k').value === arguments[0]";
+        browser.wait_until(stands, vec![json!(in_force)]).await;
+        let stated = "return new URLSearchParams(location.search).get('k') === arguments[0]";
+        browser.wait_until(stated, vec![json!(in_force)]).await;
+    }
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn scores_of_another_layer_are_dimmed_and_not_handed_out() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=1&row=9"), "ranked").await;
+    browser.find(".pair-header .standing:not(.outdated) .score-value").await;
+    browser.find("#download:enabled").await;
+    site.limit(Some(2_000));
+    browser.find("#layer option[value='2']").await.click().await.unwrap();
+    browser.find("#download:disabled").await;
+    browser.find(".pair-header .standing.outdated").await;
+    let opacity = "return Number(getComputedStyle(document.querySelector('.pair-header .standing')).opacity) < 1";
+    assert_eq!(browser.evaluate(opacity, vec![]).await, json!(true));
+    // Back at once: what is shown is what is wanted again.
+    browser.page.back().await.unwrap();
+    browser.find("#download:enabled").await;
+    browser.find(".pair-header .standing:not(.outdated)").await;
+    site.limit(None);
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
 async fn quick_changes_of_mind_end_with_the_last_choice() {
     let (site, study) = Site::with_study(&Plan::small());
     let browser = Browser::start(Screen::DESK).await;
@@ -104,11 +189,19 @@ async fn an_address_that_names_what_is_not_there_is_followed_as_far_as_possible_
     let (site, _) = Site::with_study(&Plan::small());
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?behavior=unheard-of&layer=99&k=900000&row=999999"), "ranked").await;
-    browser.wait_for_text("#status", "no behavior “unheard-of”").await;
-    browser.wait_for_text("#status", "no row 999999").await;
+    browser.wait_for_text("#remark", "no behavior “unheard-of”").await;
+    browser.wait_for_text("#remark", "no row 999999: it has 5,000 pairs").await;
     assert_eq!(query(&browser, "k").await, json!("5000"));
     browser.open(&site.address("?layer=99"), "ranked").await;
-    browser.wait_for_text("#status", "no vectors at layer 99").await;
+    browser.wait_for_text("#remark", "no vectors at layer 99").await;
+    browser.find("#dismiss").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('remark').textContent === ''", vec![]).await;
+    browser.wait_until("return document.activeElement.id === 'ranking'", vec![]).await;
+    // The same on a page that has no line about the ranking.
+    browser.open(&site.address("?view=edit&behavior=unheard-of"), "ranked").await;
+    browser.wait_for_text("#remark", "no behavior “unheard-of”").await;
+    let is_seen = "return document.getElementById('remark').checkVisibility()";
+    browser.wait_until(is_seen, vec![]).await;
     assert_no_errors(&browser).await;
 }
 

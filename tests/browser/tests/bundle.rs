@@ -57,8 +57,16 @@ async fn a_bundle_ranks_as_the_server_does_at_a_sub_path_and_from_another_origin
     let elsewhere = Site::empty();
     let address = |layer| elsewhere.address(&format!("{}&index=yes&bundle={}", query(layer, ""), site.address("")));
     browser.open(&address(2), "failed").await;
+    // That it must let other pages read it, and where it lies: nothing about a server of one's own.
     browser.wait_for_text(".notice", "cannot be reached").await;
+    browser.wait_for_text(".notice", "Access-Control-Allow-Origin").await;
+    browser.wait_for_text(".notice code", &format!("{}index.html", site.address(""))).await;
+    let advises_serving = "return document.querySelector('.notice').textContent.includes('whence serve')";
+    assert_eq!(browser.evaluate(advises_serving, vec![]).await, json!(false));
     site.set_shared(true);
+    let nowhere = format!("?bundle={}nowhere/", site.address(""));
+    browser.open(&elsewhere.address(&nowhere), "failed").await;
+    browser.wait_for_text(".notice", "No bundle here").await;
     browser.open(&address(2), "ranked").await;
     let got: Vec<u32> = shown(&browser, 2).await.iter().take(100).map(|shown| shown.1).collect();
     assert_eq!(got, stored(&study, 2)[..100].iter().map(|stored| stored.1).collect::<Vec<_>>());

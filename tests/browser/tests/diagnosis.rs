@@ -4,7 +4,7 @@
 use serde_json::json;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::page::assert_no_errors;
-use whence_browser_tests::site::Site;
+use whence_browser_tests::site::{Fault, Site};
 use whence_browser_tests::static_study::{Plan, StaticStudy};
 use whence_shared::diagnosis::card;
 use whence_shared::validation::QuotedDiagnosis;
@@ -37,7 +37,20 @@ async fn a_diagnosis_of_other_vectors_is_not_shown() {
     let browser = Browser::start(Screen::DESK).await;
     browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
     browser.wait_for_text(".diagnosis", "is of other vectors").await;
+    browser.wait_for_text(".diagnosis", "Run `whence diagnose` again").await;
     browser.wait_until("return document.getElementById('diagnosis') === null", vec![]).await;
+}
+
+#[tokio::test]
+async fn a_diagnosis_that_did_not_arrive_is_not_said_to_be_at_fault() {
+    let (site, study) = Site::with_study(&Plan::small());
+    study.write_diagnosis("flattery", 2, 100);
+    site.fail("data/diagnosis/", Fault::Status(503), 100);
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    browser.wait_for_text(".diagnosis", "Check that the server still runs").await;
+    let advises = "return document.querySelector('.diagnosis').textContent.includes('whence diagnose')";
+    assert_eq!(browser.evaluate(advises, vec![]).await, json!(false));
 }
 
 #[tokio::test]

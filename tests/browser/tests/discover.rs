@@ -2,6 +2,7 @@
 //! owns up to what is missing or broken.
 
 use serde_json::{Value, json};
+use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::page::{assert_no_errors, assert_same, query, ranking_of_page};
 use whence_browser_tests::site::Site;
@@ -116,6 +117,76 @@ async fn the_page_shows_groups_and_leads_to_pairs() {
     browser.wait_until("return document.body.dataset.page === 'ranking'", vec![]).await;
     let address = browser.evaluate("return location.href", vec![]).await;
     assert!(address.as_str().unwrap().contains(&format!("row={row}")), "{address}");
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn the_matrix_is_read_by_keys_alone_and_its_means_as_a_table() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    let view = study.write_discovery("broad");
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=discover"), "discovered").await;
+    wait_for_origin(&browser, "stored").await;
+    let (prompts, pairs) = (&view.groups.prompts, &view.groups.pairs);
+    // Reached by Tab from what stands before it.
+    let focus = "
+        document.getElementById('heatmap').focus();
+        const style = getComputedStyle(document.activeElement);
+        return document.activeElement.id === 'heatmap' && document.activeElement.tabIndex === 0 && style.outlineStyle !== 'none';";
+    browser.press(Key::Tab).await;
+    assert_eq!(browser.evaluate(focus, vec![]).await, json!(true), "a focus that is seen");
+    browser.wait_for_text("#heatmap-cell", "Row 1, ").await;
+    let said = |row: usize, column: usize| {
+        let (prompt, pair) = (prompts.leaf_order[row] as usize, pairs.leaf_order[column] as usize);
+        let (a, b) = (prompts.labels[prompt] + 1, pairs.labels[pair] + 1);
+        [format!("Row {}, prompts {a}: ", row + 1), format!("Column {}, pairs {b}: ", column + 1)]
+    };
+    for (keys, row, column) in [
+        (Key::Down + Key::Right, 1, 1),
+        (Key::Shift + Key::Right, 1, 11),
+        (Key::End + "", 1, pairs.leaf_order.len() - 1),
+        (Key::Home + Key::Left + Key::Up, 0, 0),
+        (Key::Up + Key::Down + Key::Right + Key::Right, 1, 2),
+    ] {
+        browser.press(keys).await;
+        for part in said(row, column) {
+            browser.wait_for_text("#heatmap-cell", &part).await;
+        }
+    }
+    // The chosen cell is marked where it lies.
+    let marked = "
+        const [row, column, nRows, nColumns] = arguments;
+        const marker = document.querySelector('.chosen-cell').getBoundingClientRect();
+        const canvas = document.getElementById('heatmap').getBoundingClientRect();
+        const middle = (at, n, from, room) => from + 64 + (at + 0.5) / n * (room - 64);
+        return Math.abs(marker.left + marker.width / 2 - middle(column, nColumns, canvas.left, canvas.width)) < 3
+            && Math.abs(marker.top + marker.height / 2 - middle(row, nRows, canvas.top, canvas.height)) < 3;";
+    let at = vec![json!(1), json!(2), json!(prompts.leaf_order.len()), json!(pairs.leaf_order.len())];
+    browser.wait_until(marked, at).await;
+    // Means of groups, each with each.
+    browser.find("#heatmap-table > summary").await.click().await.unwrap();
+    browser.find("#heatmap-table tbody tr").await;
+    let cells = "return [...document.querySelectorAll('#heatmap-table tbody tr')].map((row) =>
+        [...row.children].map((cell) => Number(cell.textContent.replace('−', '-').replaceAll(',', ''))))";
+    let cells: Vec<Vec<f64>> = serde_json::from_value(browser.evaluate(cells, vec![]).await).unwrap();
+    assert_eq!(cells.len(), prompts.clusters.len() * pairs.clusters.len());
+    for row in &cells {
+        let (a, b) = (row[0] as usize - 1, row[2] as usize - 1);
+        assert_eq!([row[1], row[3]], [prompts.clusters[a].size, pairs.clusters[b].size].map(|n| n as f64));
+        assert!((row[4] - view.groups.means[a][b]).abs() < 1e-3, "{row:?}: {}", view.groups.means[a][b]);
+    }
+    browser.press(Key::Escape).await;
+    // Enter opens the pair.
+    browser.evaluate(focus, vec![]).await;
+    browser.press(Key::Enter).await;
+    browser.wait_until("return document.body.dataset.page === 'ranking'", vec![]).await;
+    let row = view.pairs[pairs.leaf_order[2] as usize].row;
+    browser
+        .wait_until(
+            "return new URLSearchParams(location.search).get('row') === arguments[0]",
+            vec![json!(row.to_string())],
+        )
+        .await;
     assert_no_errors(&browser).await;
 }
 
@@ -289,4 +360,64 @@ async fn nothing_is_wider_than_a_hand_held_window() {
     let width = browser.evaluate("return document.documentElement.scrollWidth - innerWidth", vec![]).await;
     assert!(width.as_f64().unwrap() <= 0.0, "{width} pixels too wide");
     assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn a_group_of_pairs_is_shown_in_the_ranking_and_decided_about() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    let view = study.write_discovery("broad");
+    let order = study.native_ranking("flattery", 2).order;
+    let rows_of = |labels: &[u32], label: u32| -> Vec<u32> {
+        view.pairs.iter().zip(labels).filter(|(_, of)| **of == label).map(|(pair, _)| pair.row).collect()
+    };
+    let browser = Browser::start(Screen::DESK).await;
+    // What was asked for before would hide some of them: the link shows the group and nothing else.
+    browser.open(&site.address("?view=discover&behavior=flattery&layer=2&source=safety-refusals"), "discovered").await;
+    wait_for_origin(&browser, "stored").await;
+    let link = |label: u32, to: &str| format!(".group[data-side='pairs'][data-label='{label}'] a[data-to='{to}']");
+    browser.find(&link(1, "ranking")).await.click().await.unwrap();
+    browser.wait_for_state("ranked").await;
+    assert_eq!(query(&browser, "group").await, json!("broad:1"));
+    assert_eq!(query(&browser, "source").await, Value::Null);
+    let rows = rows_of(&view.groups.pairs.labels, 1);
+    let ranks: Vec<usize> = (1..).zip(&order).filter(|(_, row)| rows.contains(row)).map(|(rank, _)| rank).collect();
+    let shown = "
+        const rows = [...document.querySelectorAll('#rows [role=row]')];
+        rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex);
+        const ranks = rows.slice(0, 8).map((row) => Number(row.querySelector('.rank').textContent.replaceAll(',', '')));
+        return JSON.stringify(ranks) === JSON.stringify(arguments[0]);";
+    for _ in 0..2 {
+        browser.wait_for_text("#n-shown", &format!("{} of 5,000 pairs", rows.len())).await;
+        browser.wait_for_text(".filter-chip", "pairs 2 of “broad”").await;
+        browser.wait_until(shown, vec![json!(ranks[..8])]).await;
+        // Whoever gets the address sees the same, without having seen the groups.
+        browser.page.refresh().await.unwrap();
+        browser.wait_for_state("ranked").await;
+    }
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.wait_for_text("#rules", &format!("the {} pairs that the filter shows", rows.len())).await;
+    browser.find("#apply-filter:enabled").await.click().await.unwrap();
+    browser.wait_for_text("#rule-outcome", &format!("pairs 2 of “broad”: {} pairs to switch", rows.len())).await;
+    browser.find("#rules .filter-chip").await.click().await.unwrap();
+    browser.wait_until("return !document.getElementById('apply-filter')", vec![]).await;
+
+    // Groups cut elsewhere are found again, too.
+    let cut = sides(&study, &view).cut_pairs(Cut::Into(5)).unwrap();
+    browser.open(&site.address("?view=discover&behavior=flattery&layer=2&pairs=5"), "discovered").await;
+    wait_for_origin(&browser, "browser").await;
+    assert_cards(&browser, "pairs", &cut).await;
+    browser.find(&link(4, "edit")).await.click().await.unwrap();
+    assert_eq!(query(&browser, "group").await, json!("broad:4/5"));
+    let n = rows_of(&cut.labels, 4).len();
+    let pairs = if n == 1 { "1 pair".to_owned() } else { format!("{n} pairs") };
+    browser.wait_for_text("#rules", &format!("the {pairs} that the filter shows")).await;
+    browser.wait_for_text("#rules .filter-chip", "pairs 5 of “broad” in 5 groups").await;
+    assert_no_errors(&browser).await;
+
+    // Groups that are not there any more: said, with how to see pairs again.
+    browser.open(&site.address("?behavior=flattery&layer=2&group=gone:0"), "ranked").await;
+    browser.wait_for_text(".filter-bar [role=alert]", "The groups of “gone” cannot be read").await;
+    browser.wait_for_text(".nothing", "No pair fits").await;
+    browser.find("#clear-filters").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('n-shown').textContent === '5,000 pairs'", vec![]).await;
 }

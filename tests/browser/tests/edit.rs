@@ -27,7 +27,7 @@ async fn keys_decide_and_the_browser_keeps_what_was_decided() {
     browser.press("js").await;
     browser.find("#rows [aria-rowindex='3'] .decision-sign.switch").await;
     browser.press("j").await;
-    browser.press("K").await;
+    browser.press(Key::Shift + "K").await;
     browser.find("#rows [aria-rowindex='4'] .decision-sign.keep").await;
     // A note is typed: its letters are no commands.
     browser.press("n").await;
@@ -190,7 +190,7 @@ async fn the_backend_keeps_decisions_for_every_browser_and_edit_sets_are_made_of
     // The first one decides without having seen that: both count.
     show_ranking(&one).await;
     one.press("j").await;
-    one.press("K").await;
+    one.press(Key::Shift + "K").await;
     one.find("#decide-keep[aria-pressed='true']").await;
     one.wait_for_text("#decisions-notice", "changed elsewhere").await;
     show_edit(&one).await;
@@ -255,7 +255,7 @@ async fn decisions_made_while_the_backend_is_away_arrive_when_it_is_back() {
         .wait_for_text("#not-kept", "The backend does not answer: 1 change is kept by this page and this browser")
         .await;
     browser.press("j").await;
-    browser.press("K").await;
+    browser.press(Key::Shift + "K").await;
     browser.wait_for_text("#not-kept", "2 changes are kept").await;
     let served = Served::start_at(&study, port);
     browser.wait_until("return !document.getElementById('not-kept')", vec![]).await;

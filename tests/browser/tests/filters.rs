@@ -180,6 +180,31 @@ async fn dragging_over_a_chart_shows_the_pairs_gone_over() {
 }
 
 #[tokio::test]
+async fn rows_show_what_tells_groups_of_pairs_apart_and_keep_their_height() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let order = study.native_ranking("flattery", 2).order;
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address(PAGE), "ranked").await;
+    browser.find("#table.tagged #rows .tag").await;
+    browser.wait_until("return document.querySelectorAll('#rows .tags').length >= 10", vec![]).await;
+    let tags = "
+        const rows = [...document.querySelectorAll('#rows [role=row]')];
+        rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex);
+        return rows.slice(0, 10).map((row) => row.querySelector('.tags').textContent);";
+    let expected: Vec<String> = order[..10].iter().map(|row| format!("teacher-{}", row % 3)).collect();
+    assert_eq!(browser.evaluate(tags, vec![]).await, json!(expected));
+    browser.find("#rows .tag[title^='chosen_model: teacher-']").await;
+    let sizes = "
+        const row = document.querySelector('#rows [role=row]');
+        return [row.getBoundingClientRect().height, row.querySelector('.snippet').clientWidth > 100,
+            row.querySelector('.tags').clientWidth > 0];";
+    assert_eq!(browser.evaluate(sizes, vec![]).await, json!([28, true, true]));
+    browser.resize(Screen::HAND).await;
+    browser.wait_until("return document.querySelector('#rows .tags').clientWidth === 0", vec![]).await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
 async fn a_study_without_a_file_of_columns_is_filtered_by_what_its_table_holds() {
     let (site, study) = Site::with_study(&Plan::small());
     std::fs::remove_file(study.path(columns::PATH)).unwrap();

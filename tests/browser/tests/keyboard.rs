@@ -44,7 +44,29 @@ async fn the_palette_goes_anywhere_and_gives_the_focus_back() {
     open().await;
     browser.press("id nobody").await;
     browser.press(Key::Enter).await;
-    browser.wait_for_text("#status", "No pair of this study has the id “nobody”").await;
+    browser.wait_for_text("#remark", "No pair of this study has the id “nobody”").await;
+    // What may be an id stands after what can be done: with it Enter goes to the layer.
+    open().await;
+    browser.press("layer 2").await;
+    browser.wait_for_text("#palette-list li:last-child", "Pair with the id “layer 2”").await;
+    browser.wait_for_text("#palette-list [aria-selected='true']", "Layer 2").await;
+    browser.press(Key::Enter).await;
+    browser.find("body[data-state='ranked'][data-ranked='obeys-when-formatted/layer-2']").await;
+    // Of no command it is the only thing left.
+    open().await;
+    browser.press("pair-77").await;
+    browser.press(Key::Enter).await;
+    browser.wait_for_text("#reading .standing", "row 77").await;
+    // A message is seen on whichever page it comes.
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.find("body[data-page='edit'][data-state='ranked']").await;
+    open().await;
+    browser.press("id somebody").await;
+    browser.press(Key::Enter).await;
+    browser.wait_for_text("#remark", "No pair of this study has the id “somebody”").await;
+    browser.wait_until("return document.getElementById('remark').checkVisibility()", vec![]).await;
+    browser.find("#dismiss").await.click().await.unwrap();
+    browser.wait_until("return document.getElementById('remark').textContent === ''", vec![]).await;
     open().await;
     browser.press("valid").await;
     browser.press(Key::Enter).await;
@@ -138,5 +160,102 @@ async fn what_cannot_be_seen_is_named_and_long_lines_come_in_parts() {
         .await;
     let longest = browser.evaluate(tasks, vec![start]).await.as_f64().unwrap();
     assert!(longest < 1000.0, "the page stood still for {longest} ms");
+    assert_no_errors(&browser).await;
+}
+
+/// A letter as a keyboard gives it while Caps Lock is on, with or without the shift key.
+const WITH_CAPS_LOCK: &str = "
+    const [key, shiftKey] = arguments;
+    document.body.dispatchEvent(new KeyboardEvent('keydown', { key, shiftKey, bubbles: true, cancelable: true }))";
+
+#[tokio::test]
+async fn caps_lock_changes_nothing_of_what_letters_do() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    let press = async |key: &str, is_shifted: bool| {
+        browser.evaluate(WITH_CAPS_LOCK, vec![json!(key), json!(is_shifted)]).await;
+    };
+    let selected = async |line: usize| {
+        browser.find(&format!("#rows [aria-rowindex='{line}'][aria-selected='true']")).await;
+    };
+    press("J", false).await;
+    selected(2).await;
+    press("J", false).await;
+    selected(3).await;
+    press("K", false).await;
+    selected(2).await;
+    assert_eq!(
+        browser.evaluate("return document.querySelectorAll('#rows .decision-sign').length", vec![]).await,
+        json!(0),
+        "nothing was decided"
+    );
+    // With the shift key Caps Lock gives a small letter.
+    press("k", true).await;
+    browser.find("#rows [aria-rowindex='2'] .decision-sign.keep").await;
+    selected(2).await;
+    press("D", false).await;
+    browser.find("#rows [aria-rowindex='2'] .decision-sign.drop").await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn undo_by_key_works_where_decisions_are_seen_alone() {
+    let (site, _) = Site::with_study(&Plan::small());
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    browser.press("jd").await;
+    browser.find("#rows [aria-rowindex='2'] .decision-sign.drop").await;
+    for page in ["overview", "discover", "validate", "share"] {
+        browser.find(&format!(".pages a[href*='view={page}']")).await.click().await.unwrap();
+        browser.find(&format!("body[data-page='{page}']:not([data-state='loading'])")).await;
+        browser.press(Key::Control + "z").await;
+    }
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.wait_for_text("#n-decided", "1 decision").await;
+    browser.press(Key::Control + "z").await;
+    browser.wait_until("return !document.querySelector('#worklist')", vec![]).await;
+    assert_no_errors(&browser).await;
+}
+
+#[tokio::test]
+async fn the_focus_goes_on_where_what_had_it_goes() {
+    let (site, mut study) = Site::with_study(&Plan::small());
+    flag(&mut study);
+    let order = study.native_ranking("flattery", 2).order;
+    let has_focus = "return document.activeElement.id === arguments[0]";
+    let browser = Browser::start(Screen::DESK).await;
+    let press = async |selector: &str| {
+        browser.find(selector).await.focus().await.unwrap();
+        browser.press(Key::Enter).await;
+    };
+    browser.open(&site.address("?behavior=flattery&layer=2&row=1"), "ranked").await;
+    press("#uncover").await;
+    browser.wait_until(has_focus, vec![json!("reading")]).await;
+    press(".pair-header nav button:last-child").await;
+    browser.wait_until(has_focus, vec![json!("table")]).await;
+
+    // At either end the button that goes no further keeps it.
+    for (end, button) in [(order[0], 1), (order[order.len() - 1], 2)] {
+        browser.open(&site.address(&format!("?behavior=flattery&layer=2&row={end}")), "ranked").await;
+        let selector = format!(".pair-header nav button:nth-child({button})[aria-disabled='true']");
+        press(&selector).await;
+        let is_there = "return document.activeElement === document.querySelector(arguments[0])";
+        browser.wait_until(is_there, vec![json!(selector)]).await;
+        assert_eq!(query(&browser, "row").await, json!(end.to_string()));
+    }
+
+    // A decision that is taken back hands it to the next one, and the last to the heading.
+    browser.open(&site.address("?behavior=flattery&layer=2"), "ranked").await;
+    browser.press("jdjd").await;
+    browser.find("#rows [aria-rowindex='3'] .decision-sign.drop").await;
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    press("#worklist tbody tr:first-child button").await;
+    browser.wait_until("return document.querySelectorAll('#worklist tbody tr').length === 1", vec![]).await;
+    browser
+        .wait_until("return document.activeElement === document.querySelector('#worklist tbody button')", vec![])
+        .await;
+    browser.press(Key::Enter).await;
+    browser.wait_until(has_focus, vec![json!("worklist-title")]).await;
     assert_no_errors(&browser).await;
 }

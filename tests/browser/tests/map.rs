@@ -545,3 +545,50 @@ async fn grouping_that_cannot_be_says_why_and_can_be_stopped() {
     browser.wait_until("return document.getElementById('n-groups') === null", vec![]).await;
     assert_eq!(query(&browser, "color").await, Value::Null);
 }
+
+#[tokio::test]
+async fn a_category_alone_in_the_light_narrows_the_list_and_goes_to_the_ranking() {
+    let (site, study) = study();
+    let order = study.native_ranking("flattery", 2).order;
+    let n_in = |of: Option<usize>| (0..5000).filter(|&row| clump(row) == of).count();
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address("?view=map&behavior=flattery&layer=2&color=cluster:clumps"), "mapped").await;
+    browser.find("#legend [data-category='2']").await.click().await.unwrap();
+    wait_for_listed(&browser, n_in(Some(2)), "in view, cluster 3 locks").await;
+    browser.find("#show-in-ranking:enabled").await.click().await.unwrap();
+    browser.wait_for_state("ranked").await;
+    assert_eq!(query(&browser, "cluster").await, json!("clumps:2"));
+    let is_within = |row: &u32| clump(*row as usize) == Some(2);
+    let ranks: Vec<usize> = (1..).zip(&order).filter(|(_, row)| is_within(row)).map(|(rank, _)| rank).collect();
+    let n = thousands(n_in(Some(2)));
+    for _ in 0..2 {
+        browser.wait_for_text("#n-shown", &format!("{n} of 5,000 pairs")).await;
+        browser.wait_for_text(".filter-chip", "cluster 3 of “clumps”").await;
+        assert_eq!(shown_ranks(&browser, 8).await, ranks[..8]);
+        // Whoever gets the address sees the same, without having seen the map.
+        browser.page.refresh().await.unwrap();
+        browser.wait_for_state("ranked").await;
+    }
+    browser.find(".pages a[href*='view=map']").await.click().await.unwrap();
+    wait_for_listed(&browser, n_in(Some(2)), "in view, cluster 3 locks, by score, filtered").await;
+    // The light off, the filter stays until it is taken back.
+    browser.find("#legend [data-category='2']").await.click().await.unwrap();
+    wait_for_listed(&browser, n_in(Some(2)), "in view, by score, filtered").await;
+    browser.find("#clear-filter").await.click().await.unwrap();
+    wait_for_listed(&browser, 5000, "in view, by score").await;
+    // What is in no cluster, decided about as one step.
+    browser.find(&format!("#legend [data-category='{N_CLUMPS}']")).await.click().await.unwrap();
+    wait_for_listed(&browser, n_in(None), "in view, between the clusters").await;
+    browser.find("#decide-all > summary").await.click().await.unwrap();
+    browser.find("#drop-all").await.click().await.unwrap();
+    browser.find(".pages a[href*='view=edit']").await.click().await.unwrap();
+    browser.wait_for_text("#decided-counts", &format!("{} dropped", thousands(n_in(None)))).await;
+    browser.wait_for_text("#history", "between the clusters").await;
+
+    // A filter by cluster narrows the list where nothing was ranked, too.
+    site.take_asked();
+    browser.open(&site.address("?view=map&color=none&cluster=clumps:-1"), "mapped").await;
+    wait_for_listed(&browser, n_in(None), "in view, filtered").await;
+    assert!(site.take_asked().iter().all(|asked| !asked.path.contains("vectors/")));
+    assert_no_errors(&browser).await;
+}

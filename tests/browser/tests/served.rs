@@ -39,6 +39,22 @@ async fn the_page_ranks_by_the_index_that_whence_made_and_rows_that_the_server_g
 }
 
 #[tokio::test]
+async fn a_ranking_that_failed_while_the_server_was_away_is_tried_again_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = study(folder.path());
+    let served = Served::start(&study);
+    let port = served.port();
+    let separator = if served.address.contains('?') { '&' } else { '?' };
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&format!("{}{separator}behavior={BEHAVIOR}&layer=1", served.address), "ranked").await;
+    drop(served);
+    browser.find("#layer option[value='2']").await.click().await.unwrap();
+    browser.wait_for_state("failed").await;
+    let _served = Served::start_at(&study, port);
+    browser.find(&format!("body[data-state='ranked'][data-ranked='{BEHAVIOR}/layer-2']")).await;
+}
+
+#[tokio::test]
 async fn the_page_ranks_as_whence_rank_did_row_for_row() {
     let folder = tempfile::tempdir().unwrap();
     let study = study(folder.path());

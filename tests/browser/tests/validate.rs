@@ -96,6 +96,51 @@ async fn the_smallest_effect_is_computed_again_as_the_design_changes() {
     assert_no_errors(&browser).await;
 }
 
+/// Types a text into a field of the calculator.
+async fn type_into(browser: &Browser, id: &str, text: &str) {
+    let script = "
+        const input = document.getElementById(arguments[0]);
+        input.value = arguments[1];
+        input.dispatchEvent(new Event('input', { bubbles: true }));";
+    browser.evaluate(script, vec![json!(id), json!(text)]).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_calculated_has_no_answer_and_says_what_it_takes() {
+    let (site, study) = Site::with_study(&Plan::small());
+    let report = StaticStudy::report(4);
+    study.write_report(&report);
+    let detectable = report.comparison.detectable.unwrap();
+    let answer = format!("{} points", points(detectable.absolute).trim_start_matches('+'));
+    let browser = Browser::start(Screen::DESK).await;
+    browser.open(&site.address(PAGE), "validated").await;
+    browser.wait_for_text("#smallest", &answer).await;
+    for (text, id, range) in [
+        ("1", "n-seeds", "2 to 64 seeds"),
+        ("2.5", "n-seeds", "2 to 64 seeds"),
+        ("", "n-prompts", "2 to 100,000 test prompts"),
+    ] {
+        type_into(&browser, id, text).await;
+        browser.wait_until("return document.getElementById('smallest').textContent === '–'", vec![]).await;
+        browser.wait_for_text("#smallest-why", range).await;
+        browser.find(&format!("#{id}[aria-invalid='true']")).await;
+        let no_seeds =
+            "return [...document.querySelectorAll('.by-seeds tbody td.end')].every((cell) => cell.textContent === '–')";
+        browser.wait_until(no_seeds, vec![]).await;
+        let typed = browser.evaluate("return document.getElementById(arguments[0]).value", vec![json!(id)]).await;
+        assert_eq!(typed, json!(text), "what was typed stays");
+    }
+    // Back to what was measured, exactly.
+    let back = "[...document.querySelectorAll('.calculator button')].at(-1).click()";
+    browser.evaluate(back, vec![]).await;
+    browser.wait_for_text("#smallest", &answer).await;
+    let seeds = browser.evaluate("return document.getElementById('n-seeds').value", vec![]).await;
+    assert_eq!(seeds, json!(detectable.design.n_seeds.to_string()));
+    browser.wait_until("return !document.querySelector(\".calculator [aria-invalid='true']\")", vec![]).await;
+    browser.find("#n-seeds[aria-invalid='false']").await;
+    assert_no_errors(&browser).await;
+}
+
 #[tokio::test]
 async fn the_pages_are_linked_and_the_address_says_which() {
     let (site, study) = Site::with_study(&Plan::small());
@@ -121,6 +166,13 @@ async fn the_pages_are_linked_and_the_address_says_which() {
     site.take_asked();
     browser.open(&site.address(PAGE), "validated").await;
     browser.wait_for_text("#curves", "steps in all").await;
+    // What the curves show is in the address, too.
+    let accuracy = "#curves .segments label:last-child input";
+    browser.find("#curves .segments label:last-child").await.click().await.unwrap();
+    browser.wait_until("return new URLSearchParams(location.search).get('curve') === 'accuracy'", vec![]).await;
+    browser.page.refresh().await.unwrap();
+    browser.wait_for_state("validated").await;
+    browser.wait_until("return document.querySelector(arguments[0])?.checked === true", vec![json!(accuracy)]).await;
     assert!(site.take_asked().iter().all(|asked| !asked.path.contains("vectors/")), "no vectors");
     browser.find(".pages a[href*='view=ranking']").await.click().await.unwrap();
     ranking_of_page(&browser, "flattery", 2).await;

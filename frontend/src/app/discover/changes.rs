@@ -103,7 +103,7 @@ pub fn changes(found: &Arc<Found>) -> AnyView {
             <table>
                 <thead>
                     <tr>
-                        <th scope="col" class="check"><span class="sr-only">"Choose"</span></th>
+                        <th scope="col" class="check"><span class="unseen">"Choose"</span></th>
                         {head("Norm", Column::Norm, "norm", choice)} {head("Prompt", Column::Prompt, "prompt", choice)}
                         {head("Words", Column::Words, "words", choice)}
                         {head("Shared", Column::Overlap, "overlap", choice)}

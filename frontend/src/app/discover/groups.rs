@@ -7,14 +7,18 @@ use whence_shared::cluster::one_way::{OneWay, Verdict};
 use whence_shared::cluster::terms::Term;
 use whence_shared::discovery::cutting::SideName;
 use whence_shared::discovery::{Cluster, Groups};
+use whence_shared::filter::PairGroup;
 use whence_shared::pair::one_line;
 
 use super::contrast::{Compared, ContrastPanel};
 use super::pair_link;
 use super::rank_by::RankBy;
+use crate::address::Page;
+use crate::app::navigation::is_plain_click;
 use crate::app::status_line::capital;
 use crate::discovery::{Discovery, Found, Origin};
 use crate::number::{counted, hundredths};
+use crate::state::{State, View};
 
 /// Terms of a card.
 const N_TERMS: usize = 8;
@@ -128,15 +132,16 @@ pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
         let found = found.clone();
         move || {
             let groups = discovery.groups(&found);
+            let cut = discovery.shown.with(|shown| shown.as_ref().and_then(|shown| shown.cuts.pairs));
             (0..groups.pairs.clusters.len())
-                .map(|label| pair_card(&found, &groups, label, compared))
+                .map(|label| pair_card(&found, &groups, (label, cut), compared))
                 .collect::<Vec<_>>()
         }
     };
     view! {
         <section aria-labelledby="pair-groups-title">
             <h2 id="pair-groups-title">"Groups of pairs"</h2>
-            <p class="about">"Pairs in one group push the same prompts the same way. A pair opens in the ranking."</p>
+            <p class="about">"Pairs in one group push the same prompts the same way. A pair opens in the ranking; a whole group is shown there, or decided about."</p>
             <Show when=has_no_words>
                 <p class="about">
                     "This discovery was stored without the words of its pairs, so that groups cut elsewhere have none: run whence discover again."
@@ -148,7 +153,13 @@ pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
     }
 }
 
-fn pair_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compared) -> impl IntoView + use<> {
+/// A group of pairs: its label, and into how many groups the pairs are cut unless as stored.
+fn pair_card(
+    found: &Arc<Found>,
+    groups: &Groups,
+    (label, cut): (usize, Option<usize>),
+    compared: Compared,
+) -> impl IntoView + use<> {
     let cluster = &groups.pairs.clusters[label];
     let exemplar = |&row: &u32| {
         let entry = &found.view.pairs[row as usize];
@@ -168,7 +179,38 @@ fn pair_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Compar
             {terms("Only rejected", &cluster.rejected_terms)}
             {exemplars("Typical", typical)}
             {exemplars("At the border", border)}
+            {where_shown(PairGroup::Discovered { discovery: found.view.name.clone(), label: label as u32, cut })}
         </article>
+    }
+}
+
+/// Links to the pages that show a group's pairs by score, and decide about them.
+fn where_shown(group: PairGroup) -> impl IntoView {
+    let state = State::here();
+    let can_rank = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
+    let link = move |page: Page, text: &'static str| {
+        let (group, shown) = (group.clone(), group.clone());
+        let on_click = move |event: leptos::ev::MouseEvent| {
+            if is_plain_click(&event) {
+                event.prevent_default();
+                state.show_group(page, &group);
+                window().scroll_to_with_x_and_y(0.0, 0.0);
+            }
+        };
+        view! {
+            <a class="button" data-to=page.name() href=move || state.link_to_group(page, &shown) on:click=on_click>
+                {text}
+            </a>
+        }
+    };
+    move || {
+        can_rank.get().then(|| {
+            view! {
+                <p class="where-shown">
+                    {link(Page::Ranking, "Show in Ranking")} {link(Page::Edit, "Decide in Edit")}
+                </p>
+            }
+        })
     }
 }
 
@@ -222,14 +264,17 @@ fn named(found: &Found, side: SideName, label: usize) -> Option<impl IntoView + 
 
 /// Whether a group is a change, and by which count.
 fn way(way: OneWay, alpha: f64) -> impl IntoView {
-    let OneWay { n_along, n_against, p, strength, is_change } = way;
+    let OneWay { n_along, n_against, p, strength, is_change, .. } = way;
     let verdict = way.verdict(alpha);
     let about = match verdict {
         Verdict::Change => {
             "nine tenths of the differences on this axis, each by its length, go one way, more than chance makes anywhere"
         }
         Verdict::SlightChange => {
-            "no chance, but the mean response moved by less than a fifth of what separates the two responses of a pair"
+            "no chance, but the mean response moved by less than a quarter of what separates the two responses of a pair"
+        }
+        Verdict::NoDirection => {
+            "its differences go one way, more than chance makes, but not along one direction: see its parts"
         }
         Verdict::BothWays => "more differences go one way than chance makes, but too many go the other",
         Verdict::Chance => "two samples of one model would differ like this, as often one way as the other",

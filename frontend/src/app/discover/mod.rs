@@ -65,7 +65,7 @@ fn Picker() -> impl IntoView {
                         let chosen = discovery.name();
                         let option = |name: String| {
                             let is_chosen = Some(&name) == chosen.as_ref();
-                            view! { <option value=name.clone() selected=is_chosen>{name.clone()}</option> }
+                            view! { <option value=name.clone() prop:selected=is_chosen>{name.clone()}</option> }
                         };
                         names.get().into_iter().map(option).collect::<Vec<_>>()
                     }}
@@ -88,7 +88,7 @@ fn sections(found: &Arc<Found>) -> impl IntoView + use<> {
     );
     let changes_found = {
         let (discovery, found) = (Discovery::here(), found.clone());
-        move || changes_found(&discovery.groups(&found).prompts.clusters)
+        move || changes_found(&found.view, &discovery.groups(&found).prompts.clusters)
     };
     view! {
         <section class="summary" aria-labelledby="discover-title">
@@ -127,12 +127,13 @@ fn say(found: Arc<Found>, side: SideName) -> impl Fn() -> String {
     move || {
         let groups = discovery.groups(&found);
         let is_cut = discovery.shown.with(|shown| shown.as_ref().is_some_and(|shown| shown.cuts.of(side).is_some()));
-        finding(cuts::grouping_of(&groups, side), stored_cut == Cut::Stable && !is_cut, one, many)
+        let is_left_to_hold = stored_cut == Cut::Stable && !is_cut;
+        finding(cuts::grouping_of(&groups, side), settings.stability.k_max, is_left_to_hold, one, many)
     }
 }
 
 /// How many of the groups of prompts are changes.
-fn changes_found(clusters: &[Cluster]) -> String {
+fn changes_found(view: &DiscoveryView, clusters: &[Cluster]) -> String {
     let n =
         |is: fn(&OneWay) -> bool| clusters.iter().filter(|cluster| cluster.one_way.as_ref().is_some_and(is)).count();
     let (n_changes, n_found) = (n(|way| way.is_change), n(OneWay::is_found));
@@ -141,18 +142,22 @@ fn changes_found(clusters: &[Cluster]) -> String {
         n => format!("{} found", counted(n, "change", "changes")),
     };
     match (n_changes - n_found, n_found) {
-        (0, 0) => format!("{found}: no group of prompts has differences that go one way."),
+        (0, 0) => format!("{found}: {}.", view.why_no_change(clusters)),
         (0, _) => format!("{found}: differences that go one way."),
         (n_slight, _) => format!("{found}, and {}.", counted(n_slight, "slight one", "slight ones")),
     }
 }
 
 /// What may be said of a side's groups.
-fn finding(grouping: &Grouping, is_left_to_hold: bool, one: &str, many: &str) -> String {
+fn finding(grouping: &Grouping, k_max: usize, is_left_to_hold: bool, one: &str, many: &str) -> String {
     let n = grouping.clusters.len();
     let groups = format!("{} of {many}", counted(n, "group", "groups"));
     let p = grouping.stability.p;
     match grouping.stability.chosen {
+        Some(k) if k == n && k >= k_max => format!(
+            "{groups}, the most that were looked for: there may be more. They come back when {many} are drawn again, and are further \
+             apart than chance makes them (p {p:.3})."
+        ),
         Some(k) if k == n => format!(
             "{groups}: they come back when {many} are drawn again, and are further apart than chance makes them (p {p:.3})."
         ),

@@ -7,9 +7,11 @@ use leptos::prelude::*;
 use whence_shared::edit::Decision;
 use whence_shared::edit::worklist::Decided;
 
+use crate::app::filters::Chips;
 use crate::app::table::{end_name, source_name};
 use crate::decisions::Decisions;
 use crate::listing::Listing;
+use crate::members::Members;
 use crate::number::{count, counted};
 use crate::state::{RankStatus, Ranking, State, StudyStatus};
 
@@ -22,7 +24,7 @@ pub fn Rules() -> impl IntoView {
     let outcome = RwSignal::new(String::new());
     let options = [Decision::Switch, Decision::Drop, Decision::Keep]
         .map(|of| {
-            view! { <option value=of.name() selected=move || action.get() == of>{of.name()}</option> }
+            view! { <option value=of.name() prop:selected=move || action.get() == of>{of.name()}</option> }
         })
         .collect_view();
     let rules = RuleBook { action, spares_decided, outcome, decisions: Decisions::here() };
@@ -155,7 +157,7 @@ fn OfRanking(rules: RuleBook) -> impl IntoView {
 
 #[component]
 fn OfFilter(rules: RuleBook) -> impl IntoView {
-    let state = State::here();
+    let (state, members) = (State::here(), Members::here());
     let apply = move |_| {
         let rows = untrack(|| state.listed.get());
         let Some(rows) = rows else { return };
@@ -171,6 +173,8 @@ fn OfFilter(rules: RuleBook) -> impl IntoView {
                 "Apply"
             </button>
         </div>
+        <Chips />
+        {move || members.problem.get().map(|text| view! { <p class="problem" role="alert">{format!("{text}.")}</p> })}
     }
 }
 

@@ -1,9 +1,12 @@
 //! The worklist: every pair that somebody decided about, with its rank, source and note.
 
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement};
 use whence_shared::edit::worklist::Decided;
 
 use crate::address::Page;
+use crate::app::keys::focus_here;
 use crate::app::navigation::is_plain_click;
 use crate::app::table::{decision_sign, source_name};
 use crate::covers::Covers;
@@ -34,7 +37,7 @@ pub fn WorklistTable() -> impl IntoView {
     let shown = move || rows.with(|rows| rows[..rows.len().min(n_shown.get())].to_vec());
     view! {
         <section class="worklist" aria-labelledby="worklist-title">
-            <h2 id="worklist-title">"Worklist"</h2>
+            <h2 id="worklist-title" tabindex="-1">"Worklist"</h2>
             <Show when=move || n.get() != 0 fallback=Empty>
                 <div class="scroll">
                     <table id="worklist">
@@ -129,7 +132,8 @@ fn Line(row: u32) -> impl IntoView {
             state.show_pair(row);
         }
     };
-    let take_back = move |_| {
+    let take_back = move |event: leptos::ev::MouseEvent| {
+        keep_focus(&event);
         decisions.decide(&format!("take back the decision about row {row}"), [(row, None)]);
     };
     view! {
@@ -160,6 +164,17 @@ fn Line(row: u32) -> impl IntoView {
                 </button>
             </td>
         </tr>
+    }
+}
+
+/// Gives the focus to the button of the next line, which takes the place of this one, or else to the heading.
+fn keep_focus(event: &leptos::ev::MouseEvent) {
+    let line = event_target::<Element>(event).closest("tr").ok().flatten();
+    let next = line.and_then(|line| line.next_element_sibling()?.query_selector("button").ok()?);
+    match next.and_then(|next| next.dyn_into::<HtmlElement>().ok()) {
+        // Of what cannot have the focus nothing is lost.
+        Some(next) => drop(next.focus()),
+        None => focus_here("worklist-title"),
     }
 }
 

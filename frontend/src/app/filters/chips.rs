@@ -1,8 +1,9 @@
 //! What the filter asks for, one chip each; pressing a chip takes it back.
 
 use leptos::prelude::*;
+use whence_shared::clustering::{NO_DIRECTION, NOISE};
 use whence_shared::edit::Decision;
-use whence_shared::filter::{Filter, Span};
+use whence_shared::filter::{Filter, PairGroup, Span};
 
 use crate::address::Step;
 use crate::app::table::source_name;
@@ -26,6 +27,7 @@ enum Part {
     Rejected,
     Score,
     Decision(Option<Decision>),
+    Group(PairGroup),
     Lasso,
 }
 
@@ -58,7 +60,24 @@ pub fn chips(state: State) -> Vec<Chip> {
     for decision in filter.decisions {
         add(decided_name(decision).to_owned(), Part::Decision(decision));
     }
+    for group in filter.groups {
+        add(group_name(&group), Part::Group(group));
+    }
     chips
+}
+
+/// A group in words: `pairs 3 of “broad”`, numbered as the pages number groups.
+fn group_name(group: &PairGroup) -> String {
+    match group {
+        PairGroup::Discovered { discovery, label, cut: None } => format!("pairs {} of “{discovery}”", label + 1),
+        PairGroup::Discovered { discovery, label, cut: Some(k) } => {
+            format!("pairs {} of “{discovery}” in {}", label + 1, counted(*k, "group", "groups"))
+        }
+        PairGroup::Clustered { clustering, label: NOISE } => format!("between the clusters of “{clustering}”"),
+        PairGroup::Clustered { clustering, label: NO_DIRECTION } => format!("without a direction in “{clustering}”"),
+        PairGroup::Clustered { clustering, label } if *label < 0 => format!("not looked at in “{clustering}”"),
+        PairGroup::Clustered { clustering, label } => format!("cluster {} of “{clustering}”", label + 1),
+    }
 }
 
 fn range<T: Copy>(span: Span<T>, show: impl Fn(T) -> String) -> String {
@@ -85,6 +104,7 @@ fn take_from(filter: &mut Filter, part: &Part) {
         Part::Rejected => filter.rejected_chars = Span::default(),
         Part::Score => filter.score = Span::default(),
         Part::Decision(decision) => filter.decisions.retain(|d| d != decision),
+        Part::Group(group) => filter.groups.retain(|g| g != group),
         // It is the map's.
         Part::Lasso => {}
     }

@@ -152,7 +152,7 @@ pub fn StartForm() -> impl IntoView {
     };
     let verbs = ALL
         .iter()
-        .map(|of| view! { <option value=of.name selected=move || verb.get() == of.name>{of.name}</option> })
+        .map(|of| view! { <option value=of.name prop:selected=move || verb.get() == of.name>{of.name}</option> })
         .collect_view();
     view! {
         <section class="start-job" id="start-job" aria-labelledby="start-title">
@@ -234,7 +234,7 @@ fn Ways(draft: Draft) -> impl IntoView {
     move || {
         let verb = draft.verb();
         let options = verb.ways.iter().enumerate().map(|(i, way)| {
-            view! { <option value=i.to_string() selected=move || draft.way_number() == i>{way.title}</option> }
+            view! { <option value=i.to_string() prop:selected=move || draft.way_number() == i>{way.title}</option> }
         });
         (verb.ways.len() > 1).then(|| {
             view! {
@@ -294,7 +294,7 @@ fn Input(draft: Draft, field: &'static Field, verb: &'static str) -> impl IntoVi
         let put = put.clone();
         let options = options.into_iter().map(|(name, text)| {
             let of = name.clone();
-            view! { <option value=name selected=move || draft.value(field) == of>{text}</option> }
+            view! { <option value=name prop:selected=move || draft.value(field) == of>{text}</option> }
         });
         view! {
             <label class="field">

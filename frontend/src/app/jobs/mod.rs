@@ -8,6 +8,7 @@ mod verbs;
 use leptos::prelude::*;
 use whence_shared::jobs::JobState;
 
+use super::keys::focus_here;
 use super::notice::Notices;
 use super::skeleton::Skeleton;
 use crate::api::{Api, RequestError, ServerStatus};
@@ -123,6 +124,10 @@ fn Head() -> impl IntoView {
                     {counts}
                 </span>
             </h2>
+            // Where the form stands below the queue.
+            <button type="button" id="to-start" on:click=|_| focus_here("job-verb")>
+                "Start a job"
+            </button>
         </header>
     }
 }

@@ -17,7 +17,7 @@ use crate::number::{count, counted, per_second, percent};
 use crate::state::State;
 
 /// Jobs shown unless all are asked for.
-const N_SHOWN: usize = 12;
+const N_SHOWN: usize = 5;
 
 /// The list.
 #[component]
@@ -176,10 +176,11 @@ fn when(job: &JobView, now: f64) -> String {
             format!("for {} on {}{tries}", since(job.started_unix_ms).unwrap_or_default(), job.device)
         }
         _ => {
-            let ended = job.finished_unix_ms.map(|at| moment(at as f64)).unwrap_or_default();
+            let ended = job.finished_unix_ms.map(|at| format!("ended {}", moment(at as f64)));
             let took = job.started_unix_ms.zip(job.finished_unix_ms);
-            let took = took.map(|(from, to)| format!(", after {} on {}", lasting(to as f64 - from as f64), job.device));
-            format!("{ended}{}{tries}", took.unwrap_or_default())
+            let took = took.map(|(from, to)| format!("took {} on {}", lasting(to as f64 - from as f64), job.device));
+            let told = [took, ended].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            format!("{told}{tries}")
         }
     }
 }

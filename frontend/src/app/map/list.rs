@@ -1,5 +1,6 @@
 //! The table beside the map: the pairs that the lasso encloses, or those in view, as far as the filter of the ranking leaves them
-//! in; by score where there is a ranking, by row otherwise. As many rows exist as fit.
+//! in, and of one category where one alone is lit; by score where there is a ranking, by row otherwise. As many rows exist as
+//! fit.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use leptos::prelude::*;
 use web_sys::KeyboardEvent;
 use whence_shared::edit::Decision;
 use whence_shared::edit::worklist::Decided;
-use whence_shared::filter::Filter;
+use whence_shared::filter::{Filter, PairGroup};
 
 use super::super::dropdown::Dropdown;
 use super::super::filters::in_words;
@@ -18,7 +19,8 @@ use super::sight::Sight;
 use crate::address::{ColorBy, Page, Step};
 use crate::covers::Covers;
 use crate::decisions::Decisions;
-use crate::maps::{Maps, marked};
+use crate::maps::{Kind, Maps, marked};
+use crate::members::Members;
 use crate::number::{count, counted, score};
 use crate::state::{State, StudyStatus, View};
 
@@ -32,20 +34,22 @@ const N_FIT: usize = 14;
 /// The table with what can be done with its pairs.
 #[component]
 pub fn List(paint: Memo<Paint>) -> impl IntoView {
-    let (state, maps, sight) = (State::here(), Maps::here(), Sight::here());
+    let (state, maps, sight, members) = (State::here(), Maps::here(), Sight::here(), Members::here());
     let is_ranked = Memo::new(move |_| {
         let is_wanted = |ranking: &Arc<crate::state::Ranking>| {
             state.wanted.with(|wanted| wanted.as_ref().is_some_and(|wanted| ranking.wanted.is_like(wanted)))
         };
         state.ranking.with(|ranking| ranking.as_ref().is_some_and(is_wanted))
     });
-    let rows = Memo::new(move |_| listed(state, sight, is_ranked.get()));
+    let rows = Memo::new(move |_| listed(state, sight, &paint.get(), is_ranked.get()));
     let n_rows = Memo::new(move |_| rows.with(|rows| rows.len()));
     let is_selection = Memo::new(move |_| state.selected_rows.with(Option::is_some));
-    let is_narrowed = Memo::new(move |_| state.listed.with(Option::is_some) && !state.filter.with(Filter::is_empty));
+    let is_narrowed = Memo::new(move |_| state.lit_rows().is_some() && !state.filter.with(Filter::is_empty));
+    let lit = Memo::new(move |_| lit(&paint.get(), &state.color.get()));
     let title = move || {
         let n = n_rows.get();
         let what = if is_selection.get() { "selected" } else { "in view" };
+        let what = lit.get().map_or_else(|| what.to_owned(), |lit| format!("{what}, {}", lit.name));
         let order = if is_ranked.get() { ", by score" } else { "" };
         let order = if is_narrowed.get() { format!("{order}, filtered") } else { order.to_owned() };
         view! { <strong>{counted(n, "pair", "pairs")} " " {what}</strong> {order} }
@@ -53,6 +57,19 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
     let has_view = Memo::new(move |_| matches!(state.view.get(), View::Ready { .. }));
     let can_rank = Memo::new(move |_| !is_ranked.get() && has_view.get());
     let rank = move |_| state.change_map(Step::Push, |map| map.color = Some(ColorBy::Score));
+    // A category that is made here has no name by which another page could find its pairs.
+    let can_show = Memo::new(move |_| match lit.get() {
+        Some(lit) => lit.part.is_some(),
+        None => is_selection.get(),
+    });
+    let show = move |_| {
+        state.show_filtered(Page::Ranking, |filter| {
+            if let Some(part) = lit.get_untracked().and_then(|lit| lit.part) {
+                part.narrow(filter);
+            }
+        });
+    };
+    let is_part = move || is_selection.get() || lit.with(Option::is_some);
     view! {
         <section class="map-list" aria-label="Pairs on the map">
             <header>
@@ -74,21 +91,26 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
                         "Clear filter"
                     </button>
                 </Show>
-                <Show when=move || is_selection.get()>
+                <Show when=move || can_show.get()>
                     <button
                         type="button"
                         id="show-in-ranking"
                         disabled=move || !has_view.get()
                         title="Show these pairs in the ranking, with its charts"
-                        on:click=move |_| state.open_page(Page::Ranking)
+                        on:click=show
                     >
                         "Show in Ranking"
                     </button>
-                    <DecideAll rows />
+                </Show>
+                <Show when=is_part>
+                    <DecideAll rows lit />
+                </Show>
+                <Show when=move || is_selection.get()>
                     <button type="button" id="clear-selection" title="Select none (Esc)" on:click=move |_| maps.select(None)>
                         "Clear"
                     </button>
                 </Show>
+                {move || members.problem.get().map(|text| view! { <p class="problem" role="alert">{format!("{text}.")}</p> })}
             </header>
             <Rows rows n_rows is_ranked paint />
         </section>
@@ -97,10 +119,11 @@ pub fn List(paint: Memo<Paint>) -> impl IntoView {
 
 /// One decision about all pairs listed, as one step that can be undone.
 #[component]
-fn DecideAll(rows: Memo<Arc<[u32]>>) -> impl IntoView {
+fn DecideAll(rows: Memo<Arc<[u32]>>, lit: Memo<Option<Lit>>) -> impl IntoView {
     let (state, decisions) = (State::here(), Decisions::here());
     let decide = move |action: Decision| {
-        let words = untrack(|| in_words(state));
+        let words = [untrack(|| in_words(state)), lit.get_untracked().map(|lit| lit.name).unwrap_or_default()];
+        let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ");
         let decided = Decided { action, note: words.clone() };
         let rows = rows.get_untracked();
         decisions.decide(&format!("{words}: {}", action.name()), rows.iter().map(|&row| (row, Some(decided.clone()))));
@@ -130,8 +153,60 @@ fn DecideAll(rows: Memo<Arc<[u32]>>) -> impl IntoView {
     }
 }
 
+/// The category that alone is lit.
+#[derive(Debug, Clone, PartialEq)]
+struct Lit {
+    /// For a person.
+    name: String,
+    /// What of a filter asks for the same pairs; `None` where nothing does.
+    part: Option<LitPart>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum LitPart {
+    Source(String),
+    Group(PairGroup),
+    Decision(Option<Decision>),
+}
+
+impl LitPart {
+    /// Asks for these pairs, and for no others of the kind.
+    fn narrow(self, filter: &mut Filter) {
+        match self {
+            Self::Source(name) => filter.sources = vec![name],
+            Self::Group(group) => filter.groups = vec![group],
+            Self::Decision(decision) => filter.decisions = vec![decision],
+        }
+    }
+}
+
+fn lit(paint: &Paint, color: &ColorBy) -> Option<Lit> {
+    let Paint::Categories(categories, Some(only)) = paint else { return None };
+    let category = categories.names.get(*only as usize)?;
+    let (name, part) = match color {
+        ColorBy::Source => {
+            (format!("source {}", source_name(&category.name)), Some(LitPart::Source(category.name.clone())))
+        }
+        ColorBy::Cluster(clustering) => {
+            let label = categories.label_of(*only);
+            let group = PairGroup::Clustered { clustering: clustering.clone(), label };
+            let name = if label < 0 { category.name.clone() } else { format!("cluster {}", category.name) };
+            (name, Some(LitPart::Group(group)))
+        }
+        ColorBy::Decision => {
+            let decision = match category.kind {
+                Kind::Decided(decision) => Some(decision),
+                Kind::Named | Kind::Rest => None,
+            };
+            (category.name.clone(), Some(LitPart::Decision(decision)))
+        }
+        _ => (category.name.clone(), None),
+    };
+    Some(Lit { name, part })
+}
+
 /// Rows of the pairs listed, in their order. Tracked.
-fn listed(state: State, sight: Sight, is_ranked: bool) -> Arc<[u32]> {
+fn listed(state: State, sight: Sight, paint: &Paint, is_ranked: bool) -> Arc<[u32]> {
     let Some(map) = sight.map() else { return Arc::from([]) };
     let rows = match state.selected_rows.get() {
         Some(rows) => rows,
@@ -146,6 +221,12 @@ fn listed(state: State, sight: Sight, is_ranked: bool) -> Arc<[u32]> {
             rows.iter().copied().filter(|&row| is_lit[row as usize]).collect()
         }
         None => rows,
+    };
+    let rows: Arc<[u32]> = match paint {
+        Paint::Categories(categories, Some(only)) => {
+            rows.iter().copied().filter(|&row| categories.of_rows.get(row as usize) == Some(only)).collect()
+        }
+        _ => rows,
     };
     if !is_ranked {
         return rows;

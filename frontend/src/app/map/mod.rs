@@ -2,6 +2,7 @@
 //! encloses is selected, and the selected pair is read beside it.
 
 mod colors;
+mod drawing;
 mod gl;
 mod hover;
 mod legend;
@@ -54,7 +55,7 @@ pub fn MapPage() -> impl IntoView {
                         <stage::Stage paint />
                         <legend::Legend paint />
                     </div>
-                    <toolbar::About />
+                    <toolbar::About paint />
                     <list::List paint />
                 </Show>
             </section>

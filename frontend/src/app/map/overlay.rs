@@ -60,7 +60,8 @@ pub fn Overlay(paint: Memo<Paint>) -> impl IntoView {
     });
     let labels = move || {
         let ((middles, categories, only), (_, window, viewport)) = (middles.get()?, seen()?);
-        Some(labels(&middles, &categories, only, window, viewport))
+        let label = |(at, name): ([f64; 2], String)| view! { <text class="label" x=at[0] y=at[1]>{name}</text> };
+        Some(named(&middles, &categories, only, window, viewport).into_iter().map(label).collect::<Vec<_>>())
     };
     view! {
         <svg class="overlay" aria-hidden="true">
@@ -81,7 +82,7 @@ fn points_of(corners: &[[f64; 2]], window: Window, viewport: Viewport) -> String
 }
 
 /// Where the middle of each category is, in unit coordinates; `None` for one without pairs, and for the rest.
-fn middles(map: &Mapped, categories: &Categories) -> Vec<Option<[f64; 2]>> {
+pub fn middles(map: &Mapped, categories: &Categories) -> Vec<Option<[f64; 2]>> {
     let mut sums = vec![([0.0; 2], 0usize); categories.names.len()];
     for (place, &row) in map.grid.rows().iter().enumerate() {
         let category = categories.of_rows.get(row as usize).and_then(|&category| sums.get_mut(category as usize));
@@ -96,13 +97,14 @@ fn middles(map: &Mapped, categories: &Categories) -> Vec<Option<[f64; 2]>> {
     sums.into_iter().zip(categories.names.iter().map(|category| category.kind)).map(middle).collect()
 }
 
-fn labels(
+/// Names of categories that are written on the map, and where, in pixels: the larger ones, as far as they find room.
+pub fn named(
     middles: &[Option<[f64; 2]>],
     categories: &Categories,
     only: Option<u32>,
     window: Window,
     viewport: Viewport,
-) -> Vec<AnyView> {
+) -> Vec<([f64; 2], String)> {
     let mut taken: Vec<[f64; 2]> = Vec::new();
     let mut labels = Vec::new();
     for (category, middle) in middles.iter().enumerate() {
@@ -119,7 +121,7 @@ fn labels(
             Some((end, _)) => format!("{}…", name[..end].trim_end()),
             None => name.clone(),
         };
-        labels.push(view! { <text class="label" x=at[0] y=at[1] - LABEL_RISE_PX>{text}</text> }.into_any());
+        labels.push(([at[0], at[1] - LABEL_RISE_PX], text));
     }
     labels
 }

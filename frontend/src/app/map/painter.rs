@@ -111,16 +111,7 @@ impl Painter {
             }
             Self::Canvas(canvas, raster, last_ms) => {
                 let start_ms = now_ms();
-                let scene = Scene {
-                    grid: &picture.map.grid,
-                    colors: &picture.colors.of_places,
-                    tints: &picture.colors.tints,
-                    viewport: picture.viewport,
-                    window: picture.window,
-                    diameter: picture.diameter,
-                };
-                raster.draw(&scene, picture.tone);
-                raster.dots(&scene, &picture.dots, picture.dot_fill, picture.dot_rim, picture.dot_radius);
+                rastered(raster, picture);
                 // A canvas that cannot be drawn on stays empty; the table beside it says the same.
                 let _ = put(canvas, raster);
                 if is_whole {
@@ -131,7 +122,22 @@ impl Painter {
     }
 }
 
-fn put(canvas: &HtmlCanvasElement, raster: &Raster) -> Option<()> {
+/// Draws a picture by the processor.
+pub fn rastered(raster: &mut Raster, picture: &Picture) {
+    let scene = Scene {
+        grid: &picture.map.grid,
+        colors: &picture.colors.of_places,
+        tints: &picture.colors.tints,
+        viewport: picture.viewport,
+        window: picture.window,
+        diameter: picture.diameter,
+    };
+    raster.draw(&scene, picture.tone);
+    raster.dots(&scene, &picture.dots, picture.dot_fill, picture.dot_rim, picture.dot_radius);
+}
+
+/// Puts what was drawn on a canvas, which becomes as large; `None` when it cannot be drawn on.
+pub fn put(canvas: &HtmlCanvasElement, raster: &Raster) -> Option<()> {
     let (width, height) = raster.size();
     let (width, height) = (width as u32, height as u32);
     if (canvas.width(), canvas.height()) != (width, height) {

@@ -20,7 +20,7 @@ use super::painter::{Painter, Picture};
 use super::sight::{Sight, Tool};
 use crate::address::{DrawBy, Step, Trial};
 use crate::mapping::calls::Note;
-use crate::maps::{MapStatus, Maps, marked};
+use crate::maps::{MapStatus, Mapped, Maps, marked};
 use crate::number::counted;
 use crate::state::State;
 
@@ -67,21 +67,10 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
     let colors = RwSignal::new(None::<Arc<Colors>>);
     Effect::new(move || {
         let (Some(map), Some(ink)) = (sight.map(), ink.get()) else { return };
-        let n_pairs = map.places.len();
-        // What the filter leaves in lies within the lasso, too.
-        let is_selected = match (state.lit_rows(), state.selected_rows.get()) {
-            (Some(rows), _) => Some(marked(&rows, n_pairs)),
-            (None, selected) => selected.map(|rows| marked(&rows, n_pairs)),
-        };
+        let is_selected = is_selected(state, map.places.len());
         colors.set(Some(Arc::new(Colors::of(&map, &paint.get(), is_selected.as_deref(), &ink.0))));
     });
-    let dots = Memo::new(move |_| match (sight.map(), paint.get()) {
-        (Some(map), Paint::Scores(ranking, _)) => {
-            let first = ranking.order.iter().take(state.k.get().min(MAX_DOTS));
-            first.filter_map(|&row| map.places.get(row as usize).copied()).collect::<Arc<[u32]>>()
-        }
-        _ => Arc::from([]),
-    });
+    let dots = Memo::new(move |_| sight.map().map_or_else(|| Arc::from([]), |map| dots_of(state, &map, &paint.get())));
     let is_due = StoredValue::new(false);
     let draw = move || {
         is_due.set_value(false);
@@ -158,8 +147,24 @@ pub fn Stage(paint: Memo<Paint>) -> impl IntoView {
 /// Colors of the style sheet; a signal asks that they be comparable.
 struct Inks(Ink);
 
+/// By row, whether a pair is among those that are selected; `None` where all are lit. Tracked.
+pub fn is_selected(state: State, n_pairs: usize) -> Option<Vec<bool>> {
+    // What the filter leaves in lies within the lasso, too.
+    match (state.lit_rows(), state.selected_rows.get()) {
+        (Some(rows), _) => Some(marked(&rows, n_pairs)),
+        (None, selected) => selected.map(|rows| marked(&rows, n_pairs)),
+    }
+}
+
+/// Places of the points that are drawn over the others. Tracked.
+pub fn dots_of(state: State, map: &Mapped, paint: &Paint) -> Arc<[u32]> {
+    let Paint::Scores(ranking, _) = paint else { return Arc::from([]) };
+    let first = ranking.order.iter().take(state.k.get().min(MAX_DOTS));
+    first.filter_map(|&row| map.places.get(row as usize).copied()).collect()
+}
+
 /// What is to be drawn now, in the painter's pixels.
-fn picture(sight: Sight, colors: Arc<Colors>, dots: Arc<[u32]>, ink: &Ink, ratio: f64) -> Option<Picture> {
+pub fn picture(sight: Sight, colors: Arc<Colors>, dots: Arc<[u32]>, ink: &Ink, ratio: f64) -> Option<Picture> {
     let (map, window, viewport) = sight.now()?;
     let is_drawable = window.width >= 8.0 && window.height >= 8.0 && colors.of_places.len() == map.grid.len();
     let window = Window { width: (window.width * ratio).round(), height: (window.height * ratio).round(), ..window };

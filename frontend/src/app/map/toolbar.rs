@@ -2,6 +2,9 @@
 
 use leptos::prelude::*;
 
+use super::super::export::Export;
+use super::colors::Paint;
+use super::drawing;
 use super::sight::{Sight, Tool};
 use crate::address::{ColorBy, MAX_GROUPS, Step};
 use crate::maps::{Maps, about};
@@ -24,7 +27,7 @@ pub fn Toolbar() -> impl IntoView {
         let chosen = maps.chosen().map(|choice| choice.name);
         let option = |choice: crate::maps::Choice| {
             let is_chosen = Some(&choice.name) == chosen.as_ref();
-            view! { <option value=choice.name selected=is_chosen>{choice.text}</option> }
+            view! { <option value=choice.name prop:selected=is_chosen>{choice.text}</option> }
         };
         choices.get().into_iter().map(option).collect::<Vec<_>>()
     };
@@ -116,7 +119,7 @@ fn ColorPicker() -> impl IntoView {
     let options = move || {
         let chosen = state.color.get();
         let option = |(color, text): (ColorBy, String)| {
-            view! { <option value=color.name() selected=color == chosen>{text}</option> }
+            view! { <option value=color.name() prop:selected=color == chosen>{text}</option> }
         };
         colors.get().into_iter().map(option).collect::<Vec<_>>()
     };
@@ -152,8 +155,9 @@ fn ColorPicker() -> impl IntoView {
 
 /// How the map was made, and how much of it is seen.
 #[component]
-pub fn About() -> impl IntoView {
-    let sight = Sight::here();
+pub fn About(paint: Memo<Paint>) -> impl IntoView {
+    let (state, maps, sight) = (State::here(), Maps::here(), Sight::here());
+    let picture = move |()| drawing::of_map(state, maps, sight, &paint.get());
     let made = move || sight.map().map(|map| about(&map.facts, map.grid.len()));
     let n_seen = Memo::new(move |_| {
         let map = sight.map()?;
@@ -170,6 +174,7 @@ pub fn About() -> impl IntoView {
         <p class="map-about" id="about-map">
             <span>{made}</span>
             <span role="status">{seen}</span>
+            <Export id="map-export" picture />
         </p>
     }
 }

@@ -1,15 +1,19 @@
-//! What was found, in a paragraph: by retraining where somebody did, else by the ranking's diagnosis, else that nobody looked
-//! yet. Below it the effects with their intervals.
+//! What was found, in brief: by retraining where somebody did, else by the ranking's diagnosis, else that nobody looked yet, or
+//! at other rankings. Below it the effects with their intervals.
 
 use std::sync::Arc;
 
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use whence_shared::study::StudyView;
 
+use crate::address::Page;
 use crate::app::diagnosis::headline;
+use crate::app::navigation::is_plain_click;
 use crate::app::validate::{forest, verdict};
 use crate::diagnosis::Diagnosed;
 use crate::number::counted;
+use crate::state::{State, View};
 use crate::validation::{ReportStatus, Validation};
 
 /// The section.
@@ -21,7 +25,12 @@ pub fn Finding(study: Arc<StudyView>) -> impl IntoView {
         ReportStatus::Loading => Waiting().into_any(),
         ReportStatus::Ready(report) => view! {
             <section class="validate finding-section" id="finding">
-                {verdict::verdict(&report)} {forest::forest(&report)}
+                <h2 class="unseen">"What was found"</h2>
+                {verdict::brief(&report)}
+                <p class="in-full">
+                    <Link page=Page::Validate text="In full, with tests, doses and curves" />
+                </p>
+                {forest::forest(&report)}
             </section>
         }
         .into_any(),
@@ -46,7 +55,15 @@ pub fn Finding(study: Arc<StudyView>) -> impl IntoView {
                 }
                 .into_any()
             }
-            _ => nothing_yet(&study).into_any(),
+            Some(Err(problem)) => view! {
+                <section class="finding-section" id="finding">
+                    <p class="problem" role="alert">
+                        {format!("The diagnosis of this ranking cannot be shown: {problem}. {}", problem.remedy())}
+                    </p>
+                </section>
+            }
+            .into_any(),
+            None => nothing_yet(&study).into_any(),
         },
     }
 }
@@ -64,7 +81,81 @@ fn Waiting() -> impl IntoView {
     }
 }
 
+/// A link to another page.
+#[component]
+fn Link(page: Page, text: &'static str) -> impl IntoView {
+    let state = State::here();
+    let on_click = move |event: MouseEvent| {
+        if is_plain_click(&event) {
+            event.prevent_default();
+            state.open_page(page);
+            window().scroll_to_with_x_and_y(0.0, 0.0);
+        }
+    };
+    view! {
+        <a href=move || state.link_to(page) on:click=on_click>
+            {text}
+        </a>
+    }
+}
+
+/// The rankings that were diagnosed where the one that is looked at was not: a link to each.
+#[component]
+fn OtherDiagnoses(
+    /// What is looked at.
+    behavior: String,
+    /// At this layer.
+    layer: usize,
+    /// Behaviors and layers that were diagnosed.
+    others: Vec<(String, usize)>,
+) -> impl IntoView {
+    let state = State::here();
+    let link = |(name, at): (String, usize)| {
+        let (text, shown) = (format!("{name}, layer {at}"), name.clone());
+        let on_click = move |event: MouseEvent| {
+            if is_plain_click(&event) {
+                event.prevent_default();
+                state.look_at(&name, at);
+            }
+        };
+        view! {
+            <li>
+                <a href=move || state.link_to_look_at(&shown, at) on:click=on_click>
+                    {text}
+                </a>
+            </li>
+        }
+    };
+    view! {
+        <p class="lead">
+            {format!("This ranking ({behavior}, layer {layer}) was not diagnosed, and no model was retrained. Diagnosed were:")}
+        </p>
+        <ul class="diagnosed">{others.into_iter().map(link).collect::<Vec<_>>()}</ul>
+    }
+}
+
 fn nothing_yet(study: &StudyView) -> impl IntoView + use<> {
+    let diagnosed: Vec<(String, usize)> = study
+        .behaviors
+        .iter()
+        .flat_map(|behavior| behavior.diagnosed_layers.iter().map(|layer| (behavior.name.clone(), *layer)))
+        .collect();
+    if let View::Ready { behavior, layer, .. } = State::here().view.get()
+        && !diagnosed.is_empty()
+    {
+        let (behavior, layer) = (behavior.name, layer.layer);
+        // It is on its way.
+        if diagnosed.contains(&(behavior.clone(), layer)) {
+            return Waiting().into_any();
+        }
+        return view! {
+            <section class="finding-section" id="finding" aria-labelledby="finding-title">
+                <h2 id="finding-title">"Nothing concluded of this ranking"</h2>
+                <OtherDiagnoses behavior layer others=diagnosed />
+            </section>
+        }
+        .into_any();
+    }
     let n = study.behaviors.len();
     let text = match n {
         0 => "There is no behavior to rank by yet, so nothing can be said about what taught it.".to_owned(),
@@ -79,4 +170,5 @@ fn nothing_yet(study: &StudyView) -> impl IntoView + use<> {
             <p class="lead">{text}</p>
         </section>
     }
+    .into_any()
 }

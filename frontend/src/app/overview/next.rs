@@ -27,6 +27,8 @@ pub fn next(study: &StudyView) -> impl IntoView + use<> {
         0 => "Groups of prompts and pairs, once there are vectors.".to_owned(),
         n => format!("Prompts and pairs in groups: {}.", counted(n, "discovery", "discoveries")),
     };
+    let has_map = !study.maps.is_empty() || study.layers.iter().any(|layer| layer.index.is_some());
+    let map = format!("All {} on a plane, by what they teach.", counted(study.n_pairs, "pair", "pairs"));
     let validate = move || match validation.report.get() {
         ReportStatus::Ready(report) => {
             let n = report.runs.len();
@@ -45,7 +47,9 @@ pub fn next(study: &StudyView) -> impl IntoView + use<> {
         <section class="next" aria-labelledby="next-title">
             <h2 id="next-title">"Look at next"</h2>
             <ul>
-                {card(Page::Ranking, move || ranking.clone())} {card(Page::Discover, move || discover.clone())}
+                {card(Page::Ranking, move || ranking.clone())}
+                {has_map.then(|| card(Page::Map, move || map.clone()))}
+                {card(Page::Discover, move || discover.clone())}
                 {card(Page::Edit, edit)} {card(Page::Validate, validate)}
             </ul>
         </section>

@@ -96,8 +96,10 @@ pub fn fitting(commands: &[Command], typed: &str) -> Vec<usize> {
 pub enum AskedPair {
     /// By its row.
     Row(u32),
-    /// By what may be its id.
+    /// By its id.
     Id(String),
+    /// By what may be its id, or something else.
+    PerhapsId(String),
 }
 
 impl AskedPair {
@@ -105,8 +107,13 @@ impl AskedPair {
     pub fn title(&self) -> String {
         match self {
             Self::Row(row) => format!("Row {}", count(*row as usize)),
-            Self::Id(id) => format!("Pair with the id “{id}”"),
+            Self::Id(id) | Self::PerhapsId(id) => format!("Pair with the id “{id}”"),
         }
+    }
+
+    /// Whether a pair was meant for certain: then it comes before commands that fit, and else after them.
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::PerhapsId(_))
     }
 }
 
@@ -122,7 +129,9 @@ pub fn pair_asked(around: Surroundings, typed: &str) -> Option<AskedPair> {
         Ok(row) if (row as usize) < study.n_pairs => Some(AskedPair::Row(row)),
         Ok(_) => None,
         // A word that is no row may be an id.
-        Err(_) if typed.len() > 2 && typed.chars().any(|c| c.is_ascii_digit()) => Some(AskedPair::Id(typed.to_owned())),
+        Err(_) if typed.len() > 2 && typed.chars().any(|c| c.is_ascii_digit()) => {
+            Some(AskedPair::PerhapsId(typed.to_owned()))
+        }
         Err(_) => None,
     }
 }
@@ -132,7 +141,7 @@ pub fn open_pair(around: Surroundings, asked: AskedPair) {
     let state = around.state;
     match asked {
         AskedPair::Row(row) => state.show_pair(row),
-        AskedPair::Id(id) => spawn_local(async move {
+        AskedPair::Id(id) | AskedPair::PerhapsId(id) => spawn_local(async move {
             match row_of(state, &id).await {
                 Ok(Some(row)) => state.show_pair(row),
                 Ok(None) => state.remark.set(Some(format!("No pair of this study has the id “{id}”."))),

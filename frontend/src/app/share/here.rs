@@ -20,7 +20,7 @@ pub fn Here() -> impl IntoView {
         .filter(|page| page.is_of_study())
         .map(|of| {
             view! {
-                <option value=of.name() selected=move || page.get() == of>
+                <option value=of.name() prop:selected=move || page.get() == of>
                     {of.title()}
                 </option>
             }

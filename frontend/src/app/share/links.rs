@@ -140,7 +140,7 @@ fn NewLink(part: Part, known: Known, made: RwSignal<Option<ShareMade>>) -> impl 
         format!("{}{path}{}", base.get().trim().trim_end_matches('/'), query())
     });
     let options = LASTING.iter().enumerate().map(|(i, (name, _))| {
-        view! { <option value=i.to_string() selected=move || lasting.get() == i>{*name}</option> }
+        view! { <option value=i.to_string() prop:selected=move || lasting.get() == i>{*name}</option> }
     });
     view! {
         <form class="stacked" id="new-link" on:submit=on_submit>

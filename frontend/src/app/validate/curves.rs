@@ -9,14 +9,25 @@ use leptos::prelude::*;
 use web_sys::PointerEvent;
 use whence_shared::validation::{TrainingStep, ValidationReport, arm_folder};
 
+use super::super::canvas::Ink;
+use super::super::export::paper::{Letters, Paper, Stroke};
+use super::super::export::{Drawing, Export, Picture, file_name};
 use super::axis::Axis;
+use super::plot::Plot as Frame;
 use crate::number::{count, counted};
+use crate::state::State;
 use crate::validation::{Curve, RunKey, Validation};
 
 /// Points of a line at most: more would fall on the same pixels.
 const MAX_POINTS: usize = 160;
 /// Lines are means over this share of a curve's steps, at least five: single batches are noisy.
 const SMOOTHED_SHARE: usize = 20;
+
+/// What the section is called.
+const TITLE: &str = "How the models trained";
+/// Plots beside each other on paper, and the room of each, in CSS pixels.
+const N_ACROSS: usize = 2;
+const PLOT_PX: [f64; 2] = [340.0, 226.0];
 
 /// What is plotted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +44,22 @@ impl Quantity {
         }
     }
 
+    /// As the page names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Accuracy => "share of pairs whose chosen response is preferred",
+        }
+    }
+
+    /// A value as a scale shows it.
+    fn tick_text(self, tick: f64) -> String {
+        match self {
+            Self::Accuracy => self.text(tick),
+            Self::Loss => format!("{tick:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        }
+    }
+
     fn text(self, value: f64) -> String {
         match self {
             Self::Loss => format!("{value:.3}"),
@@ -44,7 +71,8 @@ impl Quantity {
 /// The section; nothing as long as there is no curve.
 pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
     let validation = Validation::here();
-    let quantity = RwSignal::new(Quantity::Loss);
+    let state = State::here();
+    let quantity = Memo::new(move |_| if state.is_accuracy_curve.get() { Quantity::Accuracy } else { Quantity::Loss });
     let chosen = RwSignal::new(None::<usize>);
     let order = order(report);
     let folders = Memo::new(move |_| {
@@ -74,6 +102,23 @@ pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
         let first = |curve: &Curve| curve.as_ref().ok().and_then(|steps| steps.first()?.rewards_accuracies).is_some();
         validation.curves.with(|curves| curves.values().any(first))
     });
+    let picture = {
+        let behavior = report.behavior.clone();
+        move |()| {
+            let (study, quantity) = (state.study_name(), quantity.get());
+            let what = if quantity == Quantity::Loss { "training-loss" } else { "training-preferred" };
+            Some(Picture {
+                file: file_name(&[&study, &behavior, what]),
+                title: TITLE.to_owned(),
+                about: format!(
+                    "A line per training seed: means over a {SMOOTHED_SHARE}th of the steps, at least five. Grey: controls. Study {study}."
+                ),
+                drawing: Drawing::Drawn(drawing(validation, &folders.get(), quantity, range.get(), n_steps.get())?),
+            })
+        }
+    };
+    // Once and for all: the section goes and comes back with its curves.
+    let picture = Callback::new(picture);
     let choice = move |of: Quantity, text: &'static str| {
         view! {
             <label>
@@ -81,7 +126,7 @@ pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
                     type="radio"
                     name="quantity"
                     prop:checked=move || quantity.get() == of
-                    on:change=move |_| quantity.set(of)
+                    on:change=move |_| state.choose_accuracy_curve(of == Quantity::Accuracy)
                 />
                 {text}
             </label>
@@ -90,7 +135,7 @@ pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
     view! {
         <Show when=move || folders.with(|folders| !folders.is_empty())>
             <section class="curves" id="curves" aria-labelledby="curves-title">
-                <h2 id="curves-title">"How the models trained"</h2>
+                <h2 id="curves-title">{TITLE}</h2>
                 <p class="about">
                     {move || format!(
                         "By optimizer step, a line per training seed. Lines are means over a {SMOOTHED_SHARE}th of the steps, at least five; numbers are of single steps, seed by seed. {} in all.",
@@ -120,6 +165,9 @@ pub fn curves(report: &ValidationReport) -> impl IntoView + use<> {
                         <Plot folder is_control quantity chosen n_steps range />
                     </For>
                 </div>
+                <div class="chart-line end">
+                    <Export id="curves-export" picture />
+                </div>
             </section>
         </Show>
     }
@@ -142,7 +190,7 @@ fn order(report: &ValidationReport) -> BTreeMap<String, (usize, bool)> {
 fn Plot(
     folder: String,
     is_control: bool,
-    quantity: RwSignal<Quantity>,
+    quantity: Memo<Quantity>,
     chosen: RwSignal<Option<usize>>,
     n_steps: Memo<usize>,
     range: Memo<Axis>,
@@ -200,11 +248,7 @@ fn Plot(
     };
     let labels = move || {
         let label = |(top, tick, quantity): (String, f64, Quantity)| {
-            let text = match quantity {
-                Quantity::Accuracy => quantity.text(tick),
-                Quantity::Loss => format!("{tick:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-            };
-            view! { <span style:top=top>{text}</span> }
+            view! { <span style:top=top>{quantity.tick_text(tick)}</span> }
         };
         ticks().into_iter().map(label).collect::<Vec<_>>()
     };
@@ -264,6 +308,41 @@ fn Plot(
             {problems}
         </figure>
     }
+}
+
+/// All plots on paper, in the order of the page.
+fn drawing(
+    validation: Validation,
+    folders: &[(bool, String)],
+    quantity: Quantity,
+    range: Axis,
+    n_steps: usize,
+) -> Option<Paper> {
+    let ink = Ink::of(&document().document_element()?);
+    let n_rows = folders.len().div_ceil(N_ACROSS);
+    let steps = Axis::new(1.0, n_steps.max(2) as f64);
+    let mut paper = Paper::new([PLOT_PX[0] * N_ACROSS as f64, PLOT_PX[1] * n_rows as f64]);
+    for (i, (is_control, folder)) in folders.iter().enumerate() {
+        let [left, top] = [(i % N_ACROSS) as f64 * PLOT_PX[0], (i / N_ACROSS) as f64 * PLOT_PX[1]];
+        let frame = Frame { at: [left + 44.0, top + 40.0], size: [PLOT_PX[0] - 64.0, PLOT_PX[1] - 94.0] };
+        let letters = Letters::new(if *is_control { ink.muted } else { ink.text }).bold();
+        paper.text([frame.at[0], top + 12.0], letters, folder);
+        frame.grid(&mut paper, range, &range.ticks(3), &ink, |tick| quantity.tick_text(tick));
+        frame.name_up(&mut paper, &ink, quantity.name());
+        frame.name_across(&mut paper, &ink, "optimizer step");
+        for step in [1, n_steps.max(2)] {
+            frame.below(&mut paper, &ink, steps.at(step as f64), &count(step));
+        }
+        let color = if *is_control { ink.muted } else { ink.accent };
+        validation.curves.with_untracked(|curves| {
+            let of_arm = curves.range((folder.clone(), 0)..=(folder.clone(), u64::MAX));
+            for points in of_arm.filter_map(|(_, curve)| Some(points_of(curve.as_ref().ok()?, quantity))) {
+                let places = points.iter().map(|(step, value)| frame.place(steps.at(*step), range.at(*value)));
+                paper.line(&places.collect::<Vec<_>>(), Stroke::new(color, 1.5));
+            }
+        });
+    }
+    Some(paper)
 }
 
 /// A curve as points of a line: step, and the mean of what was measured around it.

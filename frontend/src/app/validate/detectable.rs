@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use leptos::html;
 use leptos::prelude::*;
 use whence_shared::statistics::conclusion::{percent, points};
 use whence_shared::statistics::power::{self, Aim, Design, Detectable};
@@ -54,47 +55,148 @@ fn of_baseline(detectable: &Detectable) -> String {
     }
 }
 
+/// One number of a design, as it is typed.
+struct Field {
+    id: &'static str,
+    label: &'static str,
+    least: f64,
+    most: f64,
+    /// What it counts; a rate is a share of 100, and need not be whole.
+    of: &'static str,
+    get: fn(&Design) -> f64,
+    set: fn(&mut Design, f64),
+}
+
+const N_FIELDS: usize = 4;
+
+static FIELDS: [Field; N_FIELDS] = [
+    Field {
+        id: "n-seeds",
+        label: "Training seeds an arm",
+        least: 2.0,
+        most: 64.0,
+        of: "seeds",
+        get: |design| design.n_seeds as f64,
+        set: |design, value| design.n_seeds = value as usize,
+    },
+    Field {
+        id: "n-prompts",
+        label: "Test prompts",
+        least: 2.0,
+        most: 100_000.0,
+        of: "test prompts",
+        get: |design| design.n_prompts as f64,
+        set: |design, value| design.n_prompts = value as usize,
+    },
+    Field {
+        id: "n-rollouts",
+        label: "Rollouts of each",
+        least: 1.0,
+        most: 100_000.0,
+        of: "rollouts of each",
+        get: |design| design.n_rollouts as f64,
+        set: |design, value| design.n_rollouts = value as usize,
+    },
+    Field {
+        id: "baseline-rate",
+        label: "Baseline's rate, %",
+        least: 0.01,
+        most: 100.0,
+        of: "% as the baseline's rate",
+        get: |design| 100.0 * design.baseline_rate,
+        set: |design, value| design.baseline_rate = value / 100.0,
+    },
+];
+
+impl Field {
+    fn is_whole(&self) -> bool {
+        self.id != "baseline-rate"
+    }
+
+    /// As it is shown of a design.
+    fn shown(&self, design: &Design) -> String {
+        trimmed((100.0 * (self.get)(design)).round() / 100.0)
+    }
+
+    /// The number that was typed, if it is one that can be asked for.
+    fn read(&self, text: &str) -> Option<f64> {
+        let value = text.trim().parse::<f64>().ok().filter(|value| (self.least..=self.most).contains(value))?;
+        (!self.is_whole() || value.fract() == 0.0).then_some(value)
+    }
+
+    /// What can be asked for: `2 to 64 seeds`.
+    fn range(&self) -> String {
+        let shown = |value: f64| if value < 1.0 { trimmed(value) } else { count(value as usize) };
+        format!("{} to {} {}", shown(self.least), shown(self.most), self.of)
+    }
+}
+
+/// The design that was typed, or what is to be typed instead. What is as measured here is not rounded.
+fn designed(texts: &[String; N_FIELDS], measured: &Design) -> Result<Design, String> {
+    let mut design = *measured;
+    let mut wrong = Vec::new();
+    for (field, text) in FIELDS.iter().zip(texts) {
+        match field.read(text) {
+            Some(_) if *text == field.shown(measured) => {}
+            Some(value) => (field.set)(&mut design, value),
+            None => wrong.push(field.range()),
+        }
+    }
+    if wrong.is_empty() { Ok(design) } else { Err(format!("It takes {}.", wrong.join(", "))) }
+}
+
 #[component]
 fn Calculator(detectable: Detectable) -> impl IntoView {
     let Detectable { aim, design: measured, .. } = detectable;
-    let design = RwSignal::new(measured);
+    let texts = RwSignal::new(FIELDS.each_ref().map(|field| field.shown(&measured)));
+    let design = Memo::new(move |_| texts.with(|texts| designed(texts, &measured)));
     let found = RwSignal::new(Some(Ok::<_, String>(detectable)));
     let by_seeds = RwSignal::new([None::<f64>; SEEDS.len()]);
     // Only the last change counts; each number is computed in a turn of its own, so that the page answers meanwhile.
     let turn = StoredValue::new(0u32);
     Effect::new(move || {
-        let design = design.get();
         let now = turn.with_value(|turn| turn + 1);
         turn.set_value(now);
         by_seeds.set([None; SEEDS.len()]);
+        let design = match design.get() {
+            Ok(design) => design,
+            Err(reason) => return found.set(Some(Err(reason))),
+        };
+        if found.with_untracked(|found| matches!(found, Some(Err(_)))) {
+            found.set(None);
+        }
         compute(move || turn.get_value() == now, design, aim, found, by_seeds, 0);
     });
-    let number = move |id: &'static str,
-                       label: &'static str,
-                       least: f64,
-                       most: f64,
-                       get: fn(&Design) -> f64,
-                       set: fn(&mut Design, f64)| {
-        let is_share = most <= 100.0 && id == "baseline-rate";
+    let inputs: [NodeRef<html::Input>; N_FIELDS] = std::array::from_fn(|_| NodeRef::new());
+    // What is typed stays as it is typed: only the button writes into a field.
+    let number = move |at: usize| {
+        let field = &FIELDS[at];
         view! {
             <label>
-                <span>{label}</span>
+                <span>{field.label}</span>
                 <input
-                    id=id
+                    id=field.id
                     type="number"
-                    min=least
-                    max=most
-                    step=if is_share { "any" } else { "1" }
-                    inputmode=if is_share { "decimal" } else { "numeric" }
-                    prop:value=move || design.with(|design| trimmed((100.0 * get(design)).round() / 100.0))
-                    on:input=move |event| {
-                        if let Ok(value) = event_target_value(&event).parse::<f64>() && (least..=most).contains(&value) {
-                            design.update(|design| set(design, value));
-                        }
-                    }
+                    node_ref=inputs[at]
+                    min=field.least
+                    max=field.most
+                    step=if field.is_whole() { "1" } else { "any" }
+                    inputmode=if field.is_whole() { "numeric" } else { "decimal" }
+                    value=field.shown(&measured)
+                    aria-invalid=move || texts.with(|texts| field.read(&texts[at]).is_none()).to_string()
+                    aria-describedby="smallest-why"
+                    on:input=move |event| texts.update(|texts| texts[at] = event_target_value(&event))
                 />
             </label>
         }
+    };
+    let reset = move |_| {
+        for (field, input) in FIELDS.iter().zip(inputs) {
+            if let Some(input) = input.get_untracked() {
+                input.set_value(&field.shown(&measured));
+            }
+        }
+        texts.set(FIELDS.each_ref().map(|field| field.shown(&measured)));
     };
     let answer = move || match found.get() {
         None => ("…".to_owned(), String::new()),
@@ -104,18 +206,20 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
     let bars = move || {
         let values = by_seeds.get();
         // No change is larger than all there is.
-        let whole = design.with(|design| design.baseline_rate);
+        let asked = design.get().ok();
+        let whole = asked.map_or(0.0, |design| design.baseline_rate);
         let most = values.iter().flatten().map(|value| value.min(whole)).fold(1e-9, f64::max);
-        let n_seeds = design.with(|design| design.n_seeds);
+        let n_seeds = asked.map(|design| design.n_seeds);
         let bar = |(n, value): (&usize, Option<f64>)| {
             let text = match value {
+                None if asked.is_none() => "–".to_owned(),
                 None => "…".to_owned(),
                 Some(value) if value > whole => "none".to_owned(),
                 Some(value) => points(value).trim_start_matches('+').to_owned(),
             };
             let width = value.filter(|value| *value <= whole).map_or(0.0, |value| value / most * 100.0);
             view! {
-                <tr class:chosen=*n == n_seeds>
+                <tr class:chosen=Some(*n) == n_seeds>
                     <th scope="row">{counted(*n, "seed", "seeds")}</th>
                     <td class="end">{text}</td>
                     <td class="bar" aria-hidden="true"><span style:width=format!("{width:.1}%")></span></td>
@@ -125,7 +229,7 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
         SEEDS.iter().zip(values).map(bar).collect::<Vec<_>>()
     };
     let sd = |value: f64| points(value).trim_start_matches('+').to_owned();
-    let is_changed = move || design.with(|design| *design != measured);
+    let is_changed = move || design.with(|design| *design != Ok(measured));
     view! {
         <p class="about">
             {format!(
@@ -140,16 +244,15 @@ fn Calculator(detectable: Detectable) -> impl IntoView {
         <div class="calculator">
             <form on:submit=|event| event.prevent_default() aria-label="Plan an experiment">
                 <h3>"The next experiment"</h3>
-                {number("n-seeds", "Training seeds an arm", 2.0, 64.0, |d| d.n_seeds as f64, |d, v| d.n_seeds = v as usize)}
-                {number("n-prompts", "Test prompts", 2.0, 100_000.0, |d| d.n_prompts as f64, |d, v| d.n_prompts = v as usize)}
-                {number("n-rollouts", "Rollouts of each", 1.0, 100_000.0, |d| d.n_rollouts as f64, |d, v| d.n_rollouts = v as usize)}
-                {number("baseline-rate", "Baseline's rate, %", 0.01, 100.0, |d| 100.0 * d.baseline_rate, |d, v| d.baseline_rate = v / 100.0)}
+                {(0..N_FIELDS).map(number).collect::<Vec<_>>()}
                 <p class="answer" aria-live="polite">
                     <span class="quiet">"smallest change that would probably be seen"</span>
                     <output id="smallest" for="n-seeds n-prompts n-rollouts baseline-rate">{move || answer().0}</output>
-                    <span class="quiet">{move || answer().1}</span>
+                    <span class="quiet" id="smallest-why">
+                        {move || answer().1}
+                    </span>
                 </p>
-                <button type="button" disabled=move || !is_changed() on:click=move |_| design.set(measured)>
+                <button type="button" disabled=move || !is_changed() on:click=reset>
                     "As in this study"
                 </button>
             </form>

@@ -7,23 +7,23 @@ use whence_shared::statistics::effect::{ArmEffects, Effect};
 use whence_shared::statistics::interval::Covers;
 use whence_shared::validation::ValidationReport;
 
+use super::super::export::{Drawing, Export, Picture, file_name};
 use super::axis::Axis;
 use super::{arm_title, covered};
+use crate::state::State;
+use crate::validation::{ReportStatus, Validation};
+
+/// What the section is called.
+const TITLE: &str = "What each edit changed";
 
 /// The section.
 pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
-    let comparison = &report.comparison;
-    let (edits, controls): (Vec<&ArmEffects>, Vec<&ArmEffects>) =
-        comparison.effects.iter().partition(|effects| !effects.is_control);
-    let all =
-        || comparison.effects.iter().flat_map(|of| [Some(&of.versus_baseline), of.versus_random.as_ref()]).flatten();
-    let ends = all().flat_map(|effect| [effect.difference.interval.low, effect.difference.interval.high, 0.0]);
-    let axis = Axis::around(ends, 0.04);
+    let (state, validation) = (State::here(), Validation::here());
+    let axis = axis_of(report);
     let ticks = axis.ticks(5);
-    let blind = comparison.detectable.map(|detectable| detectable.absolute);
-    let has_single_seeds = all().any(|effect| effect.difference.interval.covers == Covers::PromptsRollouts);
-    let level = percent_level(comparison.options.level);
-    let n_edits = edits.len();
+    let blind = report.comparison.detectable.map(|detectable| detectable.absolute);
+    let has_single_seeds =
+        effects_of(report).any(|effect| effect.difference.interval.covers == Covers::PromptsRollouts);
     let row = |effects: &ArmEffects| {
         let random = effects.versus_random.as_ref();
         let baseline_cell = cell(&effects.versus_baseline, axis, &ticks, blind);
@@ -44,7 +44,7 @@ pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
             </tr>
         }
     };
-    let rows: Vec<_> = edits.into_iter().chain(controls).map(row).collect();
+    let rows: Vec<_> = rows_of(report).into_iter().map(row).collect();
     if rows.is_empty() {
         return view! { <section id="effects"></section> }.into_any();
     }
@@ -52,24 +52,26 @@ pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
         let labels: Vec<_> = ticks
             .iter()
             .map(|&tick| {
-                let text = if tick == 0.0 { "0".to_owned() } else { points(tick).trim_end_matches(".0").to_owned() };
-                view! { <text x=axis.percent(tick) y="12" text-anchor="middle">{text}</text> }
+                let text = tick_text(tick);
+                view! { <text x=axis.percent(tick) y="12" text-anchor=anchor(axis.at(tick))>{text}</text> }
             })
             .collect();
         view! { <svg class="scale" aria-hidden="true">{labels}</svg> }
     };
-    let p_note =
-        if n_edits > 1 { format!("p adjusted for {n_edits} edits (Holm)") } else { "p of the same test".to_owned() };
+    let picture = move |()| {
+        let ReportStatus::Ready(report) = validation.report.get() else { return None };
+        let study = state.study_name();
+        Some(Picture {
+            file: file_name(&[&study, &report.behavior, "effects"]),
+            title: TITLE.to_owned(),
+            about: format!("{} Study {study}.", about(&report)),
+            drawing: Drawing::Forest(report),
+        })
+    };
     view! {
         <section class="effects" id="effects" aria-labelledby="effects-title">
-            <h2 id="effects-title">"What each edit changed"</h2>
-            <p class="about">
-                {format!(
-                    "Change of the rate of “{}” in percentage points, left = less of it. Lines: {level} intervals covering {}; {p_note}.",
-                    report.behavior,
-                    covered(Covers::SeedsPromptsRollouts),
-                )}
-            </p>
+            <h2 id="effects-title">{TITLE}</h2>
+            <p class="about">{about(report)}</p>
             <table class="forest" role="table">
                 <thead role="rowgroup">
                     <tr role="row">
@@ -110,9 +112,67 @@ pub fn forest(report: &ValidationReport) -> impl IntoView + use<> {
                 {has_single_seeds
                     .then(|| view! { <li>"dashed: one seed, so training noise is not covered"</li> })}
             </ul>
+            <div class="chart-line end">
+                <Export id="effects-export" picture />
+            </div>
         </section>
     }
     .into_any()
+}
+
+/// Where a label stands to its place, in percent of the axis: near an edge it keeps to the drawing, beside which other text stands.
+fn anchor(at: f64) -> &'static str {
+    match at {
+        ..8.0 => "start",
+        92.0.. => "end",
+        _ => "middle",
+    }
+}
+
+/// What is drawn, and how sure it is.
+fn about(report: &ValidationReport) -> String {
+    let comparison = &report.comparison;
+    let level = percent_level(comparison.options.level);
+    let p_note = match comparison.effects.iter().filter(|effects| !effects.is_control).count() {
+        n_edits if n_edits > 1 => format!("p adjusted for {n_edits} edits (Holm)"),
+        _ => "p of the same test".to_owned(),
+    };
+    format!(
+        "Change of the rate of “{}” in percentage points, left = less of it. Lines: {level} intervals covering {}; {p_note}.",
+        report.behavior,
+        covered(Covers::SeedsPromptsRollouts),
+    )
+}
+
+fn effects_of(report: &ValidationReport) -> impl Iterator<Item = &Effect> {
+    let effects = report.comparison.effects.iter();
+    effects.flat_map(|of| [Some(&of.versus_baseline), of.versus_random.as_ref()]).flatten()
+}
+
+/// Arms in the order of the rows: edits, then controls.
+pub fn rows_of(report: &ValidationReport) -> Vec<&ArmEffects> {
+    let (edits, controls): (Vec<&ArmEffects>, Vec<&ArmEffects>) =
+        report.comparison.effects.iter().partition(|effects| !effects.is_control);
+    edits.into_iter().chain(controls).collect()
+}
+
+/// The scale of all rows.
+pub fn axis_of(report: &ValidationReport) -> Axis {
+    let intervals = effects_of(report).map(|effect| effect.difference.interval);
+    Axis::around(intervals.flat_map(|interval| [interval.low, interval.high, 0.0]), 0.04)
+}
+
+/// A change as the scale shows it.
+pub fn tick_text(tick: f64) -> String {
+    if tick == 0.0 { "0".to_owned() } else { points(tick).trim_end_matches(".0").to_owned() }
+}
+
+/// The p-value of an effect, or why there is none.
+pub fn p_of(effect: &Effect) -> String {
+    match (effect.p_holm, effect.p) {
+        (Some(p), _) | (None, Some(p)) => p_text(p),
+        (None, None) => "no p: one seed".to_owned(),
+    }
 }
 
 #[component]
@@ -165,10 +225,7 @@ fn cell(effect: &Effect, axis: Axis, ticks: &[f64], blind: Option<f64>) -> AnyVi
 fn number(effect: &Effect) -> AnyView {
     let difference = effect.difference;
     let interval = difference.interval;
-    let p = match (effect.p_holm, effect.p) {
-        (Some(p), _) | (None, Some(p)) => p_text(p),
-        (None, None) => "no p: one seed".to_owned(),
-    };
+    let p = p_of(effect);
     let title = format!(
         "{} interval, covering {}; {} and {} seeds, {} prompts",
         percent_level(interval.level),

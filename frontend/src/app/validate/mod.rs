@@ -8,6 +8,8 @@ mod curves;
 mod detectable;
 mod dose;
 pub mod forest;
+pub mod forest_drawing;
+mod plot;
 mod standing;
 pub mod verdict;
 

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use thirtyfour::Key;
 use whence_browser_tests::browser::{Browser, Screen};
 use whence_browser_tests::site::Site;
 use whence_browser_tests::static_study::{Plan, StaticStudy};
@@ -72,9 +73,9 @@ fn made() -> String {
 /// Decides about the first pairs, so that the Edit page has something to show; the row of the first pair.
 async fn prepare(browser: &Browser, base: &str) -> String {
     browser.open(&format!("{base}?view=ranking"), "ranked").await;
-    for key in ["j", "s", "j", "d", "j", "K", "k", "k"] {
-        browser.press(key).await;
-    }
+    browser.press("jsjdj").await;
+    browser.press(Key::Shift + "K").await;
+    browser.press("kk").await;
     browser.find("#decide-switch[aria-pressed='true']").await;
     browser.open(&format!("{base}?view=edit"), "ranked").await;
     browser.find("#apply-ranking:enabled").await.click().await.unwrap();
