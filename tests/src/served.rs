@@ -104,6 +104,7 @@ pub fn options(app: &Path) -> ServeOptions {
         can_edit: true,
         jobs: None,
         shares: false,
+        allowed_hosts: Vec::new(),
     }
 }
 

@@ -83,14 +83,31 @@ fn a_job_is_the_command_line_that_is_shown_and_its_output_is_kept() {
     assert_eq!(wait(look, |job| !job.state.is_open() && job.n_tries == 2).state, JobState::Failed);
     let ids: Vec<u64> = site.get("/api/v1/jobs").of::<Vec<JobView>>().iter().map(|job| job.id).collect();
     assert_eq!(ids, [2, 1]);
+    site.post_json("/api/v1/jobs", &job("rank", &[])).of::<JobView>();
+    let look = || site.get("/api/v1/jobs/3").of::<JobView>();
+    let failed = wait(look, |job| !job.state.is_open());
+    assert!(failed.error.contains("--behavior"), "what is missing is named: {}", failed.error);
 
     for (answer, status, kind, said) in [
         (site.post_json("/api/v1/jobs", &job("serve", &[])), 400, ErrorKind::Malformed, "expected one of extract"),
         (site.post_json("/api/v1/jobs", &job("rank", &["--study", "x"])), 400, ErrorKind::Malformed, "leave it out"),
+        (
+            site.post("/api/v1/jobs", r#"{"verb":"rank","args":["--behavior","none"]}"#),
+            400,
+            ErrorKind::Malformed,
+            "unknown field `args`, expected `verb` or `arguments`",
+        ),
         (site.post("/api/v1/jobs/1/retry", "{}"), 400, ErrorKind::Malformed, "job 1 is done"),
         (site.post("/api/v1/jobs/1/cancel", "{}"), 400, ErrorKind::Malformed, "job 1 is done"),
         (site.post("/api/v1/jobs/9/cancel", "{}"), 404, ErrorKind::NotFound, "job 9 does not exist"),
         (site.get("/api/v1/jobs/x"), 404, ErrorKind::NotFound, "job x does not exist"),
+        (
+            site.get("/api/v1/jobs/18446744073709551615"),
+            404,
+            ErrorKind::NotFound,
+            "job 18446744073709551615 does not exist",
+        ),
+        (site.get("/api/v1/jobs/1/log?from=abc"), 400, ErrorKind::Malformed, "expected ?from=N"),
     ] {
         assert_eq!((answer.status, answer.refusal().kind), (status, kind), "{said}");
         assert!(answer.error().contains(said), "{}", answer.error());

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::DeflateDecoder;
+use serde_json::json;
 use whence_backend::cluster::{self, ClusterOptions};
 use whence_backend::discover::similarity::Sampling;
 use whence_backend::discover::{DiscoverOptions, discover};
@@ -23,6 +24,7 @@ use whence_shared::cluster::stability;
 use whence_shared::clustering::ClusteringView;
 use whence_shared::discovery::{Cut, DiscoveryView, Settings};
 use whence_shared::study::{RowChunk, StudyView};
+use whence_shared::validation::{RUNS_FORMAT, RunsView};
 use whence_tests::made_study::{self, BEHAVIOR};
 use whence_tests::served::{self, Site};
 
@@ -200,11 +202,46 @@ fn what_was_not_chosen_is_not_in_it() {
     let lessons: ClusteringView = serde_json::from_slice(&files["data/clusters/lessons/pairs.json"]).unwrap();
     assert!(lessons.pairs.iter().all(|pair| pair.snippet.is_empty()) && !lessons.pairs.is_empty());
 
+    // What retraining found is shown with the behavior that it is of: here none is chosen, and none is said.
+    let of_retraining = |files: &BTreeMap<String, Vec<u8>>| -> Vec<String> {
+        files.keys().filter(|path| path.contains("/arms/") || path.ends_with("report.json")).cloned().collect()
+    };
+    assert_eq!(of_retraining(&files), [] as [&str; 0]);
+    let runs: RunsView = serde_json::from_slice(&files["data/runs.json"]).unwrap();
+    assert_eq!(runs, RunsView { format: RUNS_FORMAT.into(), ..RunsView::default() });
+    let of_other = site.study.behavior("other");
+    fs::create_dir(&of_other).unwrap();
+    for file in ["behavior.json", "pairs.jsonl"] {
+        let text = fs::read_to_string(site.study.behavior(BEHAVIOR).join(file)).unwrap();
+        fs::write(of_other.join(file), text.replace("\"obeys\"", "\"other\"")).unwrap();
+    }
+    let quoting = |measure: &str, behavior: &str| {
+        json!({"behavior": measure, "diagnosis": {"of": {"behavior": behavior}}}).to_string()
+    };
+    for (i, (found, is_shown)) in [
+        (json!({"behavior": BEHAVIOR}).to_string(), true),
+        (quoting("behavior", BEHAVIOR), true),
+        (json!({"behavior": "other"}).to_string(), false),
+        (quoting(BEHAVIOR, "other"), false),
+        (quoting("behavior", "other"), false),
+        (json!({"behavior": "behavior"}).to_string(), false),
+        ("half of it".into(), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::write(site.study.report(), &found).unwrap();
+        let out = folder.join(format!("of-{i}"));
+        let of_one = Choice { behaviors: Some(vec![BEHAVIOR.into()]), vectors: true, ..choice.clone() };
+        write(&site.study, &app, &out, of_one).unwrap();
+        let expected: &[&str] =
+            if is_shown { &["data/arms/drop-100/seed-3/metrics.jsonl", "data/report.json"] } else { &[] };
+        assert_eq!(of_retraining(&files_of(&out)), expected, "{found}");
+    }
+
     let ask = |choice: Choice| write(&site.study, &app, &folder.join("no"), choice).unwrap_err().to_string();
     let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
-    assert!(
-        ask(Choice { behaviors: named(&["other"]), ..choice.clone() }).contains("--behaviors other: expected obeys")
-    );
+    assert!(ask(Choice { behaviors: named(&["none"]), ..choice.clone() }).contains("--behaviors none: expected obeys"));
     assert!(
         ask(Choice { layers: Some(vec![9]), ..choice.clone() })
             .contains("--layers 9: expected layers with vectors: 1, 2")
@@ -226,9 +263,16 @@ fn a_bundle_replaces_only_bundles_and_never_lies_in_the_study() {
         report(&study, &App::at(app.clone()).unwrap(), &options, &silent).map_err(|error| error.to_string())
     };
     fs::create_dir(&out).unwrap();
-    fs::create_dir(folder.path().join(".out.1.tmp")).unwrap();
+    // No process has this number.
+    let left = folder.path().join(".out.4294967295.tmp");
+    fs::create_dir(&left).unwrap();
+    if !cfg!(target_os = "linux") {
+        // Elsewhere only its age tells that nobody works on it.
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100_000);
+        fs::File::open(&left).unwrap().set_modified(long_ago).unwrap();
+    }
     ask(&out, false).expect("an empty folder is no loss");
-    assert!(!folder.path().join(".out.1.tmp").exists(), "what a killed run left is cleared away");
+    assert!(!left.exists(), "what a killed run left is cleared away");
     assert!(ask(&out, false).unwrap_err().contains("--replace"));
     fs::write(out.join("data/rows/9.json"), "of an earlier study").unwrap();
     ask(&out, true).unwrap();
@@ -246,6 +290,15 @@ fn a_bundle_replaces_only_bundles_and_never_lies_in_the_study() {
             assert!(ask(&inside, replace).unwrap_err().contains("in one another"), "{}", inside.display());
         }
     }
+    let tar = ReportOptions {
+        out: folder.path().join("site.tar.gz"),
+        is_zip: false,
+        choice: Choice::default(),
+        replace: false,
+    };
+    let error = report(&study, &App::at(app.clone()).unwrap(), &tar, &silent).unwrap_err().to_string();
+    assert!(error.contains("a folder, or a file that ends in .zip, got") && error.contains("site.tar.gz"), "{error}");
+    assert!(!tar.out.exists());
     // A study that cannot be read leaves nothing behind.
     fs::remove_file(study.layer(1).join("00000000.safetensors")).ok();
     fs::write(study.config(), "nonsense").unwrap();
@@ -253,4 +306,38 @@ fn a_bundle_replaces_only_bundles_and_never_lies_in_the_study() {
     let left: Vec<String> =
         fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert!(left.iter().all(|name| !name.contains("broken") && !name.ends_with(".tmp")), "{left:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bundle_clears_away_only_what_killed_runs_left_and_puts_back_what_they_had_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = made_study::make(folder.path(), 50);
+    let app = served::app(folder.path());
+    let out = folder.path().join("site");
+    let ask = |replace: bool| {
+        let options = ReportOptions { out: out.clone(), is_zip: false, choice: Choice::default(), replace };
+        report(&study, &App::at(app.clone()).unwrap(), &options, &silent).map_err(|error| error.to_string())
+    };
+    // Process 1 lives.
+    let kept =
+        [".site.mine.tmp", ".site.4294967295.mine.tmp", ".site.1.tmp", ".site.1.old.tmp", ".site..tmp", ".site.+7.tmp"];
+    for name in kept {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("precious"), "x").unwrap();
+    }
+    ask(false).unwrap();
+    let aside = folder.path().join(".site.4294967295.old.tmp");
+    fs::rename(&out, &aside).unwrap();
+    assert!(ask(false).unwrap_err().contains("--replace"), "the earlier bundle is back");
+    assert!(out.join("manifest.json").is_file() && !aside.exists());
+    fs::rename(&out, &aside).unwrap();
+    ask(true).unwrap();
+    // The new one was in its place already when that run was killed.
+    fs::create_dir(&aside).unwrap();
+    ask(true).unwrap();
+    assert!(out.join("manifest.json").is_file() && !aside.exists());
+    for name in kept {
+        assert!(folder.path().join(name).join("precious").is_file(), "{name}");
+    }
 }

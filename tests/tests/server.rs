@@ -16,6 +16,7 @@ use whence_backend::server::{ServeOptions, Server};
 use whence_backend::study::Study;
 use whence_backend::validate::lock::ArmsLock;
 use whence_backend::view::app::App;
+use whence_shared::api::{EditSetView, ErrorKind};
 use whence_shared::cluster::stability;
 use whence_shared::clustering::{ClusteringView, Labels};
 use whence_shared::columns::RowColumns;
@@ -23,6 +24,7 @@ use whence_shared::discovery::words::Words;
 use whence_shared::discovery::{Cut, DiscoveryView, Settings, Similarity};
 use whence_shared::index::manifest::{FileView, IndexManifest};
 use whence_shared::map::PairMap;
+use whence_shared::shares::ShareMade;
 use whence_shared::study::{NearestPairs, ROWS_PER_TEXT_CHUNK, RowChunk, StudyView, TextChunk};
 use whence_shared::validation::{RunStage, RunsView};
 use whence_tests::made_study;
@@ -95,8 +97,23 @@ fn vector_files_come_whole_in_ranges_or_not_again() {
     assert_eq!((part.status, part.header("content-range")), (206, format!("bytes 100-299/{}", file.len()).as_str()));
     assert_eq!(part.body, file[100..300]);
     assert_eq!(site.get_with(&path, ("range", "bytes=99999999-")).status, 416);
+    for last in ["999999999", "99999999999999999999999"] {
+        let all = site.get_with(&path, ("range", &format!("bytes=-{last}")));
+        assert!(all.status == 206 && all.body == file, "{last}: {}", all.status);
+    }
+    let end = site.get_with(&path, ("range", "bytes=-9"));
+    assert_eq!((end.status, end.body.as_slice()), (206, &file[file.len() - 9..]));
     let etag = whole.header("etag").to_owned();
     assert!(!etag.is_empty());
+    // A part is added only to a part of the same file.
+    for (of, status) in
+        [(etag.as_str(), 206), ("\"other\"", 200), (&format!("W/{etag}"), 200), (whole.header("last-modified"), 200)]
+    {
+        let headers = [("host", "localhost"), ("range", "bytes=100-299"), ("if-range", of)];
+        let answer = site.request("GET", &path, &headers);
+        let expected = if status == 206 { &file[100..300] } else { &file };
+        assert!(answer.status == status && answer.body == expected, "{of}: {}", answer.status);
+    }
     let again = site.get_with(&path, ("if-none-match", &etag));
     assert_eq!((again.status, again.body.len()), (304, 0));
     let missing = format!("/data/vectors/layer-{}/99999999.safetensors", view.layers[1].layer);
@@ -407,6 +424,131 @@ fn every_answer_is_guarded_and_other_hosts_are_refused() {
     }
     assert_eq!(site.request("GET", "/data/study.json", &[("host", "127.0.0.1:1")]).status, 200);
     assert_eq!(site.request("POST", "/data/study.json", &[("host", "localhost")]).status, 405);
+}
+
+#[test]
+fn a_server_that_is_open_to_the_network_answers_under_no_name_of_others() {
+    let site = Site::start_with(|options| {
+        options.host = std::net::Ipv4Addr::UNSPECIFIED.into();
+        options.allowed_hosts = vec!["study.example".into()];
+    });
+    let port = site.address().port();
+    let site = Site::at(tempdir().unwrap(), site.study.clone(), ([127, 0, 0, 1], port).into());
+    let status = |host: &str| site.request("GET", "/data/study.json", &[("host", host)]).status;
+    for host in ["10.0.0.7:7411", "[2001:db8::7]", "localhost", "study.example", "Study.Example:80"] {
+        assert_eq!(status(host), 200, "{host}");
+    }
+    // A name of somebody's own that resolves to this machine.
+    for host in ["evil.example", "evil.example:7411", "study.example.evil.example", "10.0.0.7.evil.example"] {
+        assert_eq!(status(host), 421, "{host}");
+        let body = "{\"version\":0}";
+        let origin = format!("http://{host}");
+        let headers = [
+            ("host", host),
+            ("origin", origin.as_str()),
+            ("content-type", "application/json"),
+            ("content-length", "13"),
+        ];
+        let refused = site.send("POST", "/api/v1/decisions/undo", &headers, body);
+        assert_eq!((refused.status, refused.refusal().kind), (421, ErrorKind::Host), "{host}");
+        assert!(refused.error().contains("--allow-host"), "{}", refused.error());
+    }
+}
+
+#[test]
+fn addresses_that_are_no_text_are_refused_as_all_others_are() {
+    let site = Site::start();
+    for path in ["/data/rows/%ff", "/s/%ff/", "/s/%ff", "/api/v1/jobs/%C3", "/data/vectors/%80.json", "/%ff"] {
+        let answer = site.get(path);
+        assert_eq!((answer.status, answer.refusal().kind), (404, ErrorKind::NotFound), "{path}");
+    }
+}
+
+#[test]
+fn one_file_that_cannot_be_read_takes_nothing_else_with_it() {
+    let site = Site::start();
+    let view = || -> StudyView { from_slice(site.get("/data/study.json").json()).unwrap() };
+    // Edit sets: a whole one, half of one, and one of other pairs.
+    let change = serde_json::json!({"version": 0, "decide": [{"row": 7, "id": "p7", "action": "drop"}]});
+    assert_eq!(site.post_json("/api/v1/decisions/change", &change).status, 200);
+    for name in ["good", "half", "other"] {
+        let made = site.post_json("/api/v1/edits", &serde_json::json!({"name": name, "version": 1}));
+        assert_eq!(made.status, 200, "{}", made.error());
+    }
+    let bytes = fs::read(site.study.edit("half")).unwrap();
+    fs::write(site.study.edit("half"), &bytes[..bytes.len() / 2]).unwrap();
+    let sha256 = view().pairs_sha256;
+    let mut bytes = fs::read(site.study.edit("other")).unwrap();
+    let at = bytes.windows(64).position(|window| window == sha256.as_bytes()).expect("it names its pairs");
+    bytes[at..at + 64].fill(b'0');
+    fs::write(site.study.edit("other"), bytes).unwrap();
+    let sets: Vec<EditSetView> = site.get("/api/v1/edits").of();
+    assert_eq!(sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>(), ["good"]);
+
+    // Layers and behaviors.
+    let manifest = fs::read(site.study.layer_manifest(1)).unwrap();
+    fs::write(site.study.layer_manifest(1), &manifest[..manifest.len() / 2]).unwrap();
+    let broken = site.study.behavior_view("broken");
+    fs::create_dir(broken.parent().unwrap()).unwrap();
+    fs::write(&broken, "{\"name\": ").unwrap();
+    assert!(site.study.behavior_names().unwrap().contains(&"broken".to_owned()));
+    let shown = view();
+    assert_eq!(shown.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        shown.behaviors.iter().map(|behavior| behavior.name.as_str()).collect::<Vec<_>>(),
+        [made_study::BEHAVIOR]
+    );
+
+    // Discoveries and clusterings, of which a link shows those of its layers and behaviors.
+    for name in ["pairs.json", "discovery.json"] {
+        let folder = site.study.discovery(&format!("broken-{}", name.len()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), "{\"layer\": ").unwrap();
+    }
+    assert_eq!((view().discoveries.len(), view().clusterings.len()), (1, 1));
+    let made: ShareMade = site.post("/api/v1/shares", "{}").of();
+    let shared: StudyView = site.get(&format!("{}data/study.json", made.path)).of();
+    assert_eq!((shared.layers.len(), shared.discoveries.len(), shared.clusterings.len()), (1, 0, 0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_ends_though_somebody_does_not() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    let folder = tempdir().unwrap();
+    let study = made_study::make(folder.path(), 50);
+    let mut command = Command::new(whence_tests::binary::path());
+    command.arg("serve").arg("--study").arg(study.root()).arg("--app").arg(app(folder.path())).args(["--port", "0"]);
+    for signals in [1, 2] {
+        let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        // The head of a request that never ends.
+        let mut open = std::net::TcpStream::connect(address).unwrap();
+        write!(open, "GET /data/study.json HTTP/1.1\r\nhost: local").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let start = Instant::now();
+        for _ in 0..signals {
+            let id = server.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        while server.try_wait().unwrap().is_none() {
+            if start.elapsed() > Duration::from_secs(20) {
+                server.kill().unwrap();
+                server.wait().unwrap();
+                panic!("it goes on after {signals} signals");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let limit = if signals == 1 { 10 } else { 4 };
+        assert!(start.elapsed() < Duration::from_secs(limit), "{signals} signals: {:?}", start.elapsed());
+        drop(open);
+    }
 }
 
 #[test]

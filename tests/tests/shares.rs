@@ -96,7 +96,9 @@ fn a_link_ends_when_it_is_revoked_or_expires() {
     assert!(!second.share.is_open && third.share.is_open && third.share.expires_unix_ms.is_none());
     let revoked: ShareView = site.post("/api/v1/shares/1/revoke", "{}").of();
     assert!(!revoked.is_open && revoked.revoked_unix_ms >= Some(revoked.created_unix_ms));
-    for path in [texts.as_str(), &first.path, &second.path, "/s/00000000000000000000000000000000/", "/s/x/"] {
+    let unlike = ["/s/x/", "/s/x", "/s/%0A", "/s/%0a/", "/s/0000000000000000000000000000000G", "/s/x/data/study.json"];
+    let dead = [texts.as_str(), &first.path, &second.path, "/s/00000000000000000000000000000000/"];
+    for path in dead.into_iter().chain(unlike) {
         let answer = site.get(path);
         assert_eq!((answer.status, answer.refusal().kind), (404, ErrorKind::NotFound), "{path}");
         assert!(answer.error().contains("has ended or was revoked"), "{}", answer.error());
@@ -110,16 +112,68 @@ fn a_link_ends_when_it_is_revoked_or_expires() {
         [(3, true), (2, false), (1, false)]
     );
 
-    assert_eq!(site.post("/api/v1/shares/9/revoke", "{}").refusal().kind, ErrorKind::NotFound);
+    for unknown in ["9", "x", "18446744073709551615", "9223372036854775807"] {
+        let answer = site.post(&format!("/api/v1/shares/{unknown}/revoke"), "{}");
+        assert_eq!((answer.status, answer.refusal().kind), (404, ErrorKind::NotFound), "{unknown}");
+    }
     for (body, said) in [
         (json!({"behaviors": ["other"]}), "expected obeys"),
         (json!({"layers": [7]}), "layers with vectors: 1, 2"),
         (json!({"no_vectors": true}), "whence index"),
+        (json!({"layer": [1]}), "unknown field `layer`, expected one of"),
+        (json!({"behaviour": ["obeys"]}), "unknown field `behaviour`"),
+        (json!({"expires_in": 60}), "unknown field `expires_in`"),
+        (json!([]), "expected an object"),
+        (json!(["all of it"]), "expected an object"),
+        (json!(null), "the body is not what is expected here"),
     ] {
         let answer = site.post_json("/api/v1/shares", &body);
         assert_eq!((answer.status, answer.refusal().kind), (400, ErrorKind::Malformed), "{body}");
         assert!(answer.error().contains(said), "{}", answer.error());
     }
+    for (path, body) in [
+        ("bundles", json!({"text": false})),
+        ("bundles", json!([])),
+        ("report", json!({"behaviours": []})),
+        ("report", json!([])),
+        ("shares/3/revoke", json!({"all": true})),
+        ("shares/3/revoke", json!([])),
+        ("decisions/undo", json!({"version": 0, "steps": 3})),
+        ("decisions/change", json!({"version": 0, "removed": [1]})),
+        (
+            "decisions/change",
+            json!({"version": 0, "decide": [{"row": 1, "id": "p1", "action": "drop", "why": "wrong"}]}),
+        ),
+        (
+            "decisions/rule",
+            json!({"version": 0, "behavior": "obeys", "layer": 1, "n": 5, "action": "drop", "bottom": true}),
+        ),
+        ("edits", json!({"name": "x", "version": 0, "overwrite": true})),
+    ] {
+        let answer = site.post_json(&format!("/api/v1/{path}"), &body);
+        assert_eq!((answer.status, answer.refusal().kind), (400, ErrorKind::Malformed), "{path} {body}");
+        let is_named = ["unknown field", "expected an object"].iter().any(|said| answer.error().contains(said));
+        assert!(is_named, "{path} {body}: {}", answer.error());
+    }
+    assert_eq!(site.get(&third.path).status, 200, "nothing of that was done");
+    assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>(), []);
+}
+
+#[test]
+fn what_comes_through_a_proxy_is_not_this_machine() {
+    let site = open();
+    let path = make(&site, &NewShare::default()).path;
+    let proxied =
+        |path: &str, header: (&str, &str)| site.request("GET", path, &[("host", "127.0.0.1:7411"), header]).status;
+    assert_eq!(proxied("/data/study.json", ("accept", "*/*")), 200);
+    for name in ["forwarded", "via", "x-forwarded-for", "X-Forwarded-Host", "x-real-ip"] {
+        for hidden in ["/", "/data/study.json", "/api/v1", "/api/v1/shares"] {
+            assert_eq!(proxied(hidden, (name, "10.0.0.7")), 404, "{name} {hidden}");
+        }
+        assert_eq!(proxied(&path, (name, "10.0.0.7")), 200, "{name}: links are for others");
+    }
+    // A server for this machine alone has no others to tell apart.
+    assert_eq!(Site::start().get_with("/data/study.json", ("via", "1.1 proxy")).status, 200);
 }
 
 /// What to ask for, and the bytes that `whence report` writes of it.
@@ -178,29 +232,34 @@ fn a_bundle_made_in_the_background_is_followed_downloaded_and_removed() {
     let (asked, reported) = bundle_of_layer_2(&site);
     assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>(), []);
     let begun = site.post_json("/api/v1/bundles", &asked).of::<BundleMaking>();
-    assert_eq!((begun.id, begun.state, &begun.asked), (1, BundleState::Making, &asked));
+    assert_eq!((begun.state, &begun.asked), (BundleState::Making, &asked));
+    let address = format!("/api/v1/bundles/{}", begun.id);
     let ready = until(|| {
-        let now = site.get("/api/v1/bundles/1").of::<BundleMaking>();
+        let now = site.get(&address).of::<BundleMaking>();
         (now.state != BundleState::Making).then_some(now)
     });
     assert_eq!((ready.state, ready.stage.as_str(), ready.n_done), (BundleState::Ready, "bundle", ready.n_total));
     assert_eq!(site.get("/api/v1/bundles").of::<Vec<BundleMaking>>().first(), Some(&ready));
-    let file = site.get("/api/v1/bundles/1/file");
+    let file = site.get(&format!("{address}/file"));
     assert_eq!((file.status, file.header("content-type")), (200, "application/zip"));
     assert_eq!(file.header("content-disposition"), "attachment; filename=\"study.zip\"");
     assert!(file.body == reported, "the bytes that `whence report` writes");
     assert_eq!(ready.n_bytes, Some(file.body.len() as u64));
-    let part = site.send("GET", "/api/v1/bundles/1/file", &[("host", "localhost"), ("range", "bytes=2-5")], "");
+    let part = site.get_with(&format!("{address}/file"), ("range", "bytes=2-5"));
     assert_eq!((part.status, &part.body[..]), (206, &file.body[2..6]));
+    // A server that was started anew makes none of the same number.
+    let of_another = Site::start().post_json("/api/v1/bundles", &asked).of::<BundleMaking>();
+    assert!(of_another.id != begun.id && of_another.id < 1 << 48, "{} {}", of_another.id, begun.id);
 
     // Another one takes its place; what is removed is gone.
     let next = site.post_json("/api/v1/bundles", &NewBundle::default()).of::<BundleMaking>();
-    assert_eq!((next.id, site.get("/api/v1/bundles/1").status), (2, 404));
-    let ended = site.post_json("/api/v1/bundles/2/cancel", &json!({})).of::<BundleMaking>();
+    let next_address = format!("/api/v1/bundles/{}", next.id);
+    assert_eq!((next.id == begun.id, site.get(&address).status), (false, 404));
+    let ended = site.post_json(&format!("{next_address}/cancel"), &json!({})).of::<BundleMaking>();
     assert_eq!((ended.state, ended.n_bytes), (BundleState::Canceled, None));
-    assert_eq!(site.get("/api/v1/bundles/2/file").status, 404);
+    assert_eq!(site.get(&format!("{next_address}/file")).status, 404);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(site.get("/api/v1/bundles/2").of::<BundleMaking>().state, BundleState::Canceled, "for good");
+    assert_eq!(site.get(&next_address).of::<BundleMaking>().state, BundleState::Canceled, "for good");
 
     let malformed = site.post_json("/api/v1/bundles", &json!({"layers": [7]}));
     assert_eq!((malformed.status, malformed.refusal().kind), (400, ErrorKind::Malformed));

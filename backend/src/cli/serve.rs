@@ -31,6 +31,10 @@ pub struct Args {
     /// Let others than this machine reach read-only links (/s/…) and nothing else
     #[arg(long, conflicts_with_all = ["allow_edits", "jobs"])]
     shares: bool,
+    /// Answer under this host name as well, such as that of a proxy in front of it; may be given several times. Known without:
+    /// localhost and, when it is open to the network, every address and the machine's own name
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name, conflicts_with = "shares")]
+    allow_host: Vec<String>,
     /// Folder of the built app [default: $WHENCE_APP, or the app in this program]
     #[arg(long)]
     app: Option<PathBuf>,
@@ -44,18 +48,25 @@ impl Args {
         let name = study.name();
         let jobs = (self.host.is_loopback() || self.jobs || self.shares).then(std::env::current_exe).transpose()?;
         let can_edit = self.host.is_loopback() || self.allow_edits || self.shares;
-        let server = Server::bind(
-            study,
-            &ServeOptions { host: self.host, port: self.port, app, can_edit, jobs, shares: self.shares },
-        )?;
+        let (host, port, shares, allowed_hosts) = (self.host, self.port, self.shares, self.allow_host);
+        let server = Server::bind(study, &ServeOptions { host, port, app, can_edit, jobs, shares, allowed_hosts })?;
         let mut text = format!("{name}: http://{}/ (Ctrl-C to stop)\n", server.address());
-        if self.shares {
+        if shares {
             text += "others reach read-only links alone: POST /api/v1/shares makes one\n";
-        } else if !self.host.is_loopback() {
+        } else if !host.is_loopback() {
             text += "open to everyone who can reach this address: no password, texts included\n";
         }
         // Whoever started it need not read this: it serves all the same.
         let _ = io::stdout().write_all(text.as_bytes());
         Ok(server.run_until_interrupted()?)
     }
+}
+
+/// A name as a browser sends it.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a host name such as study.example, without http://, port or path".into())
 }

@@ -14,7 +14,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use whence_shared::jobs::{JobLog, JobState, JobView, NewJob};
@@ -33,6 +33,8 @@ pub const PARENT: &str = "WHENCE_ENDS_WITH_STDIN";
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the thread sleeps when there are none.
 const IDLE_PAUSE: Duration = Duration::from_secs(3600);
+/// How long it waits before it asks a database again that refused.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Most bytes of a log in one answer.
 const MAX_LOG_BYTES: u64 = 256 << 10;
 
@@ -68,7 +70,7 @@ pub enum JobError {
 #[derive(Debug)]
 pub struct Jobs {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     _lock: File,
 }
 
@@ -88,6 +90,17 @@ struct Orders {
     /// Whether something was queued.
     has_news: bool,
     is_over: bool,
+}
+
+/// What the thread knows.
+#[derive(Debug, Default)]
+struct Work {
+    /// By device.
+    running: BTreeMap<String, Process>,
+    /// How jobs ended that the database still takes for running: it refused to hear of it.
+    unwritten: BTreeMap<u64, (JobState, String)>,
+    /// When the database is asked again that refused.
+    retry_at: Option<Instant>,
 }
 
 impl Jobs {
@@ -112,7 +125,7 @@ impl Jobs {
             let shared = shared.clone();
             move || shared.run()
         });
-        Ok(Self { shared, thread: Some(thread), _lock: lock })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), _lock: lock })
     }
 
     /// Puts a job into the queue.
@@ -174,10 +187,9 @@ impl Jobs {
     ///
     /// [`JobError::State`] when it waits, runs or ended well.
     pub fn retry(&self, id: u64) -> Result<JobView, JobError> {
-        let job = self.job(id)?;
-        match job.state {
-            JobState::Failed | JobState::Cancelled | JobState::Interrupted => self.shared.store.requeue_job(id)?,
-            state => return Err(JobError::State { id, state }),
+        if !self.shared.store.requeue_job(id)? {
+            let state = self.job(id)?.state;
+            return Err(JobError::State { id, state });
         }
         self.shared.tell();
         self.job(id)
@@ -210,14 +222,21 @@ impl Jobs {
     }
 }
 
-impl Drop for Jobs {
-    fn drop(&mut self) {
+impl Jobs {
+    /// Ends what runs and starts nothing more.
+    pub fn end(&self) {
         self.shared.orders().is_over = true;
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
             // A panic there was printed there.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -242,64 +261,177 @@ impl Shared {
 
     /// Starts, watches and ends jobs until the server does.
     fn run(&self) {
-        let mut running: BTreeMap<String, Process> = BTreeMap::new();
+        let mut work = Work::default();
         let mut orders = self.orders();
         while !orders.is_over {
-            if let Err(error) = self.look(&mut running, &mut orders) {
-                tracing::error!("jobs: {error}");
-            }
-            // With nothing to watch, until there is news.
-            let pause = if running.is_empty() { IDLE_PAUSE } else { PAUSE };
+            self.look(&mut work, &mut orders);
+            // With nothing to watch, until there is news; news that a database refused to hear wait for it.
+            let is_waiting = work.retry_at.is_some();
+            let pause = match work.running.is_empty() {
+                false => PAUSE,
+                true if is_waiting => RETRY_PAUSE,
+                true => IDLE_PAUSE,
+            };
             let idle = self.wake.wait_timeout_while(orders, pause, |orders| {
-                !orders.is_over && !orders.has_news && orders.cancelled.is_empty()
+                !orders.is_over && (is_waiting || !orders.has_news && orders.cancelled.is_empty())
             });
             (orders, _) = idle.unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         drop(orders);
-        for process in running.into_values() {
-            let id = process.id;
+        for process in std::mem::take(&mut work.running).into_values() {
+            work.unwritten.insert(process.id, (JobState::Interrupted, "the server ended".into()));
             process.kill();
-            self.end(id, JobState::Interrupted, "the server ended");
         }
-    }
-
-    /// A job that cannot be said to have ended is found interrupted when the next server starts.
-    fn end(&self, id: u64, state: JobState, why: &str) {
-        if let Err(error) = self.store.end_job(id, state, why) {
-            tracing::error!("job {id}: {error}");
-        }
-    }
-
-    fn look(&self, running: &mut BTreeMap<String, Process>, orders: &mut Orders) -> Result<(), JobError> {
-        for (device, mut process) in std::mem::take(running) {
-            if orders.cancelled.remove(&process.id) {
-                let id = process.id;
-                process.kill();
-                orders.has_news = true;
-                self.end(id, JobState::Cancelled, "");
-            } else if let Some(end) = process.ended(&self.study) {
-                orders.has_news = true;
-                let state = if end.is_ok() { JobState::Done } else { JobState::Failed };
-                self.end(process.id, state, &end.err().unwrap_or_default());
-            } else {
-                running.insert(device, process);
+        // What cannot be said now is found interrupted when the next server starts.
+        for (id, (state, why)) in work.unwritten {
+            if let Err(error) = self.store.end_job(id, state, &why) {
+                tracing::error!("job {id}: {error}");
             }
         }
-        // Nothing runs any more of what was cancelled too late.
-        orders.cancelled.retain(|id| running.values().any(|process| process.id == *id));
-        if !std::mem::take(&mut orders.has_news) {
+    }
+
+    /// Looks at what runs, and says and starts what is to be. What the database refuses is done a while later.
+    fn look(&self, work: &mut Work, orders: &mut Orders) {
+        for (device, mut process) in std::mem::take(&mut work.running) {
+            let end = if orders.cancelled.remove(&process.id) {
+                let id = process.id;
+                process.kill();
+                (id, JobState::Cancelled, String::new())
+            } else if let Some(end) = process.ended(&self.study) {
+                let state = if end.is_ok() { JobState::Done } else { JobState::Failed };
+                (process.id, state, end.err().unwrap_or_default())
+            } else {
+                work.running.insert(device, process);
+                continue;
+            };
+            orders.has_news = true;
+            work.unwritten.insert(end.0, (end.1, end.2));
+        }
+        if work.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        work.retry_at = match self.write(work, orders) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::error!("jobs: {error}");
+                Some(Instant::now() + RETRY_PAUSE)
+            }
+        };
+    }
+
+    /// Brings the database and what runs together. Until that went well, the orders stand.
+    fn write(&self, work: &mut Work, orders: &mut Orders) -> Result<(), StoreError> {
+        while let Some(entry) = work.unwritten.first_entry() {
+            let (state, why) = entry.get();
+            self.store.end_job(*entry.key(), *state, why)?;
+            entry.remove();
+        }
+        // Nothing runs any more of what was cancelled too late: it ended, or its server could not say that it did.
+        let is_running = |id: &u64| work.running.values().any(|process| process.id == *id);
+        while let Some(id) = orders.cancelled.iter().copied().find(|id| !is_running(id)) {
+            self.store.cancel_running_job(id)?;
+            orders.cancelled.remove(&id);
+        }
+        if !orders.has_news {
             return Ok(());
         }
         for job in self.store.queued_jobs()? {
-            if running.contains_key(&job.device) {
+            if work.running.contains_key(&job.device) {
                 continue;
             }
             self.store.begin_job(job.id)?;
             match Process::start(&self.program, &self.study, &job) {
-                Ok(process) => drop(running.insert(job.device, process)),
-                Err(error) => self.end(job.id, JobState::Failed, &error.to_string()),
+                Ok(process) => drop(work.running.insert(job.device, process)),
+                Err(error) => drop(work.unwritten.insert(job.id, (JobState::Failed, error.to_string()))),
             }
         }
+        orders.has_news = !work.unwritten.is_empty();
         Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// Jobs that end when a file appears, and a database that is waited for only a moment.
+    struct Waiting {
+        folder: tempfile::TempDir,
+        jobs: Jobs,
+        store: Arc<Store>,
+    }
+
+    impl Waiting {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let study = Study::at(folder.path().join("study"));
+            let program = folder.path().join("whence");
+            fs::write(&program, "#!/bin/sh\nwhile [ ! -e \"$0.end\" ]; do sleep 0.02; done\n").unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+            let store = Arc::new(Store::of(&study).waiting(Duration::from_millis(20)));
+            let jobs = Jobs::start(&study, program, store.clone()).unwrap();
+            Self { folder, jobs, store }
+        }
+
+        fn end_what_runs(&self) {
+            fs::write(self.folder.path().join("whence.end"), "").unwrap();
+        }
+
+        /// Waits until a job stands so. A database that another holds is asked again.
+        #[track_caller]
+        fn wait(&self, id: u64, state: JobState) {
+            let start = Instant::now();
+            while self.jobs.job(id).map(|job| job.state).ok() != Some(state) {
+                assert!(start.elapsed() < Duration::from_secs(20), "{:?}", self.jobs.job(id));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn rank() -> NewJob {
+        NewJob { verb: "rank".into(), arguments: Vec::new() }
+    }
+
+    #[test]
+    fn a_job_that_ends_while_the_database_is_held_is_recorded_later_and_the_queue_goes_on() {
+        let waiting = Waiting::start();
+        let ids = [(); 2].map(|()| waiting.jobs.queue(&rank()).unwrap().id);
+        waiting.wait(ids[0], JobState::Running);
+        let other = Connection::open(waiting.jobs.shared.study.database()).unwrap();
+        other.busy_timeout(Duration::from_secs(10)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        waiting.end_what_runs();
+        std::thread::sleep(Duration::from_secs(1));
+        other.execute_batch("COMMIT").unwrap();
+        waiting.wait(ids[0], JobState::Done);
+        waiting.wait(ids[1], JobState::Done);
+        assert_eq!(waiting.jobs.job(ids[0]).unwrap().n_tries, 1);
+    }
+
+    #[test]
+    fn a_job_that_only_the_database_takes_for_running_can_be_cancelled() {
+        let waiting = Waiting::start();
+        let id = waiting.store.add_job(&rank(), "cpu").unwrap();
+        waiting.store.begin_job(id).unwrap();
+        waiting.jobs.cancel(id).unwrap();
+        waiting.wait(id, JobState::Cancelled);
+    }
+
+    #[test]
+    fn a_job_is_queued_again_only_when_it_neither_waits_nor_runs() {
+        let waiting = Waiting::start();
+        let id = waiting.jobs.queue(&rank()).unwrap().id;
+        waiting.wait(id, JobState::Running);
+        assert!(!waiting.store.requeue_job(id).unwrap(), "it runs");
+        assert!(matches!(waiting.jobs.retry(id), Err(JobError::State { state: JobState::Running, .. })));
+        assert!(matches!(waiting.jobs.retry(9), Err(JobError::Unknown(9))));
+        waiting.jobs.cancel(id).unwrap();
+        waiting.wait(id, JobState::Cancelled);
+        assert_eq!(waiting.jobs.retry(id).unwrap().id, id);
+        waiting.wait(id, JobState::Running);
     }
 }

@@ -64,12 +64,39 @@ impl Process {
 /// The last error that a job printed.
 fn last_error(study: &Study, id: u64) -> Option<String> {
     let bytes = fs::read(study.job_log(id)).ok()?;
-    let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MAX_TAIL_BYTES)..]).into_owned();
-    let line = tail.lines().rev().find(|line| line.starts_with("error:"))?;
-    Some(line.trim_start_matches("error:").trim().to_owned())
+    error_in(&String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MAX_TAIL_BYTES)..]))
+}
+
+/// The last error in what was printed, with the indented lines that follow one that ends in a colon: what it is about.
+fn error_in(printed: &str) -> Option<String> {
+    let lines: Vec<&str> = printed.lines().collect();
+    let at = lines.iter().rposition(|line| line.starts_with("error:"))?;
+    let error = lines[at].trim_start_matches("error:").trim();
+    if !error.ends_with(':') {
+        return Some(error.to_owned());
+    }
+    let listed = lines[at + 1..].iter().take_while(|line| line.starts_with(' ') && !line.trim().is_empty());
+    let listed: Vec<&str> = listed.map(|line| line.trim()).collect();
+    Some(format!("{error} {}", listed.join(", ")).trim_end().to_owned())
 }
 
 /// How far a job says it is.
 pub fn progress(study: &Study, id: u64) -> Option<JobProgress> {
     serde_json::from_slice(&fs::read(study.job_progress(id)).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error_in;
+
+    #[test]
+    fn an_error_is_told_with_what_it_lists() {
+        let missing = "$ whence rank\nerror: the following required arguments were not provided:\n  --behavior <BEHAVIOR>\n  \
+                       --layer <LAYER>\n\nUsage: whence rank\n";
+        let told = "the following required arguments were not provided: --behavior <BEHAVIOR>, --layer <LAYER>";
+        assert_eq!(error_in(missing).unwrap(), told);
+        assert_eq!(error_in("error: first\nerror: no such layer\n  2 of 3\n").unwrap(), "no such layer");
+        assert_eq!(error_in("error: nothing follows:\n").unwrap(), "nothing follows:");
+        assert_eq!(error_in("all is well\n"), None);
+    }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{self, FORMAT, FileRecord};
 use super::zip::Zip;
-use super::{ReportError, ReportOptions};
+use super::{ReportError, ReportOptions, leftover};
 use crate::files::{self, AtomicFile, Context, FileError, hex};
 
 /// Takes files and keeps them until all are there.
@@ -51,6 +51,34 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
+/// How the name of an earlier bundle ends while another takes its place.
+const ASIDE: &str = "old.tmp";
+
+/// Removes what runs of this name that were killed left in a folder, and puts the earlier bundle back that one of them had set aside
+/// when it was.
+fn clear_away(folder: &Path, name: &str, out: &Path) -> Result<(), FileError> {
+    let of = |entry: &fs::DirEntry| {
+        let entry_name = entry.file_name().into_string().ok()?;
+        let (process, ending) = entry_name.strip_prefix(&format!(".{name}."))?.split_once('.')?;
+        let is_number = process.bytes().all(|byte| byte.is_ascii_digit());
+        let process: u32 = process.parse().ok().filter(|_| is_number)?;
+        // Numbers come again: what there is of this process's, another made.
+        let is_left = process == std::process::id() || leftover::is_left_behind(&entry.path(), process);
+        ["tmp", ASIDE].contains(&ending).then_some(ending == ASIDE).filter(|_| is_left)
+    };
+    for entry in fs::read_dir(folder).at("list", folder)?.flatten() {
+        match of(&entry) {
+            Some(true) if !out.exists() => fs::rename(entry.path(), out).at("put back", &entry.path())?,
+            // It may be all that there is of the earlier bundle.
+            Some(true) if !is_bundle(out) => {}
+            // Best effort: what stays is hidden and harmless.
+            Some(_) => drop(fs::remove_dir_all(entry.path())),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// A folder, filled under a temporary name beside its own.
 #[derive(Debug)]
 pub struct Folder {
@@ -65,17 +93,11 @@ impl Folder {
     /// When something else than an empty folder or, with `replace`, an earlier bundle lies there.
     pub fn create(options: &ReportOptions) -> Result<Self, ReportError> {
         let out = options.out.clone();
-        refuse_other(&out, options.replace, is_bundle)?;
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).at("create folder", parent)?;
         let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for stale in fs::read_dir(parent).at("list", parent)?.flatten() {
-            let stale_name = stale.file_name().to_string_lossy().into_owned();
-            if stale_name.starts_with(&format!(".{name}.")) && stale_name.ends_with(".tmp") {
-                // Best effort: of a run that was killed.
-                let _ = fs::remove_dir_all(stale.path());
-            }
-        }
+        clear_away(parent, &name, &out)?;
+        refuse_other(&out, options.replace, is_bundle)?;
         let temporary = parent.join(format!(".{name}.{}.tmp", std::process::id()));
         fs::create_dir(&temporary).at("create folder", &temporary)?;
         Ok(Self { out, temporary, is_finished: false })
@@ -104,8 +126,8 @@ impl Bundle for Folder {
     }
 
     fn finish(mut self) -> Result<(), FileError> {
-        // What was there steps aside first, and goes when the new one is in its place.
-        let aside = self.temporary.with_extension("old.tmp");
+        // What was there steps aside first, and goes when the new one is in its place. Killed in between, the next run puts it back.
+        let aside = self.temporary.with_extension(ASIDE);
         if self.out.exists() {
             fs::rename(&self.out, &aside).at("rename", &self.out)?;
         }

@@ -11,6 +11,7 @@
 //! the same study, choice and binary give the same bytes, zipped too.
 
 mod bundle;
+pub mod leftover;
 pub mod manifest;
 pub mod zip;
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::data::pairs::PairFileError;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::progress::{Report, Update};
 use crate::study::Study;
 use crate::view::ViewError;
@@ -51,6 +52,12 @@ pub enum ReportError {
         what: &'static str,
         /// What else can be done.
         remedy: &'static str,
+    },
+    /// The name says that it is to be a file of another kind.
+    #[error("--out: expected a folder, or a file that ends in .zip, got {path}", path = path.display())]
+    Ending {
+        /// As given.
+        path: PathBuf,
     },
     /// Whoever asked for it wants it no more.
     #[error("it was canceled")]
@@ -115,6 +122,9 @@ pub fn report_until(
     stop: &dyn Fn() -> bool,
 ) -> Result<Reported, ReportError> {
     let steps = Steps { progress, stop };
+    if !options.is_zip && files::is_named_like_a_file(&options.out) {
+        return Err(ReportError::Ending { path: options.out.clone() });
+    }
     refuse_inside(study, &options.out)?;
     let pairs = OpenPairs::open(study)?;
     let mut shown = Shown::new(study, &pairs, &options.choice)?;

@@ -1,4 +1,4 @@
-//! Bodies of requests: JSON, said to be JSON, and no more than may be.
+//! Bodies of requests: an object in JSON, said to be JSON, and no more than may be.
 
 use axum::body::Bytes;
 use axum::extract::FromRequest;
@@ -13,7 +13,8 @@ use super::error::RequestError;
 /// Most bytes of a body.
 pub const MAX_BYTES: usize = 64 << 20;
 
-/// A body that is a `T` in JSON.
+/// A body that is a `T` in JSON, an object: what is read from a list has fields without names, and those left out are as they are
+/// when nobody asks.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -37,8 +38,11 @@ impl<T: DeserializeOwned> FromRequest<State> for JsonBody<T> {
                 _ => RequestError::Malformed(format!("the body cannot be read: {text}")),
             }
         })?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| RequestError::Malformed(format!("the body is not what is expected here: {error}")))
+        let malformed =
+            |error: String| RequestError::Malformed(format!("the body is not what is expected here: {error}"));
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(malformed("expected an object, {…}, got a list".into()));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(error.to_string()))
     }
 }

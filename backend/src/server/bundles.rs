@@ -26,13 +26,7 @@ use crate::view::study::assemble;
 
 /// The bundle that is made or ready.
 #[derive(Debug, Default)]
-pub struct Bundles(Mutex<Slot>);
-
-#[derive(Debug, Default)]
-struct Slot {
-    n_asked: u64,
-    last: Option<Arc<Bundle>>,
-}
+pub struct Bundles(Mutex<Option<Arc<Bundle>>>);
 
 #[derive(Debug)]
 struct Bundle {
@@ -44,14 +38,14 @@ struct Bundle {
 
 impl Bundles {
     /// A new one; the one before ends.
-    fn begin(&self, asked: NewBundle) -> Arc<Bundle> {
-        let mut slot = lock(&self.0);
-        if let Some(before) = slot.last.take() {
+    fn begin(&self, asked: NewBundle) -> Result<Arc<Bundle>, RequestError> {
+        let id = number()?;
+        let mut last = lock(&self.0);
+        if let Some(before) = last.take() {
             before.end();
         }
-        slot.n_asked += 1;
         let view = BundleMaking {
-            id: slot.n_asked,
+            id,
             asked,
             state: BundleState::Making,
             stage: String::new(),
@@ -63,12 +57,12 @@ impl Bundles {
         };
         let bundle =
             Arc::new(Bundle { view: Mutex::new(view), is_over: AtomicBool::new(false), scratch: Mutex::default() });
-        slot.last = Some(bundle.clone());
-        bundle
+        *last = Some(bundle.clone());
+        Ok(bundle)
     }
 
     fn last(&self) -> Option<Arc<Bundle>> {
-        lock(&self.0).last.clone()
+        lock(&self.0).clone()
     }
 
     /// The one of this number, as the address states it.
@@ -141,6 +135,14 @@ impl Bundle {
     }
 }
 
+/// A number that no bundle of any server has: a download that goes on after the server was started again must not go on with
+/// another bundle. Small enough for the numbers of JavaScript.
+fn number() -> Result<u64, RequestError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes[2..]).map_err(|error| RequestError::study(error.to_string()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -159,7 +161,7 @@ pub async fn make(Extract(state): Extract<State>, JsonBody(asked): JsonBody<NewB
         // What the study lacks is said now.
         let choice = Choice::from(asked.clone());
         choice.of(&state.study, assemble(&state.study, &pairs)?).map_err(RequestError::of_choice)?;
-        let bundle = state.bundles.begin(asked);
+        let bundle = state.bundles.begin(asked)?;
         let view = bundle.view();
         tokio::task::spawn_blocking(move || bundle.make(&state));
         Ok(Fresh(view))

@@ -1,11 +1,11 @@
 //! `/data/vectors/…`, `/data/index/…`, `/data/behaviors/…`, `/data/diagnosis/…`, `/data/clusters/…` and `/data/maps/…`: the
 //! study's vector files, indexes, manifests, diagnoses, discoveries, clusters and maps as they lie on disk, in ranges if asked, with ETags.
 
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State as Extract};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use tower_http::services::ServeFile;
@@ -46,7 +46,10 @@ pub async fn unknown(Path(path): Path<String>) -> RequestError {
 /// # Errors
 ///
 /// When it is not there or cannot be read.
-pub async fn serve(file: PathBuf, what: &str, request: Request) -> Result<Response, RequestError> {
+pub async fn serve(file: PathBuf, what: &str, mut request: Request) -> Result<Response, RequestError> {
+    if request.headers().contains_key(header::RANGE) {
+        settle_range(&file, &mut request).await;
+    }
     let mut served: Response = ServeFile::new(file)
         .with_buf_chunk_size(1 << 18)
         .try_call(request)
@@ -58,6 +61,28 @@ pub async fn serve(file: PathBuf, what: &str, request: Request) -> Result<Respon
     }
     served.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(served)
+}
+
+/// Settles what [`ServeFile`] does not look at: `If-Range` of a reader whose part is of another file takes `Range` away, and more
+/// bytes of the end than there are is all of them.
+async fn settle_range(file: &FilePath, request: &mut Request) {
+    let mut head = Request::new(Body::empty());
+    *head.method_mut() = Method::HEAD;
+    // What cannot be read is said when it is served.
+    let Ok(head) = ServeFile::new(file).try_call(head).await else { return };
+    let known = head.headers().get(header::ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/"));
+    let headers = request.headers_mut();
+    if headers.get(header::IF_RANGE).is_some_and(|of| Some(of) != known) {
+        headers.remove(header::RANGE);
+    }
+    let length = |value: &HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
+    let n_bytes = head.headers().get(header::CONTENT_LENGTH).and_then(length).unwrap_or_default();
+    let last = headers.get(header::RANGE).and_then(|range| range.to_str().ok()?.strip_prefix("bytes=-"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_more = |digits: &str| is_number(digits) && digits.parse::<u64>().map_or(true, |last| last > n_bytes);
+    if n_bytes > 0 && last.is_some_and(is_more) {
+        headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-"));
+    }
 }
 
 /// Whether a path, already percent-decoded, names a vector file, a manifest or a behavior's prompts and cannot lead out of

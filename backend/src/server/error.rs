@@ -131,7 +131,10 @@ impl RequestError {
         match self {
             Self::NotFound { hint, .. } => hint,
             Self::Method => "/api/v1/openapi.json lists the methods of every address",
-            Self::Host => "open it under http://localhost or http://127.0.0.1 and its port",
+            Self::Host => {
+                "open it under http://localhost or its address and port, or start `whence serve` with --allow-host NAME to \
+                 have it answer under a name of yours"
+            }
             Self::Origin => "use the app that this server serves, or send no Origin header",
             Self::NotJson => "add the header Content-Type: application/json",
             Self::Changed(_) => "read it again and decide anew",

@@ -24,6 +24,7 @@ pub const MAX_BYTES: usize = 64 << 20;
 
 /// What is asked for.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GatherRows {
     /// Rows, from 0, in any order.
     pub rows: Vec<u64>,

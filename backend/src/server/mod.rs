@@ -42,6 +42,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -71,6 +72,11 @@ pub const DEFAULT_PORT: u16 = 7411;
 
 // Threads that read files. More would only queue at the disk and hold more chunks in memory at once.
 const N_READERS: usize = 16;
+
+/// How long requests that are under way when the server ends are waited for.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// How long, after that, what reads files and ends jobs is waited for.
+const LAST_READERS: Duration = Duration::from_secs(3);
 
 /// What stops the server from starting.
 #[derive(Debug, Error)]
@@ -108,6 +114,8 @@ pub struct ServeOptions {
     pub can_edit: bool,
     /// Whether others than this machine reach what lies below `/s/` and nothing else.
     pub shares: bool,
+    /// Host names that are answered beside addresses and this machine's own names; links are answered under any.
+    pub allowed_hosts: Vec<String>,
     /// The `whence` binary that jobs are run with; none are run without.
     pub jobs: Option<PathBuf>,
 }
@@ -136,6 +144,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
+    jobs: Option<Arc<Jobs>>,
     router: Router,
 }
 
@@ -162,11 +171,12 @@ impl Server {
         let store = Arc::new(Store::of(&study));
         let can_write = store::is_writable(&study);
         let jobs = options.jobs.clone().filter(|_| can_write).and_then(|program| start_jobs(&study, program, &store));
+        report::remove_left_behind();
         let state = State {
             store,
             shared: Arc::default(),
             bundles: Arc::default(),
-            jobs,
+            jobs: jobs.clone(),
             is_over: is_over.clone(),
             can_edit: options.can_edit && can_write,
             others_reach_links: door != Door::ThisMachine,
@@ -176,7 +186,7 @@ impl Server {
             columns: Arc::default(),
             app: Arc::new(options.app.clone()),
         };
-        Ok(Self { listener, address, is_over, router: router(state, door) })
+        Ok(Self { listener, address, is_over, jobs, router: router(state, door, &options.allowed_hosts) })
     }
 
     /// The address it listens on.
@@ -184,36 +194,69 @@ impl Server {
         self.address
     }
 
-    /// Answers requests until `stop` resolves; requests under way are finished first.
+    /// Answers requests until `stop` resolves. Jobs end then; requests under way are finished first, but not waited for longer than
+    /// a few seconds.
     ///
     /// # Errors
     ///
     /// When the system gives up.
     pub fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+        self.run_until(stop, std::future::pending())
+    }
+
+    /// As [`Server::run`]; once `stop` has resolved, `stop_at_once` ends the waiting.
+    fn run_until(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+        stop_at_once: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .max_blocking_threads(N_READERS)
             .build()
             .map_err(ServeError::Run)?;
-        let Self { listener, router, is_over, .. } = self;
+        let Self { listener, router, is_over, jobs, .. } = self;
+        let (tell_stopped, stopped) = tokio::sync::oneshot::channel();
         let stop = async move {
             stop.await;
             is_over.store(true, Ordering::Relaxed);
+            // Killing and waiting for children would hold up the answers.
+            tokio::task::spawn_blocking(move || jobs.iter().for_each(|jobs| jobs.end()));
+            // Nobody listens when the system gave up meanwhile.
+            let _ = tell_stopped.send(());
         };
-        runtime.block_on(async {
+        let waiting = async {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LAST_REQUESTS) => {}
+                () = stop_at_once => {}
+            }
+        };
+        let done = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Run)?;
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, service).with_graceful_shutdown(stop).await.map_err(ServeError::Run)
-        })
+            let serving = axum::serve(listener, service).with_graceful_shutdown(stop);
+            tokio::select! {
+                done = serving.into_future() => done.map_err(ServeError::Run),
+                () = waiting => {
+                    tracing::warn!("the server ended before some of its requests did");
+                    Ok(())
+                }
+            }
+        });
+        runtime.shutdown_timeout(LAST_READERS);
+        done
     }
 
-    /// Answers requests until Ctrl-C or, on Unix, SIGTERM.
+    /// Answers requests until Ctrl-C or, on Unix, SIGTERM; another one ends the waiting for requests under way.
     ///
     /// # Errors
     ///
     /// When the system gives up.
     pub fn run_until_interrupted(self) -> Result<(), ServeError> {
-        self.run(interrupted())
+        self.run_until(interrupted(), interrupted())
     }
 }
 
@@ -250,7 +293,7 @@ fn start_jobs(study: &Study, program: PathBuf, store: &Arc<Store>) -> Option<Arc
     }
 }
 
-fn router(state: State, door: Door) -> Router {
+fn router(state: State, door: Door, names: &[String]) -> Router {
     let of = |compression: Compression| {
         let routes = routes::routes().into_iter().filter(|route| route.compression == compression);
         routes.fold(Router::new(), |router, route| router.route(route.doc.path, route.answering))
@@ -269,5 +312,5 @@ fn router(state: State, door: Door) -> Router {
         .merge(as_they_lie)
         .method_not_allowed_fallback(|| async { RequestError::Method })
         .layer(DefaultBodyLimit::max(body::MAX_BYTES));
-    guard::protect(router, door).layer(TraceLayer::new_for_http()).with_state(state)
+    guard::protect(router, door, names).layer(TraceLayer::new_for_http()).with_state(state)
 }

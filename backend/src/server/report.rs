@@ -2,7 +2,8 @@
 //! nobody else reads and that is gone once the answer has the file open.
 
 use std::fs::{self, DirBuilder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
@@ -17,7 +18,8 @@ use super::shares::only_editors;
 use super::{State, data_files};
 use crate::files::hex;
 use crate::progress::silent;
-use crate::report::{ReportOptions, report};
+use crate::report::leftover;
+use crate::report::{ReportOptions, report_until};
 use crate::view::choice::Choice;
 
 /// Answers `POST /api/v1/report`.
@@ -31,7 +33,7 @@ pub async fn make(
         let scratch = Scratch::create()?;
         let choice = Choice::from(asked);
         let options = ReportOptions { out: scratch.archive(), is_zip: true, choice, replace: false };
-        report(&state.study, &state.app, &options, &silent)?;
+        report_until(&state.study, &state.app, &options, &silent, &|| state.is_over.load(Ordering::Relaxed))?;
         Ok(scratch)
     })
     .await?;
@@ -65,6 +67,29 @@ fn attachment(name: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("attachment; filename=\"{plain}\"")).expect("plain text makes a header")
 }
 
+/// How the name of a [`Scratch`] begins; its process and a random part follow.
+const PREFIX: &str = "whence-report-";
+
+/// Removes the folders of servers that were killed.
+pub fn remove_left_behind() {
+    remove_left_behind_in(&std::env::temp_dir());
+}
+
+fn remove_left_behind_in(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-')).and_then(|(id, rest)| {
+                let is_ours = rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit());
+                id.parse::<u32>().ok().filter(|_| is_ours)
+            });
+        if process.is_some_and(|process| leftover::is_left_behind(&entry.path(), process)) {
+            // Best effort: it may be another user's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A folder of this user alone, gone with the value.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
@@ -78,7 +103,7 @@ impl Scratch {
     pub fn create() -> Result<Self, RequestError> {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(|error| RequestError::study(error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("whence-report-{}-{}", std::process::id(), hex(&name)));
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), hex(&name)));
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -96,5 +121,34 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Best effort: what is left lies among other temporary files.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::leftover::NO_PROCESS;
+
+    #[test]
+    fn folders_of_servers_that_were_killed_are_removed_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let random = "0123456789abcdef0123456789abcdef";
+        let left = format!("{PREFIX}{NO_PROCESS}-{random}");
+        let others = [
+            format!("{PREFIX}{}-{random}", std::process::id()),
+            format!("{PREFIX}{NO_PROCESS}-mine"),
+            format!("{PREFIX}mine-{random}"),
+            format!("my-{left}"),
+        ];
+        for name in others.iter().chain([&left]) {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("report.zip"), "x").unwrap();
+        }
+        leftover::make_old(&folder.path().join(&left));
+        remove_left_behind_in(folder.path());
+        assert!(!folder.path().join(&left).exists());
+        for name in &others {
+            assert!(folder.path().join(name).join("report.zip").is_file(), "{name}");
+        }
     }
 }

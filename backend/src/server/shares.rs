@@ -67,13 +67,24 @@ pub async fn revoke(
 ) -> Answer<ShareView> {
     only_editors(&state)?;
     let none = RequestError::not_found(format!("share {id}"));
-    let Ok(id) = id.parse() else { return Err(none) };
+    // SQLite's numbers are signed.
+    let Some(id) = id.parse().ok().filter(|id| i64::try_from(*id).is_ok()) else { return Err(none) };
     blocking(move || state.store.revoke_share(id)?.map(Fresh).ok_or(none)).await
 }
 
 /// Answers `/s/TOKEN`: addresses in the app are relative to `/s/TOKEN/`.
-pub async fn root(Path(token): Path<String>) -> Redirect {
-    Redirect::permanent(&format!("/s/{token}/"))
+pub async fn root(Path(token): Path<String>) -> Result<Redirect, RequestError> {
+    if is_token(&token) { Ok(Redirect::permanent(&format!("/s/{token}/"))) } else { Err(no_link()) }
+}
+
+/// Whether it looks like a token: anything else is no link, and may hold what no header can.
+fn is_token(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn no_link() -> RequestError {
+    let hint = "the link never was, has ended or was revoked".to_owned();
+    RequestError::NotFound { what: "this link".into(), hint }
 }
 
 /// Answers `/s/TOKEN/`.
@@ -95,9 +106,11 @@ pub async fn file(
 }
 
 async fn answer(state: State, token: String, path: String, request: Request) -> Result<Response, RequestError> {
-    let (store, hint) = (state.store.clone(), "the link never was, has ended or was revoked".to_owned());
-    let none = RequestError::NotFound { what: "this link".into(), hint };
-    let share = blocking(move || store.open_share(&token)?.ok_or(none)).await?;
+    if !is_token(&token) {
+        return Err(no_link());
+    }
+    let store = state.store.clone();
+    let share = blocking(move || store.open_share(&token)?.ok_or_else(no_link)).await?;
     let mut response = match path.strip_prefix("data/").map(str::to_owned) {
         Some(path) => data(state, share, path, request).await?,
         None if path == INDEX => app::index(Extract(state), request.headers().clone()).await?,

@@ -253,9 +253,15 @@ fn end_of_ranking(study: &Study, pairs: &OpenPairs, rule: &DecisionRule) -> Resu
         return Err(none());
     }
     let ranking = table::read_order(&path).map_err(crate::edit::EditError::from)?;
-    if ranking.pairs_sha256 != pairs.sha256 || ranking.order.len() != pairs.file.len() {
+    if ranking.made_from.pairs_sha256 != pairs.sha256 || ranking.order.len() != pairs.file.len() {
         return Err(StoreError::Malformed(format!(
             "the ranking of {behavior:?} at layer {layer} is of other pairs: run `whence rank` again"
+        )));
+    }
+    if let Some(difference) = ranking.made_from.difference(study).map_err(crate::edit::EditError::from)? {
+        return Err(StoreError::Malformed(format!(
+            "the ranking of {behavior:?} at layer {layer} was made from {difference} than the study has now: run `whence rank` \
+             again"
         )));
     }
     Ok(match end {

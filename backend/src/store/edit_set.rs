@@ -57,17 +57,24 @@ pub fn make(store: &Store, study: &Study, pairs: &OpenPairs, asked: &MakeEditSet
     }
 }
 
-/// The study's edit sets, in alphabetical order.
+/// The study's edit sets, in alphabetical order. Those of other pairs, and files that are none, are left out.
 ///
 /// # Errors
 ///
-/// When one cannot be read.
+/// When they cannot be listed.
 pub fn all(study: &Study) -> Result<Vec<EditSetView>, StoreError> {
-    let of_name = |name: &String| {
+    let of_name = |name: &String| -> Result<EditSetView, StoreError> {
         let set = edit::load(study, name)?;
         Ok(view(&set, files::sha256_of_file(&study.edit(name))?))
     };
-    edit::names(study)?.iter().map(of_name).collect()
+    let mut views = Vec::new();
+    for name in edit::names(study)? {
+        match of_name(&name) {
+            Ok(view) => views.push(view),
+            Err(error) => tracing::warn!("edit set {name} is left out: {error}"),
+        }
+    }
+    Ok(views)
 }
 
 fn line(held: &Held) -> Line<'_> {

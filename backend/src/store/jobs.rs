@@ -78,13 +78,27 @@ impl Store {
         )
     }
 
-    /// A job is to be run again.
+    /// A job that is taken for running does not run and is to run no more.
     ///
     /// # Errors
     ///
     /// As [`Store::add_job`].
-    pub fn requeue_job(&self, id: u64) -> Result<(), StoreError> {
-        self.update("UPDATE job SET state = 'queued', error = '', finished_unix_ms = NULL WHERE id = ?1", params![id])
+    pub fn cancel_running_job(&self, id: u64) -> Result<(), StoreError> {
+        self.update(
+            "UPDATE job SET state = 'cancelled', error = '', finished_unix_ms = ?2 WHERE id = ?1 AND state = 'running'",
+            params![id, now()],
+        )
+    }
+
+    /// A job is to be run again; false when there is none of this number that ended other than well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::add_job`].
+    pub fn requeue_job(&self, id: u64) -> Result<bool, StoreError> {
+        let update = "UPDATE job SET state = 'queued', error = '', finished_unix_ms = NULL \
+                      WHERE id = ?1 AND state IN ('failed', 'cancelled', 'interrupted')";
+        self.look(|database| Ok(database.execute(update, params![id])? > 0))
     }
 
     /// What ran when the last server ended does not run any more.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use thiserror::Error;
 use whence_shared::api::{RankingEnd, VERSION};
 
@@ -173,13 +173,47 @@ fn remedy(error: &rusqlite::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    connection: Mutex<Option<Connection>>,
+    /// How long another that holds it is waited for.
+    wait: Duration,
+    open: Mutex<Option<Open>>,
+}
+
+/// A database that is open, and which files it is in: others may be put in their place while it is.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    database: Option<FileId>,
+    /// As it was after the last change; there is none before the first.
+    log: Option<FileId>,
+    is_read_only: bool,
+}
+
+/// Device and number of a file; nothing where systems have neither.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 impl Store {
     /// That of a study. Touches nothing.
     pub fn of(study: &Study) -> Self {
-        Self { path: study.database(), connection: Mutex::default() }
+        Self { path: study.database(), wait: WAIT, open: Mutex::default() }
+    }
+
+    /// The same with another wait.
+    #[cfg(test)]
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// Runs `work` in one transaction; `None` when nothing was ever stored and `create` is false. What fails changes nothing.
@@ -188,7 +222,7 @@ impl Store {
         create: bool,
         work: impl FnOnce(&Transaction) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let mut open = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !self.path.is_file() {
             // Never there, or taken away under a running server: what the old connection would write, nobody would find.
             *open = None;
@@ -196,14 +230,42 @@ impl Store {
                 return Ok(None);
             }
         }
-        if open.is_none() {
-            *open = Some(self.open()?);
+        if let Some(replaced) = open.take_if(|open| open.database != file_id(&self.path)) {
+            self.leave(replaced);
         }
-        let connection = open.as_mut().expect("opened above");
+        // One that is only read sees no changes that others make.
+        if open.as_ref().is_none_or(|open| open.is_read_only) {
+            // Seen before it is opened: what is put in its place meanwhile is noticed next time.
+            let database = file_id(&self.path);
+            let (connection, is_read_only) = self.open()?;
+            let database = database.or_else(|| file_id(&self.path));
+            *open = Some(Open { connection, database, log: None, is_read_only });
+        }
+        let Open { connection, log, .. } = open.as_mut().expect("opened above");
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(self.sql())?;
         let done = work(&transaction)?;
         transaction.commit().map_err(self.sql())?;
+        *log = file_id(&self.beside("-wal"));
         Ok(Some(done))
+    }
+
+    /// Closes a database in whose place another was put. Its log would be taken for that of the other, which it would spoil.
+    fn leave(&self, replaced: Open) {
+        tracing::warn!("{} was replaced by another: what is stored from now on is stored there", self.path.display());
+        let Open { connection, log, .. } = replaced;
+        drop(connection);
+        if log.is_some() && log == file_id(&self.beside("-wal")) {
+            // Best effort: SQLite looks at what is left.
+            let _ = remove(&self.beside("-wal"));
+            let _ = remove(&self.beside("-shm"));
+        }
+    }
+
+    /// A file of SQLite's beside the database.
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(ending);
+        name.into()
     }
 
     /// Reads or changes what is there; where nothing was ever stored, nothing is made.
@@ -223,12 +285,25 @@ impl Store {
         move |source| StoreError::Sql { path: path.clone(), source }
     }
 
-    fn open(&self) -> Result<Connection, StoreError> {
-        let mut connection = Connection::open(&self.path).map_err(self.sql())?;
-        connection.busy_timeout(WAIT).map_err(self.sql())?;
-        let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let (version, application) = (number("user_version"), number("application_id"));
-        let (version, application) = (version.map_err(self.sql())?, application.map_err(self.sql())?);
+    /// The database, and whether it is only read: where the folder takes no files, SQLite has nowhere to keep its log.
+    fn open(&self) -> Result<(Connection, bool), StoreError> {
+        let number =
+            |connection: &Connection, name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let open = |connection: rusqlite::Result<Connection>| {
+            let connection = connection?;
+            connection.busy_timeout(self.wait)?;
+            let (version, application) = (number(&connection, "user_version")?, number(&connection, "application_id")?);
+            Ok((connection, version, application))
+        };
+        let is_unwritable = |error: &rusqlite::Error| {
+            matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
+                && self.path.is_file()
+        };
+        let (opened, is_read_only) = match open(Connection::open(&self.path)) {
+            Err(error) if is_unwritable(&error) => (open(self.open_to_read()), true),
+            opened => (opened, false),
+        };
+        let (mut connection, version, application) = opened.map_err(self.sql())?;
         match (version, application) {
             (SCHEMA_VERSION, APPLICATION_ID) => {}
             (0, 0) if self.is_empty(&connection)? => {}
@@ -237,12 +312,25 @@ impl Store {
             }
             _ => return Err(StoreError::Foreign { path: self.path.clone() }),
         }
+        if is_read_only {
+            return Ok((connection, true));
+        }
         let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
         connection.execute_batch(settings).map_err(self.sql())?;
         if version == 0 {
             self.create(&mut connection)?;
         }
-        Ok(connection)
+        Ok((connection, false))
+    }
+
+    /// Without a log of its own: what is there is read as if nobody ever changed it.
+    fn open_to_read(&self) -> rusqlite::Result<Connection> {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+        let code = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let uri: String = path.to_string_lossy().replace('\\', "/").bytes().map(code).collect();
+        let uri = format!("file:{}{uri}?immutable=1", if uri.starts_with('/') { "" } else { "/" });
+        Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
     }
 
     fn is_empty(&self, connection: &Connection) -> Result<bool, StoreError> {
@@ -280,4 +368,67 @@ fn now() -> u64 {
 
 fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use whence_shared::jobs::NewJob;
+
+    use super::*;
+
+    #[test]
+    fn a_database_in_a_folder_that_takes_no_files_is_read() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("50% é?#");
+        fs::create_dir(&root).unwrap();
+        let study = Study::at(&root);
+        let rank = NewJob { verb: "rank".into(), arguments: Vec::new() };
+        Store::of(&study).add_job(&rank, "cpu").unwrap();
+        let store = Store::of(&study);
+        let connection = store.open_to_read().unwrap();
+        let count = |connection: &Connection| connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0));
+        assert_eq!(count(&connection), Ok(1_i64));
+        connection.execute_batch("BEGIN IMMEDIATE").expect("transactions that only read are begun");
+        connection.execute_batch("DELETE FROM job").expect_err("nothing is written");
+        drop(connection);
+        let access = |mode: u32| fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+        access(0o555);
+        // Who may write everywhere may write here.
+        if !is_writable(&study) {
+            assert_eq!(store.jobs().map(|jobs| jobs.len()).map_err(|error| error.to_string()), Ok(1));
+            assert!(store.add_job(&rank, "cpu").is_err());
+        }
+        access(0o755);
+        store.add_job(&rank, "cpu").unwrap();
+        assert_eq!(store.jobs().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_database_that_is_replaced_under_a_running_server_is_the_one_that_is_read_and_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let study = |name: &str| {
+            let root = folder.path().join(name);
+            fs::create_dir_all(&root).unwrap();
+            Study::at(root)
+        };
+        let (here, other) = (study("here"), study("other"));
+        let rank = |name: &str| NewJob { verb: "rank".into(), arguments: vec![name.into()] };
+        let names = |store: &Store| -> Vec<String> {
+            store.jobs().unwrap().into_iter().flat_map(|job| job.arguments).collect()
+        };
+        let store = Store::of(&here);
+        store.add_job(&rank("lost"), "cpu").unwrap();
+        let earlier = Store::of(&other);
+        for name in ["a", "b"] {
+            earlier.add_job(&rank(name), "cpu").unwrap();
+        }
+        drop(earlier);
+        assert!(store.beside("-wal").is_file(), "the log of the database that goes");
+        fs::rename(other.database(), here.database()).unwrap();
+        assert_eq!(names(&store), ["b", "a"]);
+        store.add_job(&rank("c"), "cpu").unwrap();
+        assert_eq!(names(&Store::of(&here)), ["c", "b", "a"]);
+    }
 }

@@ -6,7 +6,7 @@ use whence_shared::discovery::DiscoveryView;
 use whence_shared::shares::{NewBundle, NewShare};
 use whence_shared::study::StudyView;
 
-use super::{ViewError, read_json};
+use super::{ViewError, read_or_warn};
 use crate::study::{Study, numbers};
 
 /// A part of a study.
@@ -66,21 +66,15 @@ impl Choice {
                 behavior.token_layers.clear();
             }
         }
-        let mut discoveries = Vec::new();
-        for name in view.discoveries {
-            let found: DiscoveryView = read_json(&study.discovery(&name).join("discovery.json"))?;
-            if has_behavior(&found.behavior) && found.layers.iter().all(|layer| has_layer(*layer)) {
-                discoveries.push(name);
-            }
-        }
-        let mut clusterings = Vec::new();
-        for name in view.clusterings {
-            if has_layer(read_json::<ClusteringView>(&study.clustering(&name))?.layer) {
-                clusterings.push(name);
-            }
-        }
+        view.discoveries.retain(|name| {
+            read_or_warn::<DiscoveryView>(&study.discovery(name).join("discovery.json")).is_some_and(|found| {
+                has_behavior(&found.behavior) && found.layers.iter().all(|layer| has_layer(*layer))
+            })
+        });
+        view.clusterings.retain(|name| {
+            read_or_warn::<ClusteringView>(&study.clustering(name)).is_some_and(|found| has_layer(found.layer))
+        });
         view.maps.retain(|map| has_layer(map.layer));
-        (view.discoveries, view.clusterings) = (discoveries, clusterings);
         (view.gather, view.api, view.texts_withheld) = (false, false, !self.texts);
         Ok(view)
     }

@@ -14,7 +14,7 @@ use super::chunks::{self, Kind};
 use super::columns::columns;
 use super::pairs::{OpenPairs, config_of};
 use super::study::assemble;
-use super::{ViewError, json, nearest, read_json};
+use super::{ViewError, json, nearest, read_json, read_or_warn};
 use crate::data::config::StudyConfig;
 use crate::files;
 use crate::progress::{Report, Update};
@@ -127,8 +127,13 @@ impl<'a> Shown<'a> {
         }
         self.of_groups(&mut paths, &mut entries)?;
         paths.extend(self.view.maps.iter().map(|map| format!("maps/{}.safetensors", map.name)));
-        paths.push("report.json".to_owned());
-        let runs = progress::runs(self.study)?;
+        let mut runs = progress::runs(self.study)?;
+        if self.shows_validation()? {
+            paths.push("report.json".to_owned());
+        } else {
+            runs.runs.clear();
+            runs.is_under_way = None;
+        }
         paths.extend(runs.runs.iter().map(|run| run.metrics_path()));
         entries.push(("runs.json".to_owned(), Content::Bytes(json(&runs))));
         let file = |path: String| {
@@ -138,6 +143,21 @@ impl<'a> Shown<'a> {
         entries.extend(paths.into_iter().filter_map(file));
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(entries)
+    }
+
+    /// Whether what retraining found is shown: unless every behavior is, the report must say that it is of one that is.
+    fn shows_validation(&self) -> Result<bool, ViewError> {
+        let Some(chosen) = &self.choice.behaviors else { return Ok(true) };
+        let known = self.study.behavior_names()?;
+        if known.iter().all(|name| chosen.contains(name)) {
+            return Ok(true);
+        }
+        let path = self.study.report();
+        let report: serde_json::Value = path.is_file().then(|| read_or_warn(&path)).flatten().unwrap_or_default();
+        // Its measure may be named after the behavior, and the diagnosis that it quotes is of one by name.
+        let of = [&report["behavior"], &report["diagnosis"]["of"]["behavior"]];
+        let mut named = of.into_iter().filter_map(|name| known.iter().find(|known| name == *known)).peekable();
+        Ok(named.peek().is_some() && named.all(|name| chosen.contains(name)))
     }
 
     /// The bytes behind an address that is no file.

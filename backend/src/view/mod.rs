@@ -84,6 +84,11 @@ fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data serializes")
 }
 
+/// Reads a JSON file; of one that cannot be read only the log says why: what else there is can be shown without.
+fn read_or_warn<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Option<T> {
+    read_json(path).inspect_err(|error| tracing::warn!("left out: {error}")).ok()
+}
+
 /// Reads a JSON file.
 fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T, ViewError> {
     let bytes = crate::files::read(path)?;

@@ -15,7 +15,8 @@ use crate::index::IndexState;
 use crate::study::Study;
 
 /// What a study looks like from outside. Vectors that were made from other pairs, and behaviors' vectors that were made
-/// with another model, are left out: they cannot be shown together.
+/// with another model, are left out: they cannot be shown together. So are layers and behaviors whose files cannot be read: the
+/// others can.
 ///
 /// # Errors
 ///
@@ -34,14 +35,20 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
     let mut behaviors = Vec::new();
     if let Some(manifest) = &manifest {
         for layer in study.complete_layers()? {
-            let mut view: LayerView = read_json(&study.layer_manifest(layer))?;
-            if view.n_rows == manifest.n_pairs {
-                view.index = index(study, manifest, layer)?;
-                layers.push(view);
+            match of_layer(study, manifest, layer) {
+                Ok(Some(view)) => layers.push(view),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("layer {layer} is left out: {error}: run `whence extract` again"),
             }
         }
         for name in study.behavior_names()? {
-            let mut view: BehaviorView = read_json(&study.behavior_view(&name))?;
+            let mut view: BehaviorView = match read_json(&study.behavior_view(&name)) {
+                Ok(view) => view,
+                Err(error) => {
+                    tracing::warn!("behavior {name} is left out: {error}: run `whence behavior` again");
+                    continue;
+                }
+            };
             view.has_sweep = study.sweep(&name).is_file();
             view.layers.retain(|&layer| {
                 inputs_of(&study.behavior_vectors(&name, layer)).is_some_and(|inputs| inputs == manifest.inputs)
@@ -71,6 +78,15 @@ pub fn assemble(study: &Study, pairs: &OpenPairs) -> Result<StudyView, ViewError
         nearest: true,
         texts_withheld: false,
     })
+}
+
+/// A layer, if it has a row for each pair.
+fn of_layer(study: &Study, manifest: &VectorsManifest, layer: usize) -> Result<Option<LayerView>, ViewError> {
+    let view: LayerView = read_json(&study.layer_manifest(layer))?;
+    if view.n_rows != manifest.n_pairs {
+        return Ok(None);
+    }
+    Ok(Some(LayerView { index: index(study, manifest, layer)?, ..view }))
 }
 
 /// The maps of these pairs. Others, and files that are no map, are left out.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Extract};
 use axum::response::sse::{Event, KeepAlive, KeepAliveStream, Sse};
 use futures_core::Stream;
@@ -27,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// A body that says nothing: `{}`.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
 /// Where a log is read from.
@@ -73,8 +75,14 @@ pub async fn retry(
 }
 
 /// Answers `GET /api/v1/jobs/ID/log`.
-pub async fn log(Extract(state): Extract<State>, Path(id): Path<String>, Query(from): Query<From>) -> Answer<JobLog> {
+pub async fn log(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+    from: Result<Query<From>, QueryRejection>,
+) -> Answer<JobLog> {
     let id = number(&id)?;
+    let malformed = |_| RequestError::Malformed("expected ?from=N with N the number of a byte".into());
+    let Query(from) = from.map_err(malformed)?;
     ask(state, move |jobs| jobs.log(id, from.from)).await
 }
 
@@ -118,7 +126,9 @@ async fn tell(jobs: Arc<Jobs>, is_over: Arc<AtomicBool>, listener: mpsc::Sender<
 }
 
 fn number(id: &str) -> Result<u64, RequestError> {
-    id.parse().map_err(|_| RequestError::not_found(format!("job {id}")))
+    // SQLite's numbers are signed.
+    let number = id.parse().ok().filter(|number| i64::try_from(*number).is_ok());
+    number.ok_or_else(|| RequestError::not_found(format!("job {id}")))
 }
 
 fn jobs_of(state: &State) -> Result<Arc<Jobs>, RequestError> {
