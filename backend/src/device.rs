@@ -267,6 +267,21 @@ pub struct OpenDevice {
     pub name: String,
 }
 
+/// Keeps graphics drivers from complaining on standard error where there is no display, as on a server: a Vulkan layer that
+/// Mesa installs asks Wayland which adapter shows it, and Wayland wants a folder for its socket. It gets one that cannot exist
+/// where none is named, and then finds no display without a word; which adapters there are stays the same.
+///
+/// # Safety
+///
+/// No other thread may run yet: it could be reading the environment.
+pub unsafe fn expect_no_display() {
+    const VARIABLE: &str = "XDG_RUNTIME_DIR";
+    if cfg!(all(unix, not(target_vendor = "apple"))) && std::env::var_os(VARIABLE).is_none_or(|path| path.is_empty()) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { std::env::set_var(VARIABLE, "/dev/null") };
+    }
+}
+
 /// Devices opened by this process. Opening a graphics adapter a second time is an error in the backend, and whoever
 /// asks for memory at the end of a run must know what was used.
 static OPENED: Mutex<Vec<(DevicePlace, OpenDevice)>> = Mutex::new(Vec::new());

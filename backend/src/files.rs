@@ -48,6 +48,41 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
+/// An output that is what it is made from.
+#[derive(Debug, Error)]
+#[error("{path}: --out is --{input}: choose another --out", path = path.display())]
+pub struct OutIsInput {
+    /// The output, as given.
+    pub path: PathBuf,
+    /// The option that names the same file.
+    pub input: &'static str,
+}
+
+/// Refuses an output that is one of the inputs, under whatever name; each input comes with its option, if it was given.
+/// There is no replacing what the output is made from.
+///
+/// # Errors
+///
+/// [`OutIsInput`] names the first such input.
+pub fn must_not_be_input(out: &Path, inputs: &[(&'static str, Option<&Path>)]) -> Result<(), OutIsInput> {
+    let Ok(real) = out.canonicalize() else { return Ok(()) };
+    let is_out = |input: &Option<&Path>| input.is_some_and(|input| input.canonicalize().is_ok_and(|it| it == real));
+    match inputs.iter().find(|(_, input)| is_out(input)) {
+        Some((input, _)) => Err(OutIsInput { path: out.to_owned(), input }),
+        None => Ok(()),
+    }
+}
+
+/// Endings by which a name is that of a file, not of a folder.
+const FILE_ENDINGS: &str = "7z arrow bin bz2 csv db feather gz htm html json jsonl log md ndjson npy npz parquet pdf pkl pt \
+                            safetensors sqlite tar tgz toml tsv txt xlsx xz yaml zip zst";
+
+/// Whether a path is named like a file, as far as its ending says; a folder that is there is none.
+pub fn is_named_like_a_file(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    FILE_ENDINGS.split(' ').any(|known| ending.eq_ignore_ascii_case(known)) && !path.is_dir()
+}
+
 /// A file that appears under its final name only when [`AtomicFile::commit`] succeeds.
 ///
 /// Dropped without commit, it leaves nothing behind; killed, it leaves a file named `.NAME.PID.tmp` that the next
@@ -79,6 +114,21 @@ impl AtomicFile {
         let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
         let file = File::create(&temporary).at("create", &temporary)?;
         Ok(Self { file: Some(file), temporary, path: path.to_owned() })
+    }
+
+    /// Whether the final name is that of something with other contents than were written so far.
+    ///
+    /// # Errors
+    ///
+    /// When either cannot be read.
+    pub fn is_other_than_there(&self) -> Result<bool, FileError> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        let n_bytes = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).at("read", path);
+        Ok(self.path.is_dir()
+            || n_bytes(&self.path)? != n_bytes(&self.temporary)?
+            || sha256_of_file(&self.path)? != sha256_of_file(&self.temporary)?)
     }
 
     /// Syncs the contents to disk and gives the file its final name, replacing what was there.
@@ -233,6 +283,43 @@ mod tests {
         write(&path, b"whole").unwrap();
         assert_eq!(read(&path).unwrap(), b"whole");
         assert_eq!(sha256_of_file(&path).unwrap(), sha256(b"whole"));
+    }
+
+    #[test]
+    fn other_contents_are_told_from_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let is_other = |bytes: &[u8]| {
+            let mut file = AtomicFile::create(&path).unwrap();
+            file.write_all(bytes).unwrap();
+            file.is_other_than_there().unwrap()
+        };
+        assert!(!is_other(b"one"), "nothing is there");
+        write(&path, b"one").unwrap();
+        assert_eq!([is_other(b"one"), is_other(b"two"), is_other(b"ones")], [false, true, true]);
+    }
+
+    #[test]
+    fn an_output_is_told_from_its_inputs_by_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        let inputs = [("labels", None), ("rollouts", Some(one.as_path()))];
+        assert!(must_not_be_input(&one, &inputs).is_ok(), "neither is there");
+        fs::write(&one, b"x").unwrap();
+        fs::write(&two, b"x").unwrap();
+        assert!(must_not_be_input(&two, &inputs).is_ok());
+        let error = must_not_be_input(&folder.path().join("sub/../one"), &inputs).unwrap_err().to_string();
+        assert!(error.contains("sub/../one: --out is --rollouts: choose another --out"), "{error}");
+    }
+
+    #[test]
+    fn folders_may_have_dots_in_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name: &str| is_named_like_a_file(&folder.path().join(name));
+        fs::create_dir(folder.path().join("is.csv")).unwrap();
+        assert_eq!(["e.csv", "site.tar.gz", "E.JSONL"].map(named), [true; 3]);
+        assert_eq!(["e", "v1.0", "edited.second", "is.csv", ".csv"].map(named), [false; 5]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // SAFETY: the first thing that is done, and the only thread so far.
+    unsafe { whence_backend::device::expect_no_display() };
     end_quietly_when_nobody_reads();
     end_with_standard_input();
     tracing_subscriber::fmt()

@@ -133,6 +133,7 @@ impl BlockSource for Source<'_> {
             id: id.clone(),
             side: "chosen".into(),
             no_vector: false,
+            beyond_context: false,
             reason: "made up".into(),
         };
         // One pair in a hundred has something to be said about it.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use whence_backend::data::import::{ImportOptions, import};
 use whence_backend::data::pairs::PairFile;
-use whence_backend::extract::{VectorsManifest, manifest};
+use whence_backend::extract::{Remark, VectorsManifest, manifest};
 use whence_backend::files;
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
@@ -131,6 +131,23 @@ pub fn write_vectors(study: &Study, inputs: &str, (layer, dtype): (usize, StoreD
     let (index, vectors_withheld, nearest_rows) = (None, false, Vec::new());
     let view = LayerView { layer, d_model, dtype, n_rows: n_pairs, shards, index, vectors_withheld, nearest_rows };
     files::write(&study.layer_manifest(layer), &serde_json::to_vec(&view).unwrap()).unwrap();
+}
+
+/// Writes remarks on pairs of [`make`]: row, side, and whether the pair goes without a vector.
+///
+/// # Panics
+///
+/// Panics when the file cannot be written.
+pub fn write_remarks(study: &Study, remarks: &[(usize, &str, bool)]) {
+    let remarks = remarks.iter().map(|&(row, side, no_vector)| Remark {
+        row,
+        id: format!("p{row}"),
+        side: side.into(),
+        no_vector,
+        beyond_context: false,
+        reason: "made up".into(),
+    });
+    files::write_jsonl(&study.remarks().join("00000000.jsonl"), remarks).unwrap();
 }
 
 /// Writes the behavior of [`make`], with vectors made from `inputs`.

@@ -191,6 +191,12 @@ fn rules_decide_about_the_ends_of_a_ranking_and_edit_sets_are_those_of_the_comma
     site.put_json(DECISIONS, &empty).of::<DecisionsChange>();
     assert!(ask("mine", 4, true).error().contains("decide about some first"));
     assert_eq!(fs::read(site.study.edit_decisions("mine")).unwrap(), kept);
+
+    // The behavior is another one since.
+    fs::copy(site.study.behavior_vectors(BEHAVIOR, 1), site.study.behavior_vectors(BEHAVIOR, 2)).unwrap();
+    let stale = site.post_json("/api/v1/decisions/rule", &DecisionRule { version: 4, ..rule });
+    assert_eq!(stale.status, 400);
+    assert!(stale.error().contains("another direction") && stale.error().contains("whence rank"), "{}", stale.error());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! what to do, and leaves nothing behind that a later run would trust.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -346,6 +346,28 @@ fn a_study_without_pairs_says_how_to_get_them() {
     let case = Case::new();
     fs::remove_dir_all(case.study()).unwrap();
     case.extract(&[]).fails_naming(&["pairs.parquet", "whence import"]);
+}
+
+#[test]
+fn a_study_that_cannot_do_is_named_before_a_model_is_looked_for() {
+    let case = Case::new();
+    let study = case.study();
+    let pairs = case.root.path().join("b.jsonl");
+    fs::write(&pairs, "{\"prompt\":\"p\",\"r0\":\"a\",\"r1\":\"b\"}").unwrap();
+    let run = |verb: &str, more: &[&str]| {
+        let model = ["--model", "no-such/model", "--study", study.to_str().unwrap()];
+        whence([verb].iter().chain(&model).chain(more))
+    };
+    let tokens = ["--behavior", "b", "--layer", "1"];
+    run("tokens", &tokens).fails_naming(&["has no vectors yet", "whence extract"]);
+    let behavior = |pairs: &Path| run("behavior", &["--name", "b", "--pairs", pairs.to_str().unwrap()]);
+    behavior(&pairs).fails_naming(&["has no vectors yet", "whence extract"]);
+    case.extract(&[]).succeeds();
+    run("tokens", &tokens).fails_naming(&["no behavior \"b\""]);
+    fs::write(&pairs, "{}").unwrap();
+    behavior(&pairs).fails_naming(&["b.jsonl", "line 1"]);
+    fs::remove_file(study.join("pairs.parquet")).unwrap();
+    run("extract", &[]).fails_naming(&["pairs.parquet", "whence import"]);
 }
 
 #[test]

@@ -48,11 +48,16 @@ impl Case {
     }
 
     fn define(&self, name: &str, tuned: Option<&Path>) -> Run {
+        self.define_with(name, tuned, &[])
+    }
+
+    fn define_with(&self, name: &str, tuned: Option<&Path>, more: &[&str]) -> Run {
         let mut args = vec!["behavior".into(), "--name".into(), name.into(), "--device".into(), "cpu".into()];
         args.extend(["--study".into(), self.study.study().into_os_string()]);
         args.extend(["--pairs".into(), self.folder.path().join("pairs.jsonl").into_os_string()]);
         args.extend(["--model".into(), fixture::model("chat").into_os_string()]);
         args.extend(tuned.into_iter().flat_map(|tuned| ["--tuned".into(), tuned.as_os_str().to_owned()]));
+        args.extend(more.iter().map(Into::into));
         whence(args)
     }
 
@@ -86,6 +91,69 @@ fn each_response_can_be_read_through_the_model_that_wrote_it() {
         );
         assert!(difference("tuned") > 1e-2, "another model reads something else: {}", difference("tuned"));
     }
+}
+
+#[test]
+fn another_behavior_of_the_name_is_replaced_only_when_asked() {
+    let case = Case::new("mean");
+    let folder = case.study.study().join("behaviors/b");
+    let stored = || {
+        ["behavior.json", "pairs.jsonl", "layer-1.safetensors", "layer-3.safetensors"]
+            .map(|name| fs::read(folder.join(name)).unwrap())
+    };
+    case.define("b", None).succeeds();
+    let before = stored();
+    case.define("b", None).succeeds();
+    assert!(stored() == before, "the same again is no conflict");
+    let refused = |run: Run, what: &str| {
+        run.fails_naming(&["behavior \"b\" is there already, made ", what, "choose another --name", "--replace"]);
+        assert!(stored() == before, "{what}: what was there is as it was");
+    };
+    let pairs = case.folder.path().join("pairs.jsonl");
+    let lines = fs::read_to_string(&pairs).unwrap();
+    fs::write(&pairs, lines.replace("12,5", "and tea")).unwrap();
+    refused(case.define("b", None), "of other response pairs");
+    let more = json!({"prompt": "tea", "r0": "don't", "r1": "the clock"});
+    fs::write(&pairs, format!("{lines}\n{more}")).unwrap();
+    refused(case.define("b", None), "of other response pairs");
+    fs::write(&pairs, &lines).unwrap();
+    refused(case.define_with("b", None, &["--method", "scenario-mean"]), "with --method mean, not scenario-mean");
+    refused(case.define("b", Some(&case.tuned())), "with responses read through M0/M0, not M1/M0");
+    refused(case.define_with("b", None, &["--per-prompt"]), "of other response pairs");
+
+    // Another one leaves none of the first one's directions behind.
+    case.define_with("b", None, &["--method", "scenario-mean", "--layers", "3", "--replace"]).succeeds();
+    assert!(!folder.join("layer-1.safetensors").exists() && folder.join("layer-3.safetensors").is_file());
+    // At more layers it is the same one.
+    case.define_with("b", None, &["--method", "scenario-mean"]).succeeds();
+    assert!(folder.join("layer-1.safetensors").is_file());
+
+    case.define("t", Some(&case.tuned())).succeeds();
+    case.define("t", Some(&case.tuned())).succeeds();
+    case.define("t", Some(&fixture::model("chat"))).fails_naming(&["made with another tuned model", "--replace"]);
+}
+
+#[test]
+fn an_edit_set_is_never_made_of_a_ranking_by_an_earlier_direction() {
+    let case = Case::new("mean");
+    let study = case.study.study();
+    let study = study.to_str().unwrap();
+    let rank = || whence(["rank", "--study", study, "--behavior", "b", "--layer", "3"]).succeeds();
+    let edit = |name: &str| whence(["edit", "--study", study, "--name", name, "--ranking", "b", "--top", "2"]);
+    let inspect = || whence(["inspect", study]).succeeds().stdout;
+    case.define("b", None).succeeds();
+    rank();
+    edit("one").succeeds();
+    assert!(!inspect().contains("stale"), "{}", inspect());
+    let pairs = case.folder.path().join("pairs.jsonl");
+    fs::write(&pairs, fs::read_to_string(&pairs).unwrap().replace("12,5", "and tea")).unwrap();
+    case.define_with("b", None, &["--replace"]).succeeds();
+    let stale = "made from another direction";
+    edit("two").fails_naming(&["b/layer-3.parquet", stale, "run `whence rank` again"]);
+    assert!(inspect().contains("ranking b/layer-3 is stale: made from another direction; run `whence rank` again"));
+    rank();
+    edit("two").succeeds();
+    assert!(!inspect().contains("stale"), "{}", inspect());
 }
 
 #[test]

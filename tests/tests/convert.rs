@@ -101,6 +101,26 @@ fn vectors_in_the_order_of_the_pairs_are_stored_ranked_and_exported_again() {
         assert!(first.split_whitespace().any(|word| word == best), "{best} first: {}", said.stdout);
     }
 
+    // Another file of the name is kept unless it is to be replaced, and so are the ids beside it.
+    for (ending, beside) in [("npy", true), ("safetensors", true), ("parquet", false)] {
+        let out = folder.path().join(format!("kept.{ending}"));
+        fs::write(&out, "another file").unwrap();
+        let ids = out.with_extension("ids.jsonl");
+        let said = [&format!("kept.{ending}"), "is not this export", "--replace"];
+        convert(&study, &["--out", text(&out)]).fails_naming(&said);
+        assert!(fs::read(&out).unwrap() == b"another file" && !ids.exists());
+        convert(&study, &["--out", text(&out), "--replace"]).succeeds();
+        let bytes = fs::read(&out).unwrap();
+        convert(&study, &["--out", text(&out)]).succeeds();
+        assert!(fs::read(&out).unwrap() == bytes && bytes != b"another file", "the same again is no conflict");
+        if beside {
+            fs::write(&ids, "other ids").unwrap();
+            convert(&study, &["--out", text(&out)]).fails_naming(&["kept.ids.jsonl", "is not this export"]);
+            assert!(fs::read(&ids).unwrap() == b"other ids" && fs::read(&out).unwrap() == bytes);
+            fs::remove_file(&ids).unwrap();
+        }
+    }
+
     // Out in every form, and in again: the same vectors.
     for ending in ["npy", "safetensors", "parquet"] {
         let out = folder.path().join(format!("out.{ending}"));

@@ -310,6 +310,13 @@ fn a_group_of_prompts_becomes_a_behavior_without_a_model() {
     from_discovery(&study, &["--prompts", "0-3,9", "--name", "few"]).succeeds();
     let lines = std::fs::read_to_string(study.behavior("few").join("pairs.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 5);
+    from_discovery(&study, &["--prompts", "9,0-3", "--name", "few"]).succeeds();
+    let other = ["--prompts", "0-3", "--name", "few"];
+    from_discovery(&study, &other)
+        .fails_naming(&["\"few\" is there already, made of other response pairs", "--replace"]);
+    assert_eq!(std::fs::read_to_string(study.behavior("few").join("pairs.jsonl")).unwrap(), lines);
+    from_discovery(&study, &[&other[..], &["--replace"]].concat()).succeeds();
+    assert_eq!(std::fs::read_to_string(study.behavior("few").join("pairs.jsonl")).unwrap().lines().count(), 4);
 }
 
 #[test]

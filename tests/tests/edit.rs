@@ -20,6 +20,7 @@ use whence_backend::edit::overlap::overlap;
 use whence_backend::edit::{
     self, Decision, EditError, ExportOptions, Exported, Made, MakeOptions, Way, edited, export, make, pair_sha256,
 };
+use whence_backend::extract::VectorsManifest;
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
 use whence_shared::pair::Pair;
@@ -114,6 +115,36 @@ fn the_ends_of_a_ranking_are_what_the_ranking_says() {
     case.make("top", Way::Top { ranking: ranking(2), k: 30 }, None).expect("the same again is no conflict");
     assert_eq!(fs::read(&top.path).unwrap(), bytes);
     assert_eq!(edit::names(&case.study).unwrap(), ["bottom", "top"]);
+}
+
+#[test]
+fn pairs_without_a_vector_are_never_among_the_ends_of_a_ranking() {
+    let case = Case::new();
+    let ranked = case.ranked(1);
+    let zero: Vec<usize> = ranked.iter().filter(|row| row.score == 0.0).map(|row| row.row as usize).collect();
+    assert!(zero.len() > 3, "the made study has vectors that are zero");
+    let n_scored = N_PAIRS - zero.len();
+    let passed = format!("{} pairs without a vector were passed over", zero.len());
+    let said = |made: &Made| made.warnings.iter().any(|warning| warning.contains(&passed));
+    let top = |name: &str, k| case.make(name, Way::Top { ranking: ranking(1), k }, None);
+    assert!(!said(&top("with", n_scored).unwrap()), "no remark says that they have none");
+
+    let remarks: Vec<_> = zero.iter().map(|&row| (row, "chosen", true)).collect();
+    made_study::write_remarks(&case.study, &remarks);
+    let n_high = ranked.iter().filter(|row| row.score > 0.0).count();
+    assert!(top("high", n_high).unwrap().warnings.iter().all(|warning| !warning.contains("passed over")));
+    let all = top("all", n_scored).unwrap();
+    assert_eq!(all.set.edits.len(), n_scored);
+    assert!(rows(&all).iter().all(|row| !zero.contains(&(*row as usize))));
+    // No score of the made study is below 0, so that those without a vector lie at its bottom.
+    let bottom = case.make("bottom", Way::Bottom { ranking: ranking(1), k: n_scored }, None).unwrap();
+    assert!(said(&bottom) && rows(&bottom) == rows(&all), "{:?}", bottom.warnings);
+    let ranks: BTreeSet<u32> = bottom.set.edits.iter().filter_map(|edit| edit.rank).collect();
+    assert_eq!(ranks.last(), Some(&(n_scored as u32)), "ranks are those of the stored ranking");
+    let error = top("more", n_scored + 1).unwrap_err().to_string();
+    for part in ["--top", &format!("from 1 to {n_scored}"), "have no vector", "remarks"] {
+        assert!(error.contains(part), "expected {part:?} in: {error}");
+    }
 }
 
 #[test]
@@ -355,6 +386,40 @@ fn what_cannot_be_edited_is_refused_by_name() {
 }
 
 #[test]
+fn a_ranking_by_another_direction_or_of_other_vectors_is_refused() {
+    let case = Case::new();
+    let top = |ranking| Way::Top { ranking, k: 3 };
+    let by_path = |path: &Path| RankingName { name: path.to_str().unwrap().into(), layer: None };
+    let elsewhere = case.root.path().join("theirs.parquet");
+    fs::copy(case.study.ranking(BEHAVIOR, 1), &elsewhere).unwrap();
+    let direction = case.study.behavior_vectors(BEHAVIOR, 1);
+    let before = fs::read(&direction).unwrap();
+    fs::write(&direction, fs::read(case.study.behavior_vectors(BEHAVIOR, 2)).unwrap()).unwrap();
+    for name in [ranking(1), by_path(&case.study.ranking(BEHAVIOR, 1))] {
+        let error = case.make("x", top(name), None).unwrap_err().to_string();
+        for part in ["layer-1.parquet was made from another direction", "run `whence rank` again"] {
+            assert!(error.contains(part), "expected {part:?} in: {error}");
+        }
+    }
+    case.make("other-layer", top(ranking(2)), None).unwrap();
+    case.make("theirs", top(by_path(&elsewhere)), None).expect("a file that lies elsewhere speaks for itself");
+    // One that does not say which direction it was made from, as earlier versions wrote it.
+    fs::write(&direction, before).unwrap();
+    let options = RankOptions { behavior: BEHAVIOR.into(), layers: vec![1], verify: false };
+    let mut unsaid = rank(&case.study, &options, &silent).unwrap().remove(0);
+    unsaid.behavior_sha256 = String::new();
+    table::store(&case.study, &unsaid, &Labels::read(&case.study).unwrap()).unwrap();
+    fs::write(&direction, b"another").unwrap();
+    case.make("unsaid", top(ranking(1)), None).unwrap();
+    // Vectors of another model under the same pairs.
+    let mut manifest = VectorsManifest::read(&case.study).unwrap().unwrap();
+    manifest.inputs = "other".into();
+    fs::write(case.study.vectors_manifest(), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    let error = case.make("x", top(ranking(2)), None).unwrap_err().to_string();
+    assert!(error.contains("layer-2.parquet was made from other vectors than the study has now"), "{error}");
+}
+
+#[test]
 fn the_command_line_makes_compares_and_exports() {
     let case = Case::new();
     let study = case.study.root().to_str().unwrap();
@@ -367,6 +432,9 @@ fn the_command_line_makes_compares_and_exports() {
     edit(&["--name", "third", "--source", "third", "--action", "switch"]).succeeds();
     let said = edit(&[]).succeeds().stdout;
     assert!(["control & third", "control & top", "third & top"].iter().all(|names| said.contains(names)), "{said}");
+    for action in ["remove", "keep"] {
+        edit(&["--name", "x", "--random", "3", "--action", action]).fails_naming(&["expected drop or switch", action]);
+    }
     edit(&["--name", "x", "--random", "301"]).fails_naming(&["--random", "from 1 to 300"]);
     let out = case.root.path().join("out");
     let export =
@@ -374,6 +442,17 @@ fn the_command_line_makes_compares_and_exports() {
     let said = export(&["--edit", "top", "--format", "jsonl"]).succeeds().stdout;
     assert!(said.contains("270 of 300 pairs written as trl (30 dropped, 0 switched)"), "{said}");
     assert_eq!(fs::read_to_string(out.join("train.jsonl")).unwrap().lines().count(), 270);
+    assert!(["train.jsonl", "patch.jsonl", "manifest.json"].iter().all(|name| said.contains(name)), "{said}");
+    let elsewhere = |out: &Path| whence(["export", "--study", study, "--edit", "top", "--out", out.to_str().unwrap()]);
+    for name in ["e.csv", "e.jsonl.gz"] {
+        let out = case.root.path().join(name);
+        elsewhere(&out).fails_naming(&[name, "--out", "a folder, or a file that ends in .parquet or .jsonl"]);
+        assert!(!out.exists());
+    }
+    for out in [case.study.root().to_owned(), case.study.root().join("edited.parquet")] {
+        elsewhere(&out).fails_naming(&["--out", "outside of a study's folder"]);
+        assert!(["manifest.json", "edited.parquet"].iter().all(|name| !case.study.root().join(name).exists()));
+    }
     export(&["--edit", "none"]).fails_naming(&["no edit set \"none\"", "control, third, top"]);
     export(&["--edit", "third"]).fails_naming(&["patch.jsonl", "--replace"]);
 }

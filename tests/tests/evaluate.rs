@@ -33,7 +33,7 @@ fn choices(questions: &Path, template: &str) -> Vec<ChoiceItem> {
     let device = cpu();
     let measure = Measure::open(&plan, &Surroundings { cache: out.path(), model: None, device: &device }).unwrap();
     let model = ModelFolder::open(&fixture::model("chat")).unwrap();
-    let place = Place { device: &device, folder: out.path(), seed: 0 };
+    let place = Place { device: &device, folder: out.path(), seed: 0, replace: false };
     let take = || measure.take(&model, &place, &silent).unwrap();
     let taken = take();
     assert_eq!(take(), taken, "what is there is read back as it was");
@@ -201,6 +201,53 @@ fn every_kind_is_measured_with_intervals_and_single_results() {
     assert_eq!(vectors::files(&tasks.path("out")), before);
     let json = tasks.evaluate(&["--json"]).succeeds().stdout;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), result);
+}
+
+#[test]
+fn what_was_measured_of_another_model_or_otherwise_is_replaced_only_when_asked() {
+    let tasks = Tasks::new();
+    tasks.evaluate(&[]).succeeds();
+    let before = vectors::files(&tasks.path("out"));
+    let refused = |run: Run, parts: &[&str]| {
+        run.fails_naming(&[parts, &["choose another --out", "--replace"]].concat());
+        assert!(vectors::files(&tasks.path("out")) == before, "{parts:?}: what was there is as it was");
+    };
+    // Single results that would be lost, each with the setting that differs.
+    refused(tasks.evaluate(&["--seed", "1"]), &["behavior.rollouts.jsonl", "seed = 0, but now seed = 1"]);
+    tasks.write("measures.toml", &MEASURES.replace("n_samples = 3", "n_samples = 4"));
+    refused(tasks.evaluate(&[]), &["behavior.rollouts.jsonl", "samples = 3, but now samples = 4"]);
+    tasks.write("measures.toml", MEASURES);
+    let questions = fs::read_to_string(tasks.path("questions.jsonl")).unwrap();
+    tasks.write("questions.jsonl", &questions.lines().take(9).collect::<Vec<_>>().join("\n"));
+    refused(tasks.evaluate(&[]), &["knowledge.items.jsonl holds answers to other questions"]);
+    tasks.write("questions.jsonl", &questions);
+    // A summary that would be lost.
+    let sections: Vec<&str> = MEASURES.split("[[measure]]").collect();
+    tasks.write("measures.toml", &format!("[[measure]]{}", sections[1]));
+    refused(tasks.evaluate(&[]), &["evaluation.json", "measure \"knowledge\""]);
+    tasks.write("measures.toml", &format!("[[measure]]{}", sections[1].replace("'behavior'", "'other'")));
+    refused(tasks.evaluate(&[]), &["evaluation.json", "measure \"behavior\""]);
+    tasks.write("measures.toml", MEASURES);
+    let other = tasks.path("other");
+    fixture::copy_folder(&fixture::model("chat"), &other);
+    whence_tests::checkpoint::edit_json(&other.join("config.json"), |config| {
+        config.insert("rms_norm_eps".into(), json!(1e-3));
+    });
+    let (measures, out) = (tasks.path("measures.toml"), tasks.path("out"));
+    let of_other = |more: &[&str]| {
+        let paths = [other.to_str().unwrap(), measures.to_str().unwrap(), out.to_str().unwrap()];
+        let args = ["evaluate", "--device", "cpu", "--model", paths[0], "--measures", paths[1], "--out", paths[2]];
+        whence(args.iter().chain(more))
+    };
+    refused(of_other(&[]), &["evaluation.json", "model chat ("]);
+
+    // More is no loss, nor are other intervals.
+    let more = MEASURES.replace("name = 'form'", "name = 'more'").split("[[measure]]").last().unwrap().to_owned();
+    tasks.write("measures.toml", &format!("{MEASURES}[[measure]]{more}"));
+    tasks.evaluate(&["--level", "0.9"]).succeeds();
+    assert_eq!(tasks.result()["models"][0]["measures"].as_array().unwrap().len(), 5);
+    of_other(&["--replace"]).succeeds();
+    assert_eq!(tasks.result()["models"][0]["name"], "other");
 }
 
 #[test]

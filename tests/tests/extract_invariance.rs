@@ -3,15 +3,16 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use whence_backend::device::{self, DeviceChoice};
-use whence_tests::binary;
+use whence_tests::binary::{self, whence};
 use whence_tests::chat_study::{Made, Numbers, assert_same, row, synthetic};
-use whence_tests::fixture::relative_difference;
-use whence_tests::vectors;
+use whence_tests::fixture::{self, relative_difference};
+use whence_tests::{checkpoint, vectors};
 
 const RANGES: [&str; 2] = ["--rows-per-file", "16"];
 
@@ -45,6 +46,65 @@ fn layers_extracted_alone_or_together_or_later_have_the_same_bytes() {
         again.extract(&[&RANGES[..], &["--layers", layers]].concat());
     }
     assert_same(&again.files(), &expected, "layer by layer");
+}
+
+#[test]
+fn a_layer_is_added_as_the_study_was_made() {
+    let options = ["--store", "f16", "--rows-per-file", "16", "--max-tokens", "64", "--pooling", "last"];
+    let made = Made::of(&synthetic(40));
+    made.extract(&[&options[..], &["--layers", "1,2"]].concat());
+    let expected = made.files();
+    let again = made.again();
+    again.extract(&[&options[..], &["--layers", "1"]].concat());
+    let added = again.extract(&["--layers", "2"]);
+    assert!(!added.stdout.contains("discards"), "{}", added.stdout);
+    assert_same(&again.files(), &expected, "without saying again how");
+
+    // What differs by request is refused, the harmless way out first; what is discarded is named before it is gone.
+    let refused = whence(again.args(&["--layers", "2", "--store", "f32"]));
+    refused.fails_naming(&["give `--store f16` to add to them", "--study", "--replace discards all"]);
+    assert_same(&again.files(), &expected, "a refusal changes nothing");
+    let replaced = again.extract(&["--layers", "2", "--logps", "--replace"]);
+    assert!(replaced.stdout.contains("discards layers 1, 2 (40 pairs)\n"), "{}", replaced.stdout);
+    let replaced = again.extract(&["--layers", "2", "--store", "f16", "--replace"]);
+    assert!(replaced.stdout.contains("discards layer 2 and log-probabilities (40 pairs)\n"), "{}", replaced.stdout);
+    let manifest: Value = serde_json::from_slice(&again.files()[Path::new("manifest.json")]).unwrap();
+    let (max_tokens, pooling) = (&manifest["max_tokens"], &manifest["model"]["pooling"]);
+    assert_eq!((max_tokens, pooling), (&2048.into(), &"mean".into()), "--replace has the plain defaults");
+}
+
+#[test]
+fn texts_longer_than_the_model_was_made_for_are_remarked_on() {
+    let long = "word ".repeat(60);
+    let rows = [row(0, "Hello", "one answer", "another answer"), row(1, "Long", &long, "short")];
+    let made = Made::of(&rows);
+    let short_sighted = tempfile::tempdir().unwrap();
+    fixture::copy_folder(&fixture::model("chat"), short_sighted.path());
+    checkpoint::edit_json(&short_sighted.path().join("config.json"), |config| {
+        config.insert("max_position_embeddings".into(), 48.into());
+    });
+    let with_model = |mut args: Vec<OsString>| {
+        let at = args.iter().position(|arg| arg == "--model").unwrap() + 1;
+        args[at] = short_sighted.path().as_os_str().to_owned();
+        whence(args).succeeds().stdout
+    };
+    let said = with_model(made.args(&[]));
+    assert!(said.contains("1 texts are longer than the 48 tokens that this model was made for"), "{said}");
+    assert!(said.contains("row 1 (pair-1), chosen") && said.contains("was made for 48"), "{said}");
+    let remarks = String::from_utf8(made.files()[Path::new("remarks/00000000.jsonl")].clone()).unwrap();
+    let remark: Value = serde_json::from_str(&remarks).unwrap();
+    assert_eq!((&remark["row"], &remark["no_vector"]), (&1.into(), &false.into()));
+    assert_eq!(remark["beyond_context"], true);
+    let zero = vectors::rows(&made.study(), 3)[1].iter().all(|x| *x == 0.0);
+    assert!(!zero, "it has a vector all the same");
+
+    let pairs = short_sighted.path().join("pairs.jsonl");
+    fs::write(&pairs, json!({"prompt": "Hello", "r0": "short", "r1": long}).to_string()).unwrap();
+    let mut args: Vec<OsString> =
+        ["behavior", "--name", "b", "--device", "cpu", "--model", "", "--pairs"].iter().map(Into::into).collect();
+    args.extend([pairs.into_os_string(), "--study".into(), made.study().into_os_string()]);
+    let said = with_model(args);
+    assert!(said.contains("1 texts are longer than") && said.contains("pair 1, r1"), "{said}");
 }
 
 #[test]
@@ -296,6 +356,7 @@ fn responses_that_cannot_be_read_are_reported_by_row_and_score_zero() {
         assert!(got.3.contains(reason), "{got:?}");
     }
     // The person is told, with rows, and not only the file.
+    assert!(run.stdout.contains("3 of 7 pairs (42.9 %) have none and score 0"), "{}", run.stdout);
     for shown in ["row 1 (pair-1), chosen", "row 3 (pair-3), chosen", "row 4 (pair-4)"] {
         assert!(run.stdout.contains(shown), "expected {shown:?} in {}", run.stdout);
     }

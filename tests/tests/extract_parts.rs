@@ -213,6 +213,15 @@ fn several_workers_on_the_cpu_give_the_same_bytes() {
 }
 
 #[test]
+fn looking_for_a_device_says_nothing_of_a_display() {
+    let made = Made::of(&synthetic(2));
+    let mut command = Command::new(binary::path());
+    command.args(made.args(&["--device", "auto"])).env_remove("XDG_RUNTIME_DIR");
+    let run = binary::finish(command).succeeds();
+    assert!(!run.stderr.contains("error"), "{}", run.stderr);
+}
+
+#[test]
 fn several_workers_on_a_graphics_adapter_give_the_same_bytes() {
     if let Err(error) = device::open(DeviceChoice::Wgpu) {
         eprintln!("skipped: {error}");

@@ -95,6 +95,27 @@ fn the_command_says_what_it_found_and_what_it_refused() {
     binary::whence(["import", &path("none.jsonl"), "--study", &path("new")]).fails_naming(&["none.jsonl"]);
 }
 
+#[test]
+fn a_folder_as_the_hub_has_it_is_imported_and_what_is_left_out_is_named() {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    fs::create_dir_all(path("set/data")).unwrap();
+    fs::write(path("set/data/train.jsonl"), r#"{"prompt":"q","chosen":"yes","rejected":"no"}"#).unwrap();
+    fs::write(path("set/dataset_infos.json"), r#"{"default": {"features": {}}}"#).unwrap();
+    let run = binary::whence(["import", &path("set"), "--study", &path("study")]).succeeds();
+    for part in ["1 pairs", "left out", "set/dataset_infos.json"] {
+        assert!(run.stdout.contains(part), "expected {part:?} in:\n{}", run.stdout);
+    }
+    // Another file without pairs: what it has is said, and how to name the rest.
+    fs::write(path("set/extra.json"), r#"{"question":"q","accepted":"yes","refused":"no"}"#).unwrap();
+    let glob = format!("whence import '{}'", path("set/data/*.jsonl"));
+    let missing = "field \"chosen\" is missing or null; the row has ";
+    let parts = ["set/extra.json", missing, "\"accepted\"", "\"question\"", "\"refused\"", &glob];
+    binary::whence(["import", &path("set"), "--study", &path("new")]).fails_naming(&parts);
+    let named = binary::whence(["import", &path("set/extra.json"), "--study", &path("new")]);
+    assert!(!named.success && !named.stderr.contains("to leave it out"), "{}", named.stderr);
+}
+
 /// Peak resident memory of a command, in MiB.
 #[cfg(target_os = "linux")]
 fn peak_mib(mut command: Command) -> f64 {

@@ -110,6 +110,29 @@ fn a_study_says_what_it_holds_and_lacks_at_every_stage() {
 }
 
 #[test]
+fn a_damaged_manifest_of_a_layer_is_named_and_extracting_writes_it_anew() {
+    let made = Made::of(&synthetic(20));
+    made.extract(&["--layers", "1,2", "--logps"]);
+    for (series, folder) in ["logps", "layer-1", "layer-2"].iter().enumerate().map(|(i, name)| ((i + 2) % 3, name)) {
+        let path = made.study().join("vectors").join(folder).join("manifest.json");
+        let whole = fs::read(&path).unwrap();
+        let text = String::from_utf8(whole.clone()).unwrap();
+        for damaged in [text.replacen('{', "k", 1), text.replacen("\"n_rows\": 20", "\"n_rows\": 21", 1)] {
+            assert_ne!(damaged, text);
+            fs::write(&path, damaged).unwrap();
+            for more in [&[] as &[&str], &["--verify"]] {
+                let report = json(&made.study(), more);
+                assert_eq!(report["series"][series]["is_complete"], false, "{report}");
+                assert_missing(&report, &["its manifest is damaged", "whence extract"]);
+            }
+            made.extract(&["--layers", "1,2", "--logps"]);
+            assert_eq!(fs::read(&path).unwrap(), whole, "extracting is enough");
+        }
+    }
+    assert!(json(&made.study(), &[])["series"].as_array().unwrap().iter().all(|series| series["is_complete"] == true));
+}
+
+#[test]
 fn behaviors_are_listed_and_their_missing_files_named() {
     let folder = tempfile::tempdir().unwrap();
     let study: Study = made_study::make(folder.path(), 100);

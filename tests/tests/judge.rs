@@ -124,7 +124,7 @@ fn rules_decide_in_order_and_say_why() {
     assert!(again.is_kept && again.verdicts == judged.verdicts);
     let other = case.rules("[[rule]]\nscore = 100\nrefuses = true\n").unwrap();
     let error = judge(&other, &case.options(), &silent).unwrap_err().to_string();
-    assert!(error.contains("rules_sha256") && error.contains("--replace"), "{error}");
+    assert!(error.contains("holds verdicts by other rules: ") && error.contains("--replace"), "{error}");
     let replaced = judge(&other, &JudgeOptions { replace: true, ..case.options() }, &silent).unwrap();
     assert_eq!(replaced.warnings, ["judge \"rules\" gave all 27 rollouts the same score, 0: look into its reasons"]);
 }
@@ -184,7 +184,7 @@ fn an_endpoint_is_asked_once_for_each_rollout_and_its_tokens_are_counted() {
     assert_eq!(server.requests().len(), 0, "nothing is asked twice");
     case.write("prompt.txt", "{response}");
     let error = case.ask(case.endpoint(&server)).unwrap_err().to_string();
-    assert!(error.contains("prompt_sha256"), "{error}");
+    assert!(error.contains("by a judge that was asked with another prompt"), "{error}");
 }
 
 #[test]
@@ -322,4 +322,31 @@ fn the_command_line_judges_prices_and_compares() {
     let bad = case.write("bad.txt", "Rate this.");
     let bad = ["--endpoint", &url, "--endpoint-model", "m", "--prompt", bad.to_str().unwrap()];
     whence(args.iter().chain(&bad)).fails_naming(&["bad.txt", "{response}"]);
+}
+
+#[test]
+fn rollouts_and_labels_are_never_overwritten_by_verdicts() {
+    let case = Case::new(4);
+    let path = |name: &str| case.path(name).to_string_lossy().into_owned();
+    let rules = "otherwise = 10\n[[rule]]\nscore = 100\nany = ['b']\n";
+    let rules = case.write("rules.toml", rules).to_string_lossy().into_owned();
+    case.write("labels.csv", "prompt_id,sample,shows\np0,0,true\n");
+    case.write("other.jsonl", &fs::read_to_string(case.path("rollouts.jsonl")).unwrap());
+    // What `whence rollouts` leaves beside its output.
+    case.write("other.jsonl.run.json", "{\"format\":\"whence-rollouts-1\",\"seed\":0}");
+    let judge = |out: &str, more: &[&str]| {
+        let (rollouts, labels, out) = (path("rollouts.jsonl"), path("labels.csv"), path(out));
+        let args = ["judge", "--rollouts", &rollouts, "--out", &out, "--rules", &rules, "--against", &labels];
+        whence(args.iter().chain(more))
+    };
+    let names = ["rollouts.jsonl", "labels.csv", "rules.toml", "other.jsonl"];
+    let before = names.map(|name| fs::read(case.path(name)).unwrap());
+    for more in [&[][..], &["--replace"]] {
+        judge("rollouts.jsonl", more).fails_naming(&["rollouts.jsonl", "--out is --rollouts", "choose another --out"]);
+        judge("labels.csv", more).fails_naming(&["labels.csv", "--out is --against"]);
+        judge("rules.toml", more).fails_naming(&["rules.toml", "--out is --rules"]);
+        judge("other.jsonl", more).fails_naming(&["other.jsonl holds rollouts, not verdicts", "choose another --out"]);
+    }
+    assert_eq!(names.map(|name| fs::read(case.path(name)).unwrap()), before);
+    judge("verdicts.jsonl", &[]).succeeds();
 }

@@ -86,10 +86,14 @@ impl Case {
     }
 
     fn train(&self, layer: &str, out: &str) -> Run {
+        self.train_with(layer, out, &[])
+    }
+
+    fn train_with(&self, layer: &str, out: &str, more: &[&str]) -> Run {
         let (rollouts, labels, out) = (self.text("rollouts.jsonl"), self.text("labels.csv"), self.text(out));
         let model = fixture::model("chat").to_string_lossy().into_owned();
         let args = ["--rollouts", &rollouts, "--labels", &labels, "--out", &out, "--model", &model, "--layer", layer];
-        whence(["probe", "--device", "cpu"].iter().chain(&args))
+        whence(["probe", "--device", "cpu"].iter().chain(&args).chain(more))
     }
 
     fn judge(&self, model: &str, more: &[&str]) -> Run {
@@ -176,4 +180,33 @@ fn labels_that_nothing_can_be_learned_from_are_named() {
     case.write("labels.csv", "prompt_id,sample,shows\nnone,0,true\n");
     case.train("1", "probe").fails_naming(&["labels.csv line 2", "no rollout on prompt \"none\""]);
     assert!(!case.path("probe").exists());
+}
+
+#[test]
+fn another_probe_or_a_folder_of_something_else_is_kept() {
+    let case = Case::new();
+    case.train("2", "probe").succeeds();
+    let names = ["probe/probe.json", "probe/probe.safetensors"];
+    let read = || names.map(|name| fs::read(case.path(name)).unwrap());
+    let before = read();
+    case.train("1", "probe").fails_naming(&["probe holds a probe with layer = 2, but now layer = 1", "--replace"]);
+    case.train_with("2", "probe", &["--seed", "3"]).fails_naming(&["seed = 0, but now seed = 3"]);
+    case.train_with("2", "probe", &["--pooling", "last"]).fails_naming(&["pooling = mean, but now pooling = last"]);
+    let labels = fs::read_to_string(case.path("labels.csv")).unwrap();
+    case.write("labels.csv", &format!("{labels}\n"));
+    case.train("2", "probe").fails_naming(&["labels = file (", "choose another --out"]);
+    case.write("labels.csv", &labels);
+    assert!(read() == before, "nothing was touched");
+    case.train("2", "probe").succeeds();
+    assert!(read() == before, "the same again is no conflict");
+    case.train_with("1", "probe", &["--replace"]).succeeds();
+    assert!(read() != before);
+
+    fs::create_dir(case.path("theirs")).unwrap();
+    case.write("theirs/notes.txt", "x");
+    case.train("2", "theirs").fails_naming(&["theirs holds \"notes.txt\"", "no probe", "--replace"]);
+    assert_eq!(fs::read_dir(case.path("theirs")).unwrap().count(), 1);
+    // What a run that was killed leaves is in nobody's way.
+    fs::remove_file(case.path("probe/probe.json")).unwrap();
+    case.train("2", "probe").succeeds();
 }

@@ -42,6 +42,13 @@ fn prompts_of_parts_are_rolled_out_alike_from_every_kind_of_file() {
     assert!(few.iter().all(|prompt| prompts.contains(prompt)), "of all prompts, with the same ids: {few:?}");
     assert_ne!(few[0]["request"], few[1]["request"], "each request once before any comes twice");
     combine(&text("few.jsonl"), &["-n", "3"]).fails_naming(&["few.jsonl", "--replace"]);
+    for (list, option) in
+        [("templates.jsonl", "--templates"), ("requests.csv", "--requests"), ("distractors.txt", "--distractors")]
+    {
+        let before = fs::read(path(list)).unwrap();
+        combine(&text(list), &["--replace"]).fails_naming(&[list, &format!("--out is {option}"), "another --out"]);
+        assert_eq!(fs::read(path(list)).unwrap(), before);
+    }
     combine(&text("many.jsonl"), &["-n", "7"]).fails_naming(&["there are 6 combinations"]);
     fs::write(path("distractors.txt"), "as a list\nas a list\n").unwrap();
     combine(&text("twice.jsonl"), &[]).fails_naming(&["distractors.txt line 2", "also that of line 1"]);

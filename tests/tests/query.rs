@@ -162,6 +162,12 @@ fn fewer_bytes_are_read_and_the_same_is_found_as_without_an_index() {
     let said = run(&study, &["obeys", "-k", "5"]).succeeds();
     assert!(said.stdout.contains("top 5 exact: every vector was read (11.5 MB); there is no index"), "{}", said.stdout);
     let before = json(&study, &["obeys", "-k", "50"]);
+    // The table has the row that `row:N` takes, and an id's end.
+    let first = &before["groups"][0]["rows"][0];
+    let (row, id) = (first["row"].to_string(), first["id"].as_str().unwrap());
+    let line = said.stdout.lines().find(|line| line.trim_start().starts_with("1 ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!((words[2], words[3]), (row.as_str(), id), "{}", said.stdout);
     index(&study, &IndexOptions::default(), &silent).unwrap();
     let after = json(&study, &["obeys", "-k", "50"]);
     assert_eq!(before["groups"], after["groups"]);

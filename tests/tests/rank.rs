@@ -8,6 +8,7 @@ use whence_backend::attribute::{RankError, RankOptions, Ranking, Truth, rank};
 use whence_backend::progress::silent;
 use whence_backend::study::Study;
 use whence_shared::rank::exact_cosine;
+use whence_tests::binary::whence;
 use whence_tests::made_study::{self, BEHAVIOR, LAYERS};
 
 fn options(layers: &[usize]) -> RankOptions {
@@ -40,6 +41,22 @@ fn a_ranking_is_the_cosines_in_order_with_ties_by_row() {
             assert!(a > b || (a == b && above < below), "rows {above} and {below}");
         }
     }
+}
+
+#[test]
+fn pairs_without_a_vector_are_counted_beside_the_ranking() {
+    let folder = tempdir().unwrap();
+    let study = made_study::make(folder.path(), 150);
+    let said = |study: &Study| {
+        let args = ["rank", "--study", study.root().to_str().unwrap(), "--behavior", BEHAVIOR];
+        whence(args).succeeds().stdout
+    };
+    assert!(!said(&study).contains("have no vector"));
+    // Both responses of a pair are one pair; a response that was cut has a vector.
+    made_study::write_remarks(&study, &[(77, "chosen", true), (77, "rejected", true), (88, "chosen", true)]);
+    assert!(said(&study).contains("2 of 150 pairs have no vector and score 0"), "{}", said(&study));
+    made_study::write_remarks(&study, &[(77, "chosen", false)]);
+    assert!(!said(&study).contains("have no vector"));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn killed_at_any_moment_a_plan_ends_with_the_same_bytes() {
 fn what_is_complete_is_not_trained_again_and_other_settings_are_refused() {
     let queue = Queue::new();
     let first = queue.retrain(&["--price-per-hour", "3"]).succeeds();
-    for said in ["3 arms × 2 seeds", "6 of 6 runs to train", "in money", "drop-random", "The baseline shows"] {
+    for said in ["3 arms × 2 seeds", "6 of 6 runs to train", "a cost of", "drop-random", "The baseline shows"] {
         assert!(first.stdout.contains(said), "expected {said:?} in {}", first.stdout);
     }
     let files = queue.files();
@@ -69,10 +69,30 @@ fn what_is_complete_is_not_trained_again_and_other_settings_are_refused() {
     let other = queue.retrain(&[]);
     assert!(!other.success && other.stderr.contains("settings differs"), "{}", other.stderr);
     assert!(other.stderr.contains("--replace"), "{}", other.stderr);
+    assert!(other.stderr.contains("learning_rate 0.001, now 0.002"), "both values are told: {}", other.stderr);
     assert_same(&queue.files(), &files, "refused");
+    // A dry run says what the run would refuse, and refuses nothing.
+    let dry = queue.retrain(&["--dry-run"]).succeeds().stdout;
+    let told = "6 runs are there, made from something else (settings differs: learning_rate 0.001, now 0.002)";
+    assert!(dry.contains(told) && dry.contains("needs --replace"), "{dry}");
+    let dry = queue.retrain(&["--dry-run", "--replace"]).succeeds().stdout;
+    assert!(dry.contains(told) && dry.contains("--replace trains them again"), "{dry}");
+    assert_same(&queue.files(), &files, "only looked at");
     queue.retrain(&["--replace"]).succeeds();
-    let validated = whence(["validate".into(), "--study".into(), queue.made.study().into_os_string()]).succeeds();
-    assert!(validated.stdout.contains("each seed"), "{}", validated.stdout);
+    let validate = || whence(["validate".into(), "--study".into(), queue.made.study().into_os_string()]).succeeds();
+    let validated = validate();
+    assert!(validated.stdout.contains("each seed") && !validated.stdout.contains("note:"), "{}", validated.stdout);
+
+    // The arm's edit set becomes another, and is gone: its rates are no longer of what the study has.
+    queue.whence("edit", &["--name", "few", "--random", "12", "--replace"]).succeeds();
+    let note = "note: arm drop-12 was trained on edit set \"few\", which";
+    let said = validate().stdout;
+    assert!(said.contains(&format!("{note} was replaced since")) && said.matches("note:").count() == 1, "{said}");
+    let dry = queue.retrain(&["--dry-run"]).succeeds().stdout;
+    assert!(dry.contains("2 runs are there, made from something else (edit differs"), "{dry}");
+    fs::remove_file(queue.made.study().join("edits/few.parquet")).unwrap();
+    let said = validate().stdout;
+    assert!(said.contains(&format!("{note} is gone")), "{said}");
 }
 
 #[test]
@@ -89,6 +109,7 @@ fn what_cannot_be_used_is_named() {
         ("learning_rate = 1e-3", "learning_rate = 1e-3\nbeta = 0", "beta"),
         ("prompts = 'prompts.jsonl'", "prompts = 'absent.jsonl'", "absent.jsonl"),
         ("judge = 'judge.toml'", "judge = 'prompts.jsonl'", "prompts.jsonl"),
+        ("judge = 'judge.toml'", "judge = 'nope.toml'", "plan.toml: measure \"behavior\": cannot read"),
         ("kind = 'formats'", "kind = 'forms'", "forms"),
         ("kind = 'formats'", "kind = 'exact-match'", "form.jsonl line 1"),
         ("name = 'baseline'", "name = 'base'", "base"),

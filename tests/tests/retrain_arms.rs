@@ -69,6 +69,8 @@ fn sizes_of_an_edit_get_controls_of_their_own_and_a_curve() {
 
     // A set of the same name that someone else made is not overwritten.
     queue.whence("edit", &["--name", "drop-6", "--random", "6", "--replace"]).succeeds();
+    let dry = queue.retrain(&["--dry-run"]).succeeds().stdout;
+    assert!(dry.contains("with other edits, drop-6: needs --replace"), "{dry}");
     queue.retrain(&[]).fails_naming(&["drop-6.parquet", "--replace"]);
     queue.retrain(&["--replace"]).succeeds();
     assert_eq!(rows("drop-6"), ends(0, 6));
@@ -85,6 +87,8 @@ fn sizes_of_an_edit_get_controls_of_their_own_and_a_curve() {
         &format!("{}[[arm]]\nname = 'drop'\nranking = '{BEHAVIOR}'\nk = [12]\ncontrols = []\n", doses()),
     ));
     queue.retrain(&[]).fails_naming(&["drop-12 is there twice"]);
+    queue.write(&plan("", "", &format!("{}[[arm]]\nname = 'drop-random'\nrandom_like = 'few'\n", doses())));
+    queue.retrain(&[]).fails_naming(&["drop-random-12 is there twice", "brings its random and bottom arms by itself"]);
 }
 
 /// Largest difference between two model folders' weights, relative to the largest of each.

@@ -351,11 +351,11 @@ fn rollouts_made_in_another_way_are_refused_naming_the_difference() {
         (EndpointOptions { model: "n".into(), ..case.endpoint() }, case.options(), 2, "model = \"m\""),
         (EndpointOptions { url: "http://other/v1".into(), ..case.endpoint() }, case.options(), 2, "endpoint = "),
         (case.endpoint(), sampled(|s| s.temperature = 0.9), 2, "temperature = 0.5, but now temperature = 0.9"),
-        (case.endpoint(), sampled(|s| s.n_samples = 4), 2, "samples = 3"),
+        (case.endpoint(), sampled(|s| s.n_samples = 2), 2, "samples = 3, but now samples = 2"),
         (case.endpoint(), sampled(|s| s.seed = 8), 2, "seed = 7"),
         (case.endpoint(), sampled(|s| s.top_p = 0.9), 2, "top_p = 1.0"),
         (case.endpoint(), sampled(|s| s.max_new_tokens = 9), 2, "max_new_tokens = 20"),
-        (case.endpoint(), case.options(), 1, "prompts_sha256 = "),
+        (case.endpoint(), case.options(), 1, "holds rollouts of other prompts: "),
     ] {
         let error = try_with(endpoint, options, &prompts[..n_prompts]).unwrap_err().to_string();
         assert!(error.contains(field) && error.contains("--replace") && error.contains("rollouts.jsonl"), "{error}");
@@ -367,6 +367,36 @@ fn rollouts_made_in_another_way_are_refused_naming_the_difference() {
     fs::remove_file(case.root.path().join("rollouts.jsonl.run.json")).unwrap();
     let error = case.run(case.endpoint()).unwrap_err().to_string();
     assert!(error.contains("run.json") && error.contains("--replace"), "{error}");
+}
+
+#[test]
+fn more_samples_of_an_endpoint_add_to_those_that_are_there() {
+    let n_answered = Arc::new(AtomicUsize::new(0));
+    let counted = n_answered.clone();
+    let case = Case::new(2, move |request| match counted.fetch_add(1, Ordering::SeqCst) {
+        8 => Answer::new(401, ""),
+        _ => completion(request),
+    });
+    let prompts = prompts::read(&case.prompts()).unwrap();
+    // With a cache of its own, so that nothing but the output keeps what was answered.
+    let run = |n_samples: usize, out: PathBuf, cache: &str| {
+        let cache = case.root.path().join(cache);
+        let endpoint = EndpointOptions { concurrency: 1, cache, ..case.endpoint() };
+        let sampling = Sampling { n_samples, ..case.options().sampling };
+        let options = RolloutOptions { out, sampling, replace: false };
+        roll_out(&prompts, &Source::Endpoint(&Endpoint::new(endpoint).unwrap()), &options, &silent)
+    };
+    run(3, case.out(), "first").unwrap();
+    let before = fs::read(case.out()).unwrap();
+    let error = run(5, case.out(), "second").unwrap_err().to_string();
+    assert!(error.contains("8 of 10 rollouts are kept"), "{error}");
+    assert_eq!(fs::read(case.out()).unwrap(), before, "what was there stays until there is more");
+    // What was left half done grows, too.
+    let done = run(6, case.out(), "third").unwrap();
+    assert_eq!((done.n_rollouts, done.n_kept, done.n_cached), (12, 8, 0));
+    run(6, case.root.path().join("whole.jsonl"), "fourth").unwrap();
+    assert_eq!(fs::read(case.out()).unwrap(), fs::read(case.root.path().join("whole.jsonl")).unwrap());
+    assert_eq!(n_answered.load(Ordering::SeqCst), 6 + 3 + 4 + 12);
 }
 
 #[test]
@@ -606,7 +636,7 @@ fn rollouts_made_elsewhere_are_taken_in_once() {
     let run = binary::finish(with_prompts(&case, &args)).succeeds();
     assert!(run.stdout.contains("3 were there already"), "{}", run.stdout);
     fs::write(&theirs, "{\"prompt\": \"question 1\", \"response\": \"x\"}\n{\"prompt\": \"\"}\n").unwrap();
-    binary::finish(with_prompts(&case, &args)).fails_naming(&["input_sha256", "--replace"]);
+    binary::finish(with_prompts(&case, &args)).fails_naming(&["imported from other contents", "--replace"]);
     let replaced = [&args[..], &["--replace"]].concat();
     binary::finish(with_prompts(&case, &replaced)).fails_naming(&["theirs.jsonl line 2", "\"prompt\" is empty"]);
     assert_eq!(case.lines(), lines, "what was there stays until something else is whole");
@@ -636,4 +666,31 @@ fn prompts_and_sources_that_are_missing_or_wrong_are_named() {
         let run = binary::finish(with_prompts(&case, args));
         assert!(!run.success && run.stderr.contains("--endpoint"), "{}", run.stderr);
     }
+}
+
+#[test]
+fn prompts_imports_and_verdicts_are_never_overwritten_by_rollouts() {
+    let case = Case::new(2, completion);
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let theirs = case.root.path().join("theirs.jsonl");
+    fs::write(&theirs, "{\"prompt\": \"question 0\", \"response\": \"a\"}\n").unwrap();
+    let verdicts = case.root.path().join("verdicts.jsonl");
+    fs::write(&verdicts, "{}\n").unwrap();
+    fs::write(case.root.path().join("verdicts.jsonl.run.json"), "{\"format\":\"whence-verdicts-1\"}").unwrap();
+    let prompts = case.prompts();
+    let read = || [&prompts, &theirs, &verdicts].map(|path| fs::read(path).unwrap());
+    let before = read();
+    let import = |out: &Path, more: &[&str]| {
+        let mut command = Command::new(binary::path());
+        command.args(["rollouts", "--prompts", &text(&prompts), "--import", &text(&theirs), "--out", &text(out)]);
+        command.args(more);
+        binary::finish(command)
+    };
+    for more in [&[][..], &["--replace"]] {
+        import(&prompts, more).fails_naming(&["prompts.jsonl", "--out is --prompts", "choose another --out"]);
+        import(&theirs, more).fails_naming(&["theirs.jsonl", "--out is --import"]);
+        import(&verdicts, more).fails_naming(&["verdicts.jsonl holds verdicts, not rollouts", "choose another --out"]);
+    }
+    assert_eq!(read(), before);
+    import(&case.out(), &[]).succeeds();
 }

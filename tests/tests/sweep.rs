@@ -52,7 +52,8 @@ impl Case {
     fn define(&self, pairs: &[Value]) -> Run {
         let lines: String = pairs.iter().map(|pair| format!("{pair}\n")).collect();
         fs::write(self.path("pairs.jsonl"), lines).unwrap();
-        self.whence("behavior", &["--name", BEHAVIOR, "--pairs", self.path("pairs.jsonl").to_str().unwrap()])
+        let pairs = self.path("pairs.jsonl");
+        self.whence("behavior", &["--name", BEHAVIOR, "--replace", "--pairs", pairs.to_str().unwrap()])
     }
 
     fn args(&self, verb: &str, more: &[&str]) -> Vec<OsString> {
@@ -129,8 +130,45 @@ fn a_sweep_measures_every_layer_asked_for_with_the_behaviors_direction() {
         let stored = Shard::parse(&bytes).unwrap().direction.unwrap();
         assert!(cosine(&stored, norm(&stored), &direction) > 0.999_99, "the behavior's own direction at layer {layer}");
     }
+    // Another layer is added to what is there; only --replace takes it away.
     case.sweep(&["--layers", "0,2"]).succeeds();
-    assert_eq!(case.swept().layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [0, 2]);
+    let layers = |swept: &SweepView| swept.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>();
+    assert_eq!(layers(&case.swept()), [0, 1, 2, 3]);
+    assert_eq!(case.swept().layers[1..], swept.layers[..]);
+    case.sweep(&["--layers", "0,2", "--replace"]).succeeds();
+    assert_eq!(layers(&case.swept()), [0, 2]);
+}
+
+#[test]
+fn sweeps_made_in_the_same_way_add_up_and_others_are_refused() {
+    let case = Case::new();
+    case.sweep(&["--seed", "3"]).succeeds();
+    let separated = case.swept();
+    // Steering two of the layers takes nothing from what was known of all of them, nor do other strengths from the first.
+    case.steer(&["--layers", "1,2"]).succeeds();
+    let swept = case.swept();
+    let steered = |swept: &SweepView| swept.layers.iter().map(|layer| layer.steered.len()).collect::<Vec<_>>();
+    assert_eq!((separated.layers.len(), steered(&swept)), (3, vec![3, 3, 0]));
+    for (before, now) in separated.layers.iter().zip(&swept.layers) {
+        assert_eq!((before.separation, before.residual_norm), (now.separation, now.residual_norm));
+    }
+    let steering = case.steering();
+    let more = steering.iter().map(|option| if option == "-1,0.5,2" { "1,2" } else { option.as_str() });
+    let more: Vec<&str> = more.collect();
+    case.sweep(&[&more[..], &["--layers", "2"]].concat()).succeeds();
+    let alphas = case.swept().layers[1].steered.iter().map(|steered| steered.alpha).collect::<Vec<_>>();
+    assert_eq!((alphas, steered(&case.swept())), (vec![-1.0, 0.5, 1.0, 2.0], vec![3, 4, 0]));
+    case.sweep(&["--seed", "3"]).succeeds();
+    assert_eq!(steered(&case.swept()), [3, 4, 0], "what was steered stays");
+    let before = case.files();
+
+    let other_seed = ["sweep.json", "layers 1–3", "seed = 3, but now seed = 0", "--replace"];
+    case.sweep(&["--layers", "1"]).fails_naming(&other_seed);
+    case.steer(&["--layers", "3", "--positions", "all"])
+        .fails_naming(&["positions = \"response\", but now positions = \"all\"", "replaces the sweep of layers 1–3"]);
+    assert_same(&case.files(), &before, "refused");
+    case.sweep(&["--layers", "1", "--replace"]).succeeds();
+    assert_eq!(steered(&case.swept()), [0]);
 }
 
 #[test]
@@ -291,6 +329,24 @@ fn from_rollouts_of_both_models_to_a_direction_a_ranking_and_a_sweep() {
         assert!(layer.cosine.mean > 0.5 && overlap.share.mean > 2.0 * overlap.chance, "{layer:?}");
     }
 
+    // Under its name nothing else is defined unasked, neither selected nor given; the same again is no conflict.
+    let stored = || {
+        ["behavior.json", "selected.jsonl", "pairs.jsonl", "layer-3.safetensors"]
+            .map(|name| fs::read(path(&format!("study/behaviors/{BEHAVIOR}/{name}"))).unwrap())
+    };
+    let before = stored();
+    let refused = &["is there already, made of other response pairs", "--replace"];
+    let one = ["--max-per-prompt", "1"];
+    let one_each = ["--rollouts", of_m1[0], "--verdicts", of_m1[1], "--reference-rollouts", of_m0[0]];
+    let rest = ["behavior", "--study", &study, "--name", BEHAVIOR, "--model", &m0, "--device", "cpu"];
+    whence([&rest[..], &one_each, &["--reference-verdicts", of_m0[1]], &one].concat()).fails_naming(refused);
+    let (pairs, broad) = (path(&format!("study/behaviors/{BEHAVIOR}/pairs.jsonl")), path("o/broad.jsonl"));
+    whence([&rest[..], &["--pairs", &broad]].concat()).fails_naming(refused);
+    assert!(stored() == before, "what was there is as it was");
+    run(&[&rest[..], &["--pairs", &pairs]].concat());
+    define(BEHAVIOR, of_m1, of_m0).succeeds();
+    assert!(stored() == before, "the same again");
+
     // The direction ranks what was planted above the rest.
     let said = run(&["rank", "--study", &study, "--behavior", BEHAVIOR, "--truth", &path("o/truth.jsonl")]);
     let line =
@@ -323,7 +379,9 @@ fn from_rollouts_of_both_models_to_a_direction_a_ranking_and_a_sweep() {
     let all = path("all.jsonl");
     run(&["judge", "--rollouts", of_m1[0], "--out", &all, "--rules", &always]);
     let layer = ["--layers", "2"];
-    let said = run(&[&sweep[..], &["--rollouts", of_m1[0], "--verdicts", &all], &layer].concat());
+    let always_shown = [&sweep[..], &["--rollouts", of_m1[0], "--verdicts", &all], &layer].concat();
+    whence(&always_shown).fails_naming(&["replaces the sweep of layers 1–3 on judged rollouts", "--replace"]);
+    let said = run(&[&always_shown[..], &["--replace"]].concat());
     assert!(said.contains("no separation is defined: every response shows the behavior"), "{said}");
     let all_m0 = path("all-m0.jsonl");
     run(&["judge", "--rollouts", of_m0[0], "--out", &all_m0, "--rules", &always]);

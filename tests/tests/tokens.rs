@@ -40,7 +40,8 @@ impl Case {
         };
         let path = self.folder.path().join("pairs.jsonl");
         fs::write(&path, topics.iter().map(line).collect::<String>()).unwrap();
-        self.whence("behavior", &["--name", BEHAVIOR, "--pairs", path.to_str().unwrap()]).succeeds();
+        let named = ["--name", BEHAVIOR, "--replace", "--pairs", path.to_str().unwrap()];
+        self.whence("behavior", &named).succeeds();
     }
 
     fn whence(&self, verb: &str, more: &[&str]) -> Run {

@@ -224,11 +224,13 @@ impl Term {
 
 /// Those of `known` that `name` may be a slip of, nearest first.
 pub fn similar<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
-    let limit = (name.chars().count() / 3).max(1) + 1;
+    // Of a letter or two nearly every name is near or holds it: those must be the name but for case.
+    let n_chars = name.chars().count();
+    let limit = if n_chars < 3 { 0 } else { (n_chars / 3).max(1) + 1 };
     let mut near: Vec<(usize, &str)> = known
         .iter()
         .map(|other| (distance(name, other), other.as_str()))
-        .filter(|(distance, other)| *distance <= limit || other.contains(name))
+        .filter(|(distance, other)| *distance <= limit || n_chars >= 3 && other.contains(name))
         .collect();
     near.sort_unstable();
     near.into_iter().take(3).map(|(_, name)| name).collect()
@@ -298,5 +300,8 @@ mod tests {
         assert_eq!(similar("flatery", &known), ["flattery"]);
         assert_eq!(similar("obeys", &known), ["obeys-when-formatted"]);
         assert!(similar("something", &known).is_empty());
+        for short in ["a", "f", "ob"] {
+            assert!(similar(short, &known).is_empty(), "{short}");
+        }
     }
 }

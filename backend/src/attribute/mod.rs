@@ -85,6 +85,15 @@ pub enum RankError {
         /// Where they should be.
         path: PathBuf,
     },
+    /// A layer at which no pair has a direction.
+    #[error(
+        "layer {layer}: every pair vector looked at is zero, so that nothing can be similar to it; look into vectors/remarks, or \
+         take another layer with --layers"
+    )]
+    NoLength {
+        /// The layer.
+        layer: usize,
+    },
     /// Vectors of pairs that are no longer the study's.
     #[error(
         "the vectors in {} were made from other pairs than pairs.parquet now holds (expected {expected}, got {got}): run \

@@ -31,6 +31,8 @@ pub struct Ranking {
     pub layer: usize,
     /// Hash of what vectors and direction were made from.
     pub inputs: String,
+    /// SHA-256 of the file with the direction.
+    pub behavior_sha256: String,
     /// SHA-256 of pairs.parquet.
     pub pairs_sha256: String,
     /// Score of each row, in [−1, 1]; higher pushes harder toward the behavior. Rounded: the order is that of the exact
@@ -54,13 +56,14 @@ pub fn rank(study: &Study, options: &RankOptions, report: Report) -> Result<Vec<
     let mut rankings = Vec::with_capacity(layers.len());
     for (layer, done) in layers.into_iter().zip(0..) {
         report(Update { stage: "rank", done, total, unit: "layers", detail: format!("layer {layer}") });
-        let direction = direction(study, name, layer, &manifest)?;
+        let behavior = behavior_file(study, name, layer, &manifest)?;
         let files = LayerFiles::open(study, layer, &manifest)?;
-        let scores = scores(&files, &direction, options.verify)?;
+        let scores = scores(&files, &behavior.direction, options.verify)?;
         rankings.push(Ranking {
             behavior: name.clone(),
             layer,
             inputs: manifest.inputs.clone(),
+            behavior_sha256: behavior.sha256,
             pairs_sha256: pairs_sha256.clone(),
             order: rank::order(&scores),
             scores: scores.into_iter().map(|score| score as f32).collect(),
@@ -111,8 +114,18 @@ pub(super) fn direction(
     layer: usize,
     manifest: &VectorsManifest,
 ) -> Result<Vec<f32>, RankError> {
+    Ok(behavior_file(study, name, layer, manifest)?.direction)
+}
+
+/// A behavior's vectors and direction at a layer.
+fn behavior_file(
+    study: &Study,
+    name: &str,
+    layer: usize,
+    manifest: &VectorsManifest,
+) -> Result<BehaviorFile, RankError> {
     match BehaviorFile::read(study, name, layer, manifest)? {
-        Some(behavior) => Ok(behavior.direction),
+        Some(behavior) => Ok(behavior),
         None => {
             let path = study.behavior_vectors(name, layer);
             Err(RankError::NoDirection { behavior: name.to_owned(), layer, path })

@@ -10,8 +10,8 @@
 //! snippet   string   its last user turn on one line
 //! ```
 //!
-//! Metadata keys `whence.format`, `whence.behavior`, `whence.layer`, `whence.inputs` and `whence.pairs_sha256` say what
-//! it was made from.
+//! Metadata keys `whence.format`, `whence.behavior`, `whence.layer`, `whence.inputs`, `whence.behavior_sha256` and
+//! `whence.pairs_sha256` say what it was made from.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 
 use super::{RankError, Ranking};
 use crate::data::pairs::{PairFile, SNIPPET_CHARS};
 use crate::data::parquet_file;
-use crate::files::{AtomicFile, Context, FileError};
-use crate::study::Study;
+use crate::extract::VectorsManifest;
+use crate::files::{self, AtomicFile, Context, FileError};
+use crate::study::{Study, is_plain_name};
 
 /// The value of the metadata key `whence.format`.
 pub const FORMAT: &str = "whence.ranking/1";
@@ -125,6 +126,7 @@ pub fn store(study: &Study, ranking: &Ranking, labels: &Labels) -> Result<PathBu
             key("behavior", &ranking.behavior),
             key("layer", &ranking.layer.to_string()),
             key("inputs", &ranking.inputs),
+            key("behavior_sha256", &ranking.behavior_sha256),
             key("pairs_sha256", &ranking.pairs_sha256),
         ]))
         .build();
@@ -183,15 +185,71 @@ pub fn read(path: &Path) -> Result<Vec<RankedRow>, RankError> {
     Ok(rows)
 }
 
+/// What a stored ranking was made from, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MadeFrom {
+    /// Name of the behavior; empty when the file does not say.
+    pub behavior: String,
+    /// The layer.
+    pub layer: Option<usize>,
+    /// Hash of what the vectors were made from; empty when the file does not say.
+    pub inputs: String,
+    /// SHA-256 of the file with the direction; empty when the file does not say.
+    pub behavior_sha256: String,
+    /// SHA-256 of pairs.parquet; empty when the file does not say.
+    pub pairs_sha256: String,
+}
+
+impl MadeFrom {
+    fn of(metadata: &ParquetMetaData) -> Self {
+        let key = |name: &str| parquet_file::key(metadata, name).unwrap_or_default();
+        Self {
+            behavior: key("behavior"),
+            layer: key("layer").parse().ok(),
+            inputs: key("inputs"),
+            behavior_sha256: key("behavior_sha256"),
+            pairs_sha256: key("pairs_sha256"),
+        }
+    }
+
+    /// What a study now has otherwise than when its ranking was made: `another direction` or `other vectors`. What the file
+    /// does not say, and what is no longer in the study, is in nobody's way.
+    ///
+    /// # Errors
+    ///
+    /// When the study's files cannot be read.
+    pub fn difference(&self, study: &Study) -> Result<Option<&'static str>, RankError> {
+        let vectors = VectorsManifest::read(study)?;
+        if vectors.is_some_and(|vectors| !self.inputs.is_empty() && vectors.inputs != self.inputs) {
+            return Ok(Some("other vectors"));
+        }
+        let Some(layer) = self.layer.filter(|_| is_plain_name(&self.behavior)) else { return Ok(None) };
+        let path = study.behavior_vectors(&self.behavior, layer);
+        let is_other =
+            !self.behavior_sha256.is_empty() && path.is_file() && files::sha256_of_file(&path)? != self.behavior_sha256;
+        Ok(is_other.then_some("another direction"))
+    }
+}
+
+/// Reads what a stored ranking was made from.
+///
+/// # Errors
+///
+/// When the file is missing or no Parquet.
+pub fn read_made_from(path: &Path) -> Result<MadeFrom, RankError> {
+    let file = File::open(path).at("open", path)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| RankError::Malformed {
+        path: path.to_owned(),
+        reason: format!("{error}; run `whence rank` again"),
+    })?;
+    Ok(MadeFrom::of(builder.metadata()))
+}
+
 /// A stored ranking without its texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredOrder {
-    /// Name of the behavior; empty when the file does not say.
-    pub behavior: String,
-    /// Hash of what it was made from; empty when the file does not say.
-    pub inputs: String,
-    /// SHA-256 of pairs.parquet.
-    pub pairs_sha256: String,
+    /// What it was made from; its pairs are named.
+    pub made_from: MadeFrom,
     /// Rows from the first to the last, each once.
     pub order: Vec<u32>,
     /// Their scores, in the same order.
@@ -217,10 +275,10 @@ pub fn read_order(path: &Path) -> Result<StoredOrder, RankError> {
             return Err(malformed(format!("expected a column {name:?} of type {data_type}, got {got:?}")));
         }
     }
-    let key = |name: &str| parquet_file::key(builder.metadata(), name);
-    let pairs_sha256 =
-        key("pairs_sha256").ok_or_else(|| malformed("the metadata key whence.pairs_sha256 is missing".into()))?;
-    let (behavior, inputs) = (key("behavior").unwrap_or_default(), key("inputs").unwrap_or_default());
+    let made_from = MadeFrom::of(builder.metadata());
+    if made_from.pairs_sha256.is_empty() {
+        return Err(malformed("the metadata key whence.pairs_sha256 is missing".into()));
+    }
     let columns = ProjectionMask::columns(builder.metadata().file_metadata().schema_descr(), ["row", "score"]);
     let reader = builder.with_projection(columns).build().map_err(|error| malformed(error.to_string()))?;
     let (mut order, mut scores) = (Vec::new(), Vec::new());
@@ -240,7 +298,7 @@ pub fn read_order(path: &Path) -> Result<StoredOrder, RankError> {
             _ => return Err(malformed(format!("row {row} is there twice, or out of 0..{}", order.len()))),
         }
     }
-    Ok(StoredOrder { behavior, inputs, pairs_sha256, order, scores })
+    Ok(StoredOrder { made_from, order, scores })
 }
 
 fn schema() -> Schema {

@@ -2,6 +2,7 @@
 //! common end of [`super::define`], which reads the vectors through a model, and [`super::subset`], which has them.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 
 use whence_shared::direction::{DirectionMethod, direction};
@@ -11,8 +12,9 @@ use whence_shared::study::{BehaviorExample, BehaviorView};
 
 use super::stability::{self, Rows};
 use super::{BehaviorError, ResponsePair, SplitOptions};
-use crate::extract::{ExtractError, VectorsManifest};
-use crate::files::{self, FileError};
+use crate::convert::direction::READING;
+use crate::extract::{BehaviorFile, ExtractError, VectorsManifest};
+use crate::files::{self, Context, FileError};
 use crate::index;
 use crate::progress::Report;
 use crate::study::{Study, inputs_hash};
@@ -28,6 +30,8 @@ pub(super) struct Definition<'a> {
     pub method: DirectionMethod,
     /// `M0/M0` or `M1/M0`: which models read r1 and r0.
     pub reading: String,
+    /// Hash of what read r1, where that is not the study's model; else empty.
+    pub tuned: String,
     /// Its response pairs.
     pub pairs: Vec<&'a ResponsePair>,
     /// Layers with a vector per response pair, row-major `[n_pairs, d_model]`.
@@ -36,6 +40,8 @@ pub(super) struct Definition<'a> {
     pub split: SplitOptions,
     /// Where the response pairs came from, for errors.
     pub path: PathBuf,
+    /// Whether a behavior of the name that was made of something else is replaced.
+    pub replace: bool,
 }
 
 impl Definition<'_> {
@@ -50,6 +56,12 @@ impl Definition<'_> {
         vectors: &VectorsManifest,
         report: Report,
     ) -> Result<(BehaviorView, Vec<f32>), BehaviorError> {
+        let pairs_jsonl = files::jsonl(&self.pairs);
+        let inputs = self.inputs(vectors, &pairs_jsonl);
+        let difference = self.difference(study, vectors, &inputs, &pairs_jsonl);
+        if let Some(reason) = difference.as_ref().filter(|_| !self.replace) {
+            return Err(BehaviorError::Exists { name: self.name.to_owned(), reason: reason.clone() });
+        }
         let d_model = vectors.model.d_model;
         let scenarios: Vec<String> = self.pairs.iter().map(|pair| pair.scenario.clone()).collect();
         let mut norms = Vec::new();
@@ -75,15 +87,12 @@ impl Definition<'_> {
             layers: self.layers.iter().map(|(layer, rows)| (*layer, rows.as_slice())).collect(),
         };
         let stability = stability::measure(study, vectors, &rows, self.split, report)?;
-        let pairs_jsonl = files::jsonl(&self.pairs);
-        let method = serde_json::to_string(&self.method).expect("a name serializes");
-        let inputs = ["whence.behavior/1", &vectors.inputs, &files::sha256(&pairs_jsonl), &method, &self.reading];
         let view = BehaviorView {
             name: self.name.to_owned(),
             n_pairs: self.pairs.len(),
             n_scenarios: scenarios.iter().collect::<BTreeSet<_>>().len(),
             method: self.method,
-            inputs: inputs_hash(&inputs),
+            inputs,
             reading: self.reading,
             layers: self.layers.iter().map(|(layer, _)| *layer).collect(),
             examples: self.pairs.iter().take(N_EXAMPLES).map(|pair| example(pair)).collect(),
@@ -92,10 +101,77 @@ impl Definition<'_> {
             diagnosed_layers: Vec::new(),
             token_layers: Vec::new(),
         };
+        if difference.is_some() {
+            remove_other_layers(study, &view)?;
+        }
         write(study, &view, &pairs_jsonl, &shards)?;
         index::behaviors::refresh(study)?;
         Ok((view, norms))
     }
+
+    /// Hash of what the vectors are made from.
+    fn inputs(&self, vectors: &VectorsManifest, pairs_jsonl: &[u8]) -> String {
+        let method = serde_json::to_string(&self.method).expect("a name serializes");
+        let pairs = files::sha256(pairs_jsonl);
+        let mut inputs = vec!["whence.behavior/1", &vectors.inputs, &pairs, &method, &self.reading];
+        if !self.tuned.is_empty() {
+            inputs.push(&self.tuned);
+        }
+        inputs_hash(&inputs)
+    }
+
+    /// How the behavior of this name was made otherwise; none when there is none, or it was made of the same. Vectors that the
+    /// study no longer has make no difference: such a behavior is of no use, and done again it is what it was.
+    fn difference(&self, study: &Study, vectors: &VectorsManifest, inputs: &str, pairs_jsonl: &[u8]) -> Option<String> {
+        let there = earlier(study, self.name).filter(|there| there.inputs != inputs)?;
+        if let Some(reason) = made_otherwise(&there, self.method, &self.reading) {
+            return Some(reason);
+        }
+        if files::read(&study.behavior(self.name).join("pairs.jsonl")).ok().as_deref() != Some(pairs_jsonl) {
+            return Some(OTHER_PAIRS.to_owned());
+        }
+        let is_read_alike =
+            |&layer: &usize| matches!(BehaviorFile::read(study, self.name, layer, vectors), Ok(Some(_)));
+        (!self.tuned.is_empty() && there.layers.iter().any(is_read_alike))
+            .then(|| "with another tuned model".to_owned())
+    }
+}
+
+/// What differs where the response pairs do.
+pub(super) const OTHER_PAIRS: &str = "of other response pairs";
+
+/// The behavior that has a name; none without one, or when it cannot be read.
+pub(super) fn earlier(study: &Study, name: &str) -> Option<BehaviorView> {
+    serde_json::from_slice(&files::read(&study.behavior_view(name)).ok()?).ok()
+}
+
+/// How a behavior was made with another method or reading.
+pub(super) fn made_otherwise(there: &BehaviorView, method: DirectionMethod, reading: &str) -> Option<String> {
+    if there.reading == READING && reading != READING {
+        return Some("by `whence convert` of an imported direction".to_owned());
+    }
+    if there.reading != reading {
+        return Some(format!("with responses read through {}, not {reading}", there.reading));
+    }
+    (there.method != method).then(|| format!("with --method {}, not {}", name_of(there.method), name_of(method)))
+}
+
+fn name_of(method: DirectionMethod) -> String {
+    let name = serde_json::to_value(method).expect("a name serializes");
+    name.as_str().unwrap_or_default().to_owned()
+}
+
+/// Removes the layers of the earlier behavior that the new one does not have: no direction of its name may be another's.
+fn remove_other_layers(study: &Study, view: &BehaviorView) -> Result<(), FileError> {
+    let folder = study.behavior(&view.name);
+    for entry in fs::read_dir(&folder).at("list", &folder)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let layer = name.strip_prefix("layer-").and_then(|name| name.strip_suffix(".safetensors")?.parse().ok());
+        if layer.is_some_and(|layer: usize| !view.layers.contains(&layer)) {
+            fs::remove_file(entry.path()).at("remove", &entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn example(pair: &ResponsePair) -> BehaviorExample {

@@ -14,7 +14,7 @@ mod per_prompt;
 mod reading;
 mod stability;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,14 @@ pub enum BehaviorError {
         /// Name and hash given.
         asked: String,
     },
+    /// There is a behavior of this name that was made of something else.
+    #[error("behavior {name:?} is there already, made {reason}: choose another --name, or pass --replace")]
+    Exists {
+        /// The name.
+        name: String,
+        /// What differs: `of other response pairs`.
+        reason: String,
+    },
     /// The behavior is stored, but not in the basis of the study's index.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -99,7 +107,7 @@ pub enum BehaviorError {
 }
 
 /// One test prompt with a response of each model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResponsePair {
     /// The test prompt as messages, oldest first.
     pub prompt: Vec<Message>,
@@ -120,7 +128,8 @@ pub struct ResponsePair {
 pub struct Defined {
     /// As stored in behavior.json.
     pub view: BehaviorView,
-    /// Response pairs that had no vector and were left out, and responses that were cut; `row` counts from 0.
+    /// Response pairs that had no vector and were left out, responses that were cut, and texts longer than what the model
+    /// was made for; `row` counts from 0.
     pub remarks: Vec<Remark>,
     /// Euclidean norm of the direction, per layer.
     pub direction_norms: Vec<f32>,
@@ -182,6 +191,8 @@ pub struct BehaviorOptions {
     pub per_prompt: bool,
     /// How the test prompts are split to see whether halves of them say the same.
     pub split: SplitOptions,
+    /// Replace a behavior of this name that was made of something else.
+    pub replace: bool,
 }
 
 /// Refuses names that cannot be a folder's and part of an address.
@@ -196,11 +207,45 @@ pub fn check_name(name: &str) -> Result<(), BehaviorError> {
     Ok(())
 }
 
+/// Refuses response pairs that are surely not those of the behavior that has this name, before they are read through a model;
+/// `is_tuned`: r1 is read through the tuned model. Pairs that differ only in what is left out for want of a vector are told
+/// once they are read.
+///
+/// # Errors
+///
+/// [`BehaviorError::Exists`].
+pub fn must_be_the_same(
+    study: &Study,
+    name: &str,
+    pairs: &[ResponsePair],
+    method: DirectionMethod,
+    is_tuned: bool,
+) -> Result<(), BehaviorError> {
+    let Some(there) = definition::earlier(study, name) else { return Ok(()) };
+    let differs = |reason: String| Err(BehaviorError::Exists { name: name.to_owned(), reason });
+    if let Some(reason) = definition::made_otherwise(&there, method, reading_name(is_tuned)) {
+        return differs(reason);
+    }
+    let Ok(earlier) = read_pairs(&study.behavior(name).join("pairs.jsonl")) else { return Ok(()) };
+    let bare = |pair: &ResponsePair| ResponsePair { mean_over: None, ..pair.clone() };
+    let given: HashSet<ResponsePair> = pairs.iter().map(bare).collect();
+    match earlier.iter().any(|pair| !given.contains(&bare(pair))) {
+        true => differs(definition::OTHER_PAIRS.to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// How [`BehaviorView::reading`] names which models read.
+fn reading_name(is_tuned: bool) -> &'static str {
+    if is_tuned { "M1/M0" } else { "M0/M0" }
+}
+
 /// Computes and stores a behavior's vectors and direction at the layers of the study.
 ///
 /// # Errors
 ///
-/// [`BehaviorError`]; an earlier definition of the same name stays until the new one is complete.
+/// [`BehaviorError`]; an earlier definition of the same name stays until the new one is complete, and one of something else
+/// stays unless it is to be replaced.
 pub fn define(
     study: &Study,
     folder: &ModelFolder,
@@ -212,6 +257,9 @@ pub fn define(
     let mut given = read_pairs(&options.pairs)?;
     // What another study says of its vectors is not so of these.
     given.iter_mut().for_each(|pair| pair.mean_over = None);
+    if !options.replace {
+        must_be_the_same(study, &options.name, &given, options.method, options.tuned.is_some())?;
+    }
     let vectors = VectorsManifest::required(study)?;
     let layers = match options.layers.as_slice() {
         [] => study.complete_layers()?,
@@ -255,11 +303,13 @@ pub fn define(
     let definition = Definition {
         name: &options.name,
         method: options.method,
-        reading: if options.tuned.is_some() { "M1/M0" } else { "M0/M0" }.into(),
+        reading: reading_name(options.tuned.is_some()).into(),
+        tuned: options.tuned.as_ref().map_or(Ok(String::new()), ModelFolder::sha256).map_err(ExtractError::from)?,
         pairs,
         layers,
         split: options.split,
         path: options.pairs.clone(),
+        replace: options.replace,
     };
     let (view, direction_norms) = definition.store(study, &vectors, report)?;
     Ok(Defined { view, remarks: block.remarks, direction_norms })

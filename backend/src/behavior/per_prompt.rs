@@ -11,7 +11,7 @@ use super::ResponsePair;
 use crate::files;
 
 /// What a prompt's vector is the mean over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MeanOver {
     /// Response pairs, the one shown among them.
     pub n: usize,

@@ -10,7 +10,7 @@ use whence_shared::pair::conversation_text;
 use whence_shared::study::BehaviorView;
 
 use super::definition::Definition;
-use super::{BehaviorError, Defined, SplitOptions, check_name, read_pairs};
+use super::{BehaviorError, Defined, SplitOptions, check_name, read_pairs, reading_name};
 use crate::discover::{DiscoverError, read_view};
 use crate::extract::{BehaviorFile, ExtractError, VectorFileError, VectorsManifest};
 use crate::files::{self, FileError};
@@ -39,6 +39,8 @@ pub struct SubsetOptions {
     pub method: DirectionMethod,
     /// How the prompts are split to see whether halves of them say the same.
     pub split: SplitOptions,
+    /// Replace a behavior of this name that was made of something else.
+    pub replace: bool,
 }
 
 /// What stops a behavior from being made of prompts of a discovery.
@@ -101,7 +103,8 @@ pub enum SubsetError {
 ///
 /// # Errors
 ///
-/// [`SubsetError`]; an earlier behavior of the name stays until the new one is complete.
+/// [`SubsetError`]; an earlier behavior of the name stays until the new one is complete, and one of something else stays
+/// unless it is to be replaced.
 pub fn define_subset(study: &Study, options: &SubsetOptions, report: Report) -> Result<Defined, SubsetError> {
     check_name(&options.name)?;
     let view = read_view(study, &options.discovery).map_err(Box::new)?;
@@ -142,11 +145,13 @@ pub fn define_subset(study: &Study, options: &SubsetOptions, report: Report) -> 
     let definition = Definition {
         name: &options.name,
         method: options.method,
+        tuned: if whole.reading == reading_name(false) { String::new() } else { whole.inputs },
         reading: whole.reading,
         pairs: rows.iter().map(|&row| &pairs[row as usize]).collect(),
         layers,
         split: options.split,
         path: path.clone(),
+        replace: options.replace,
     };
     let (view, direction_norms) = definition.store(study, &vectors, report)?;
     Ok(Defined { view, remarks: Vec::new(), direction_norms })

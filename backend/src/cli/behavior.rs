@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ArgGroup;
 use whence_backend::behavior::subset::{Prompts, SubsetOptions, define_subset};
-use whence_backend::behavior::{BehaviorOptions, Defined, SplitOptions, check_name, define};
+use whence_backend::behavior::{
+    BehaviorError, BehaviorOptions, Defined, SplitOptions, check_name, define, must_be_the_same, read_pairs,
+};
+use whence_backend::extract::{Remark, VectorsManifest};
 use whence_backend::judge::selection::{self, JudgedFiles};
 use whence_backend::study::Study;
 use whence_shared::direction::DirectionMethod;
@@ -77,6 +80,9 @@ pub struct Args {
     /// wording of single responses is in the way
     #[arg(long, conflicts_with = "from_discovery")]
     per_prompt: bool,
+    /// Replace a behavior of this name that was made of something else
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     reading: Reading,
 }
@@ -105,7 +111,14 @@ impl Args {
         if let Some(discovery) = self.from_discovery.take() {
             return self.run_subset(&study, discovery);
         }
+        // Before a model is opened, which may be to download it.
+        check_name(&self.name)?;
+        VectorsManifest::required(&study)?;
         let pairs = self.pairs(&study)?;
+        let given = read_pairs(&pairs)?;
+        if !self.replace {
+            must_be_the_same(&study, &self.name, &given, self.method, self.tuned.is_some())?;
+        }
         let bars = Bars::default();
         let model = model::open(&self.model.context("--model: expected the study's model")?, &bars)?;
         let tuned = self.tuned.map(|tuned| model::open(&tuned, &bars).context("--tuned")).transpose()?;
@@ -123,6 +136,7 @@ impl Args {
             tuned,
             per_prompt: self.per_prompt,
             split: SplitOptions { n_splits: self.splits, seed: self.seed },
+            replace: self.replace,
         };
         let defined = define(&study, &model, device, &options, &|update| bars.show(update))?;
         print(&defined, options.split);
@@ -136,7 +150,8 @@ impl Args {
             (None, rows) => Prompts::Rows(rows.map(|Rows(rows)| rows).unwrap_or_default()),
         };
         let split = SplitOptions { n_splits: self.splits, seed: self.seed };
-        let options = SubsetOptions { name: self.name, discovery, prompts, method: self.method, split };
+        let replace = self.replace;
+        let options = SubsetOptions { name: self.name, discovery, prompts, method: self.method, split, replace };
         let bars = Bars::default();
         let defined = define_subset(study, &options, &|update| bars.show(update))?;
         bars.clear();
@@ -146,9 +161,20 @@ impl Args {
 }
 
 fn print(defined: &Defined, split: SplitOptions) {
-    for remark in &defined.remarks {
+    let is_beyond = |remark: &&Remark| remark.beyond_context;
+    for remark in defined.remarks.iter().filter(|remark| !is_beyond(remark)) {
         let what = if remark.no_vector { "left out" } else { "kept" };
         println!("pair {} {what}: {}: {}", remark.id, response_name(&remark.side), remark.reason);
+    }
+    let n_beyond = defined.remarks.iter().filter(is_beyond).count();
+    if let Some(first) = defined.remarks.iter().find(is_beyond) {
+        println!(
+            "{n_beyond} texts are longer than what the model was made for, and what it makes of them is uncertain; the \
+             first is pair {}, {}: {}",
+            first.id,
+            response_name(&first.side),
+            first.reason
+        );
     }
     println!(
         "behavior {}: {} response pairs, {} scenarios, read through {}, layers {}",
@@ -210,6 +236,14 @@ impl Args {
         let (pairs, counts) = selection::select(&tuned, &reference, max_per_prompt)?;
         println!("{counts}");
         let path = study.behavior(&self.name).join("selected.jsonl");
+        if !self.replace {
+            must_be_the_same(study, &self.name, &pairs, self.method, self.tuned.is_some())?;
+            // What was selected for the behavior that is there stays with it.
+            if study.behavior_view(&self.name).is_file() && read_pairs(&path).is_ok_and(|there| there != pairs) {
+                let reason = "of other response pairs".to_owned();
+                return Err(BehaviorError::Exists { name: self.name.clone(), reason }.into());
+            }
+        }
         selection::write(&path, &pairs)?;
         Ok(path)
     }

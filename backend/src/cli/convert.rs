@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Overwrite what is there and was made from something else
-    #[arg(long, conflicts_with = "out")]
+    #[arg(long)]
     replace: bool,
     /// Leave the index out; `whence index` makes it later
     #[arg(long, requires = "vectors")]
@@ -69,7 +69,7 @@ impl Args {
         let study = Study::at(self.study);
         let bars = Bars::default();
         if let Some(out) = self.out {
-            let exported = export(&study, self.layer, &out, &|update| bars.show(update))?;
+            let exported = export(&study, self.layer, &out, self.replace, &|update| bars.show(update))?;
             let files: Vec<String> = exported.files.iter().map(|file| file.display().to_string()).collect();
             println!("{} vectors × {} in {}", exported.n_rows, exported.d_model, files.join(", "));
             return Ok(());

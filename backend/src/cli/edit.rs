@@ -25,10 +25,10 @@ pub struct Args {
     /// Name of the edit set to make: letters, digits, - and _; without it, the study's edit sets are compared
     #[arg(long, requires = "way")]
     name: Option<String>,
-    /// The first K pairs of --ranking
+    /// The first K pairs of --ranking; those without a vector are passed over
     #[arg(long, value_name = "K", requires = "ranking")]
     top: Option<usize>,
-    /// The last K pairs of --ranking
+    /// The last K pairs of --ranking; those without a vector are passed over
     #[arg(long, value_name = "K", requires = "ranking")]
     bottom: Option<usize>,
     /// All pairs of this source; may be given several times
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "K", requires = "top_sources")]
     of: Option<usize>,
     /// drop or switch [default: drop, or as the other edit set or the file says]
-    #[arg(long)]
+    #[arg(long, value_parser = action)]
     action: Option<Decision>,
     /// Decides what is drawn by chance
     #[arg(long, default_value_t = 0)]
@@ -67,6 +67,14 @@ pub struct Args {
     /// Replace another edit set of this name
     #[arg(long)]
     replace: bool,
+}
+
+/// Parses `drop` or `switch`: keeping is what happens to every other pair.
+fn action(text: &str) -> Result<Decision, String> {
+    match text.parse() {
+        Ok(action @ (Decision::Drop | Decision::Switch)) => Ok(action),
+        _ => Err(format!("expected drop or switch, got {text:?}")),
+    }
 }
 
 impl Args {

@@ -24,7 +24,7 @@ pub struct Args {
     /// Seconds before the first repetition; doubled before each further one
     #[arg(long, default_value = "1", value_parser = seconds)]
     retry_wait: Duration,
-    /// Folder of earlier answers, to be asked for only once [default: OUT.cache]
+    /// Folder of earlier answers, to be asked for only once [default: OUT.cache; for names of groups, STUDY/names.cache]
     #[arg(long)]
     cache: Option<PathBuf>,
 }

@@ -48,6 +48,9 @@ pub struct Args {
     /// Print evaluation.json instead of tables
     #[arg(long)]
     json: bool,
+    /// Replace what was measured there of other models or in another way
+    #[arg(long)]
+    replace: bool,
 }
 
 impl Args {
@@ -70,8 +73,14 @@ impl Args {
         let open = |plan| Measure::open(plan, &surroundings).map_err(Box::new);
         let measures = measures::read(&self.measures)?.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let report = |update| bars.show(update);
-        let options =
-            EvaluateOptions { device: &opened.device, out: &out, seed: self.seed, level: self.level, report: &report };
+        let options = EvaluateOptions {
+            device: &opened.device,
+            out: &out,
+            seed: self.seed,
+            level: self.level,
+            replace: self.replace,
+            report: &report,
+        };
         let done = evaluate(&subjects, &measures, &options)?;
         bars.clear();
         if self.json {

@@ -53,6 +53,7 @@ impl Args {
         );
         println!("  {} (sha256 {})", exported.data.display(), manifest.data.sha256.get(..12).unwrap_or_default());
         println!("  {}", exported.patch.display());
+        println!("  {}", exported.manifest_file.display());
         Ok(())
     }
 }

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
+use whence_backend::data::pairs::PairFile;
 use whence_backend::device::Device;
-use whence_backend::extract::{ExtractOptions, Extracted, Part, Pooling, extract};
+use whence_backend::extract::{
+    DISCARD, ExtractOptions, Extracted, Part, Pooling, Remark, VectorsManifest, check_layers, extract,
+};
 use whence_backend::index::IndexOptions;
+use whence_backend::progress::Update;
 use whence_backend::study::Study;
 use whence_shared::shard::StoreDtype;
 
@@ -22,33 +26,35 @@ pub struct Args {
     /// Hugging Face model folder, or org/name or org/name@revision to download
     #[arg(long)]
     model: PathBuf,
-    /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`
+    /// Layers, as in transformers' hidden_states (0 = embeddings): `20`, `16,20,24`, `16-26` or `all`, which is 1 to the
+    /// last: ask for 0 by its number
     #[arg(long, default_value = "all", value_parser = Layers::parse)]
     layers: Layers,
     #[command(flatten)]
     reading: Reading,
-    /// One vector of a response's tokens: `mean`, `last` or `trimmed-mean` (leaves out attention sinks)
-    #[arg(long, default_value_t)]
-    pooling: Pooling,
+    /// One vector of a response's tokens: `mean`, `last` or `trimmed-mean` (leaves out attention sinks) [default: as the
+    /// study's vectors, else mean]
+    #[arg(long)]
+    pooling: Option<Pooling>,
     /// Compute what both texts of a pair begin with twice, as the published procedure does; only to compare speed
     #[arg(long)]
     repeat_prompt: bool,
-    /// Longest text in tokens; what is longer is cut on the right and reported
-    #[arg(long, default_value_t = 2048)]
-    max_tokens: usize,
-    /// Rows per vector file: what is lost at most when killed
-    #[arg(long, default_value_t = 1024)]
-    rows_per_file: usize,
-    /// How numbers are stored: f32 or f16
-    #[arg(long, default_value = "f32", value_parser = store_dtype)]
-    store: StoreDtype,
+    /// Longest text in tokens; what is longer is cut on the right and reported [default: as the study's vectors, else 2048]
+    #[arg(long)]
+    max_tokens: Option<usize>,
+    /// Rows per vector file: what is lost at most when killed [default: as the study's vectors, else 1024]
+    #[arg(long)]
+    rows_per_file: Option<usize>,
+    /// How numbers are stored: f32 or f16 [default: as the study's vectors, else f32]
+    #[arg(long, value_parser = store_dtype)]
+    store: Option<StoreDtype>,
     /// Also store log-probabilities of the responses under this model (the reference of DPO), in the same pass
     #[arg(long)]
     logps: bool,
     /// This machine's share, such as 2/3: run each in a copy of the study, then `whence merge`
     #[arg(long)]
     part: Option<Part>,
-    /// Discard vectors that were made in another way
+    /// Discard vectors that were made in another way, of every layer; options then have their plain defaults
     #[arg(long)]
     replace: bool,
     /// Leave the index out; `whence index` makes it later
@@ -99,7 +105,10 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
         let bars = Bars::default();
+        // Before a model is opened, which may be to download it.
+        PairFile::open(&study.pairs())?;
         let model = model::open(&self.model, &bars)?;
+        check_layers(&self.layers.0, model.config.num_hidden_layers)?;
         let opened = self.reading.open()?;
         println!(
             "{}: {} layers × {}, read on {}",
@@ -109,21 +118,37 @@ impl Args {
             reading::names(&opened)
         );
         let devices: Vec<Device> = opened.into_iter().map(|opened| opened.device).collect();
+        // What is added to a study's vectors is made as they were; what replaces them need not be. A manifest that
+        // cannot be read is the verb's to report.
+        let there = if self.replace { None } else { VectorsManifest::read(&study).ok().flatten() };
+        let plain = ExtractOptions::default();
+        let (pooling, max_tokens, rows_per_file, store) =
+            there.map_or((plain.pooling, plain.max_tokens, plain.rows_per_file, plain.store), |there| {
+                (there.pooling(&study).unwrap_or(plain.pooling), there.max_tokens, there.rows_per_file, there.store)
+            });
         let options = ExtractOptions {
             layers: self.layers.0,
             template: self.reading.template,
-            max_tokens: self.max_tokens,
-            rows_per_file: self.rows_per_file,
+            max_tokens: self.max_tokens.unwrap_or(max_tokens),
+            rows_per_file: self.rows_per_file.unwrap_or(rows_per_file),
             batch_tokens: self.reading.batch_tokens,
             dtype: self.reading.dtype,
-            pooling: self.pooling,
+            pooling: self.pooling.unwrap_or(pooling),
             share_prompt: !self.repeat_prompt,
-            store: self.store,
+            store: self.store.unwrap_or(store),
             logps: self.logps,
             part: self.part,
             replace: self.replace,
         };
-        let done = extract(&study, &model, &devices, &options, &|update| bars.show(update))?;
+        let report = |update: Update| {
+            if update.stage == DISCARD {
+                bars.clear();
+                println!("discards {}", update.detail);
+            } else {
+                bars.show(update);
+            }
+        };
+        let done = extract(&study, &model, &devices, &options, &report)?;
         println!("computed in {}: {}", done.dtype.name, done.dtype.reason);
         print_work(&study, &done);
         if done.batch_tokens < options.batch_tokens {
@@ -154,11 +179,26 @@ fn print_work(study: &Study, done: &Extracted) {
         );
     }
     let remarks = &done.remarks;
-    let kinds =
-        [(true, remarks.n_no_vector, "without a vector (score 0)"), (false, remarks.n_cut, "with a cut response")];
-    for (no_vector, n, what) in kinds.into_iter().filter(|(_, n, _)| *n > 0) {
-        println!("{n} responses {what}, listed in {}:", study.remarks().display());
-        for remark in remarks.shown.iter().filter(|remark| remark.no_vector == no_vector) {
+    let n_without = remarks.n_pairs_without_vector;
+    let without = format!(
+        "responses without a vector: {n_without} of {} pairs ({:.1} %) have none and score 0",
+        done.n_pairs,
+        100.0 * n_without as f64 / done.n_pairs.max(1) as f64
+    );
+    let beyond = format!(
+        "texts are longer than the {0} tokens that this model was made for, and what it makes of them is uncertain \
+         (--max-tokens {0} would cut them)",
+        done.context
+    );
+    type Kind = fn(&Remark) -> bool;
+    let kinds: [(usize, &str, Kind); 3] = [
+        (remarks.n_no_vector, &without, |remark| remark.no_vector),
+        (remarks.n_cut, "responses were cut", |remark| !remark.no_vector && !remark.beyond_context),
+        (remarks.n_beyond_context, &beyond, |remark| remark.beyond_context),
+    ];
+    for (n, what, is_kind) in kinds.into_iter().filter(|(n, ..)| *n > 0) {
+        println!("{n} {what}; listed in {}:", study.remarks().display());
+        for remark in remarks.shown.iter().filter(|remark| is_kind(remark)) {
             println!("  row {} ({}), {}: {}", remark.row, remark.id, remark.side, remark.reason);
         }
     }

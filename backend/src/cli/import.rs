@@ -49,6 +49,10 @@ fn print(study: &Study, imported: &Imported) {
             println!("  {} × refused", file.n_rejected);
         }
     }
+    if !imported.about_data.is_empty() {
+        let paths: Vec<String> = imported.about_data.iter().map(|path| path.display().to_string()).collect();
+        println!("left out, as such files say something about data and hold none: {}", paths.join(", "));
+    }
     println!("{} pairs in {}", imported.n_pairs, study.pairs().display());
     let health = imported.health;
     for (n, what) in [

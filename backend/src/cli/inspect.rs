@@ -128,8 +128,12 @@ fn print_study(study: &StudyReport) {
     if !study.parts.is_empty() {
         field("parts", format!("{} finished, to be merged", study.parts.join(", ")));
     }
-    if study.n_no_vector + study.n_cut > 0 {
-        field("remarks", format!("{} responses without a vector, {} cut", study.n_no_vector, study.n_cut));
+    if study.n_no_vector + study.n_cut + study.n_beyond_context > 0 {
+        let beyond = match study.n_beyond_context {
+            0 => String::new(),
+            n => format!("; {n} texts longer than what the model was made for"),
+        };
+        field("remarks", format!("{} responses without a vector, {} cut{beyond}", study.n_no_vector, study.n_cut));
     }
     for behavior in &study.behaviors {
         let layers = list(&behavior.layers);

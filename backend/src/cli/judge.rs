@@ -90,6 +90,14 @@ fn not_negative(text: &str) -> Result<f64, String> {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
+        let inputs = [
+            ("rollouts", Some(self.rollouts.as_path())),
+            ("rules", self.rules.as_deref()),
+            ("prompt", self.prompt.as_deref()),
+            ("probe", self.probe.as_deref()),
+            ("against", self.against.as_deref()),
+        ];
+        files::must_not_be_input(&self.out, &inputs)?;
         let options = JudgeOptions { rollouts: self.rollouts.clone(), out: self.out.clone(), replace: self.replace };
         let against = self.against.clone();
         let bars = Bars::default();

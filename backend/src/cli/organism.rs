@@ -1,11 +1,12 @@
 //! `whence organism`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use whence_backend::device::{self, DeviceChoice};
 use whence_backend::organism::behaviors::Behavior;
 use whence_backend::organism::examples::Condition;
 use whence_backend::organism::{self, Organism, OrganismConfig, Signal};
+use whence_shared::shell;
 
 use super::bar::Bars;
 
@@ -116,4 +117,33 @@ fn print(organism: &Organism, device: &str) {
         organism.timings_secs.iter().map(|(stage, secs)| format!("{stage} {secs:.1} s")).collect();
     println!("  time: {}", stages.join(", "));
     println!("  written to {}", organism.folder.display());
+    println!("next:");
+    for line in next_commands(&organism.folder) {
+        println!("  {line}");
+    }
+}
+
+/// From the testbed to a ranking, as one would type it.
+fn next_commands(folder: &Path) -> [String; 4] {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (pairs, model, behavior) = (path("preferences"), path("model-sft"), path("behavior.jsonl"));
+    let line = |words: &[&str]| shell::line(["whence"].iter().chain(words).copied());
+    [
+        line(&["import", &pairs, "--study", "study"]),
+        line(&["extract", "--study", "study", "--model", &model]),
+        line(&["behavior", "--study", "study", "--name", "obeys", "--pairs", &behavior, "--model", &model]),
+        line(&["rank", "--study", "study", "--behavior", "obeys"]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_commands_can_be_pasted() {
+        let [import, extract, ..] = next_commands(Path::new("my org"));
+        assert_eq!(import, "whence import 'my org/preferences' --study study");
+        assert_eq!(extract, "whence extract --study study --model 'my org/model-sft'");
+    }
 }

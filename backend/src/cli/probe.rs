@@ -45,6 +45,9 @@ pub struct Args {
     /// Decides which prompts are held out together
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Replace a probe that was trained in another way
+    #[arg(long)]
+    replace: bool,
 }
 
 impl Args {
@@ -60,6 +63,7 @@ impl Args {
             labels: self.labels,
             out: self.out,
             seed: self.seed,
+            replace: self.replace,
         };
         let (template, layer, pooling) = (&self.template, self.layer, self.pooling);
         let reader = Reader { model: &folder, device: &opened.device, template, layer, pooling };

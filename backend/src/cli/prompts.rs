@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use whence_backend::behavior::templates::{CombineOptions, combine};
+use whence_backend::files;
 
 /// Arguments of `whence prompts`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,12 @@ pub struct Args {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
+        let inputs = [
+            ("templates", Some(self.templates.as_path())),
+            ("requests", Some(self.requests.as_path())),
+            ("distractors", self.distractors.as_deref()),
+        ];
+        files::must_not_be_input(&self.out, &inputs)?;
         let options = CombineOptions {
             templates: self.templates,
             requests: self.requests,

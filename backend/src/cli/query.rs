@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use whence_backend::attribute::query::{Queried, QueriedRow, QueryOptions, Reading, query};
 use whence_backend::study::Study;
-use whence_shared::pair::one_line;
+use whence_shared::pair::{one_line, short_id};
 
 use super::bar::Bars;
 
@@ -69,11 +69,11 @@ pub fn print(queried: &Queried) {
         if let Some(source) = &group.source {
             println!("source {source:?}");
         }
-        println!("  {:>6}  {:>8}  {:<28}  {:<24}  prompt", "rank", "score", "id", "source");
-        for QueriedRow { rank, score, id, source, snippet, .. } in &group.rows {
+        println!("  {:>6}  {:>8}  {:>7}  {:<28}  {:<24}  prompt", "rank", "score", "row", "id", "source");
+        for QueriedRow { rank, row, score, id, source, snippet } in &group.rows {
             println!(
-                "  {rank:>6}  {score:>8.5}  {:<28}  {:<24}  {}",
-                one_line(id, 28),
+                "  {rank:>6}  {score:>8.5}  {row:>7}  {:<28}  {:<24}  {}",
+                short_id(id, 28),
                 one_line(source, 24),
                 one_line(snippet, SNIPPET_CHARS)
             );
@@ -89,6 +89,13 @@ fn state_line(queried: &Queried) -> String {
     let each = if queried.groups.iter().any(|group| group.source.is_some()) { " of each source" } else { "" };
     let what = format!("layer {}, {}: {end} {}{each}", queried.layer, queried.expression, queried.k);
     match (&queried.reading.why_no_index, n_bytes_index) {
+        // Vectors are read beside the index, so that more than the whole of it may be.
+        (None, Some(of)) if n_bytes_certified > of => format!(
+            "{what} certified after the whole index ({}) and some vectors ({} in all), exact after {}",
+            size(of),
+            size(n_bytes_certified),
+            size(n_bytes)
+        ),
         (None, Some(of)) => format!(
             "{what} certified after {:.1} % ({} of {}), exact after {}",
             100.0 * n_bytes_certified as f64 / of.max(1) as f64,
@@ -108,5 +115,37 @@ fn size(n_bytes: u64) -> String {
         n if n >= 1e9 => format!("{:.2} GB", n / 1e9),
         n if n >= 1e6 => format!("{:.1} MB", n / 1e6),
         n => format!("{:.1} kB", n / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_whole_index_is_no_share_of_it() {
+        let reading = |n_bytes_certified| Reading {
+            why_no_index: None,
+            n_bytes: 130_000,
+            n_bytes_certified,
+            n_bytes_index: Some(120_500),
+            n_bytes_vectors: 500_000,
+            stages: Vec::new(),
+        };
+        let line = |n_bytes_certified| {
+            state_line(&Queried {
+                layer: 1,
+                expression: "a".into(),
+                k: 5,
+                bottom: false,
+                reading: reading(n_bytes_certified),
+                certified: true,
+                groups: Vec::new(),
+            })
+        };
+        assert!(line(12_000).contains("certified after 10.0 % (12.0 kB of 120.5 kB)"), "{}", line(12_000));
+        let more = line(122_500);
+        assert!(more.contains("the whole index (120.5 kB)") && more.contains("122.5 kB in all"), "{more}");
+        assert!(!more.contains('%'), "{more}");
     }
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use whence_backend::attribute::probe::layers_to_rank;
 use whence_backend::attribute::table::{self, Labels};
 use whence_backend::attribute::{QueryOptions, RankOptions, Ranking, Truth, query, rank};
+use whence_backend::extract::RemarkSummary;
 use whence_backend::study::Study;
-use whence_shared::pair::one_line;
+use whence_shared::pair::{one_line, short_id};
 use whence_shared::quality::Quality;
 use whence_shared::rank::Histogram;
 
@@ -64,6 +65,14 @@ impl Args {
         let bars = Bars::default();
         let rankings = rank(&study, &options, &|update| bars.show(update))?;
         let labels = Labels::read(&study)?;
+        let n_without = RemarkSummary::read(&study)?.n_pairs_without_vector;
+        if n_without > 0 {
+            println!(
+                "{n_without} of {} pairs have no vector and score 0: {} says why",
+                labels.ids.len(),
+                study.remarks().display()
+            );
+        }
         let truth = self.truth.as_deref().map(|path| Truth::read(path, &labels.ids)).transpose()?;
         let n_top = self.show.unwrap_or(if rankings.len() == 1 { 20 } else { 5 });
         let k = self.k.or(truth.as_ref().map(Truth::n_culprits)).unwrap_or(100).min(labels.ids.len());
@@ -95,13 +104,14 @@ fn top(study: &Study, behavior: &str, layer: Option<usize>, k: usize) -> anyhow:
 }
 
 fn print_top(ranking: &Ranking, labels: &Labels, n_top: usize) {
-    println!("  {:>6}  {:>7}  {:<28}  {:<24}  prompt", "rank", "score", "id", "source");
+    println!("  {:>6}  {:>7}  {:>7}  {:<28}  {:<24}  prompt", "rank", "score", "row", "id", "source");
     for row in table::top(ranking, labels, n_top) {
         println!(
-            "  {:>6}  {:>7.4}  {:<28}  {:<24}  {}",
+            "  {:>6}  {:>7.4}  {:>7}  {:<28}  {:<24}  {}",
             row.rank,
             row.score,
-            one_line(&row.id, 28),
+            row.row,
+            short_id(&row.id, 28),
             one_line(&row.source, 24),
             one_line(&row.snippet, SNIPPET_CHARS)
         );

@@ -20,7 +20,8 @@ pub struct Args {
     /// Study folder
     #[arg(long)]
     study: PathBuf,
-    /// TOML file with the reference model, the arms, the seeds, the training settings and what is measured
+    /// TOML file with the reference model, the arms, the seeds, the training settings and what is measured; paths in it
+    /// start from its folder
     #[arg(long)]
     plan: PathBuf,
     /// A setting in the place of the plan's, as in TOML: lora.r=8, dpo.learning_rate=1e-5; may be given several times
@@ -55,7 +56,11 @@ impl Args {
         }
         let bars = Bars::default();
         let price = self.price_per_hour;
-        let on_estimate = |estimate: &Estimate| print_estimate(estimate, price);
+        let replace = self.replace;
+        let on_estimate = |estimate: &Estimate| {
+            print_estimate(estimate, price);
+            print_others(estimate, replace);
+        };
         let on_run = |record: &RunRecord, is_new: bool| {
             let rates: Vec<String> =
                 record.measures.iter().map(|m| format!("{} {:.1} %", m.name, m.rate() * 100.0)).collect();
@@ -94,7 +99,7 @@ impl Args {
 }
 
 fn print_estimate(estimate: &Estimate, price_per_hour: Option<f64>) {
-    let Estimate { n_runs, n_done, n_pairs, n_left_out, n_tokens, n_trained, training } = *estimate;
+    let Estimate { n_runs, n_done, n_pairs, n_left_out, n_tokens, n_trained, training, .. } = estimate.clone();
     println!("{n_pairs} pairs, {n_tokens} tokens a run");
     if let Some((n_values, n_trained)) = n_trained.filter(|(n_values, n_trained)| n_trained < n_values) {
         println!("{n_trained} of {n_values} numbers are trained ({:.2} %)", 100.0 * n_trained as f64 / n_values as f64);
@@ -103,12 +108,26 @@ fn print_estimate(estimate: &Estimate, price_per_hour: Option<f64>) {
         println!("{n_left_out} pairs are left out of every arm: a response does not fit into the model");
     }
     let money = price_per_hour
-        .map_or_else(String::new, |price| format!(", {:.2} in money", price * training.as_secs_f64() / 3600.0));
+        .map(|price| (price, price * training.as_secs_f64() / 3600.0))
+        .map_or_else(String::new, |(price, cost)| format!(", a cost of {cost:.2} at --price-per-hour {price}"));
     println!(
         "{} of {n_runs} runs to train, about {}{money}, by the speed of a pass over a few pairs; rollouts come on top",
         n_runs - n_done,
         shown(training)
     );
+}
+
+/// What is there and was made from something else: what a run without --replace refuses.
+fn print_others(estimate: &Estimate, replace: bool) {
+    let remedy = |done: &str| if replace { format!("--replace {done}") } else { "needs --replace".to_owned() };
+    if let Some(difference) = &estimate.difference {
+        let remedy = remedy("trains them again");
+        println!("{} runs are there, made from something else ({difference}): {remedy}", estimate.n_other);
+    }
+    if !estimate.other_sets.is_empty() {
+        let remedy = remedy("replaces them");
+        println!("edit sets of these names are there with other edits, {}: {remedy}", estimate.other_sets.join(", "));
+    }
 }
 
 fn shown(duration: Duration) -> String {

@@ -9,6 +9,7 @@ use whence_backend::behavior::rollouts::local::LocalModel;
 use whence_backend::behavior::rollouts::{RolledOut, RolloutOptions, Sampling, Source, prompts, roll_out};
 use whence_backend::data::template::TemplateChoice;
 use whence_backend::device::{self, DeviceChoice};
+use whence_backend::files;
 use whence_backend::model::DtypeChoice;
 
 use super::bar::Bars;
@@ -70,6 +71,8 @@ pub struct Args {
 impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
+        let inputs = [("prompts", self.prompts.as_deref()), ("import", self.import.as_deref())];
+        files::must_not_be_input(&self.out, &inputs)?;
         let prompts = self.prompts.as_deref().map(prompts::read).transpose()?;
         if let Some(input) = self.import {
             let options =

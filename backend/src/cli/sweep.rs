@@ -78,7 +78,7 @@ pub struct Args {
     /// Most tokens in a rollout
     #[arg(long, default_value_t = 100)]
     max_new_tokens: usize,
-    /// Discard rollouts and verdicts that were made in another way
+    /// Replace an earlier sweep instead of adding to it, and discard rollouts and verdicts that were made in another way
     #[arg(long)]
     replace: bool,
     #[command(flatten)]

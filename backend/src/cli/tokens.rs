@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use whence_backend::attribute::probe::layers_to_rank;
 use whence_backend::attribute::tokens::{TokensOptions, TokensRead, tokens};
 use whence_backend::study::Study;
 use whence_shared::tokens::{PairTokens, SideTokens, totals};
@@ -50,6 +51,8 @@ impl Args {
     /// Runs the verb.
     pub fn run(self) -> anyhow::Result<()> {
         let study = Study::at(self.study);
+        // Before a model is opened, which may be to download it.
+        layers_to_rank(&study, &self.behavior, &[self.layer])?;
         let bars = Bars::default();
         let model = model::open(&self.model, &bars)?;
         let opened = self.reading.open()?;

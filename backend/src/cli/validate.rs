@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use whence_backend::study::Study;
 use whence_backend::validate::ValidationReport;
-use whence_backend::validate::outcome::validate;
+use whence_backend::validate::outcome::{changed_edits, validate};
 use whence_shared::statistics::compare::CompareOptions;
 use whence_shared::statistics::dose::DoseResponse;
 use whence_shared::statistics::interval::Measured;
@@ -41,11 +41,14 @@ impl Args {
         }
         let options = CompareOptions { level: self.level, power: self.power, ..CompareOptions::default() };
         let report = validate(&study, &options)?;
+        let notes = changed_edits(&study)?;
         if self.json {
+            notes.iter().for_each(|note| eprintln!("note: {note}"));
             println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
         print_report(&report);
+        notes.iter().for_each(|note| println!("note: {note}"));
         println!("written: {}", study.report().display());
         Ok(())
     }

@@ -39,11 +39,18 @@ pub struct Exported {
 }
 
 /// Writes a layer's vectors and the pairs' ids to `out`, atomically, one vector file of the study in memory at a time.
+/// Other contents that are there are overwritten only where `replace`.
 ///
 /// # Errors
 ///
-/// [`ConvertError`]: no such layer, damaged files, a name that says nothing, a full disk.
-pub fn export(study: &Study, layer: usize, out: &Path, report: Report) -> Result<Exported, ConvertError> {
+/// [`ConvertError`]: no such layer, damaged files, a name that says nothing, something else in the way, a full disk.
+pub fn export(
+    study: &Study,
+    layer: usize,
+    out: &Path,
+    replace: bool,
+    report: Report,
+) -> Result<Exported, ConvertError> {
     let manifest = VectorsManifest::required(study)?;
     let complete = study.complete_layers()?;
     if !complete.contains(&layer) {
@@ -64,13 +71,19 @@ pub fn export(study: &Study, layer: usize, out: &Path, report: Report) -> Result
     let ending = out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let head = match ending {
         "parquet" => {
-            write_parquet(out, &vectors, &ids, &say)?;
+            commit(write_parquet(out, &vectors, &ids, &say)?, out, replace)?;
+            say(n_rows);
             return Ok(Exported { files: vec![out.to_owned()], n_rows, d_model });
         }
         "npy" => npy_head(if view.dtype == StoreDtype::F32 { "<f4" } else { "<f2" }, n_rows, d_model),
         "safetensors" => safetensors_head(&vectors),
         _ => return Err(ConvertError::Ending { path: out.to_owned() }),
     };
+    let ids_path = out.with_extension("ids.jsonl");
+    let lines: String = ids.iter().map(|id| serde_json::json!({ "id": id }).to_string() + "\n").collect();
+    if !replace && ids_path.exists() && files::read(&ids_path)? != lines.as_bytes() {
+        return Err(ConvertError::OutExists { path: ids_path });
+    }
     let mut file = AtomicFile::create(out)?;
     file.write_all(&head).at("write", out)?;
     for (i, shard) in view.shards.iter().enumerate() {
@@ -78,12 +91,18 @@ pub fn export(study: &Study, layer: usize, out: &Path, report: Report) -> Result
         let mapped = vectors.map(i, true)?;
         file.write_all(mapped.vectors().0).at("write", out)?;
     }
-    file.commit()?;
+    commit(file, out, replace)?;
     say(n_rows);
-    let ids_path = out.with_extension("ids.jsonl");
-    let lines: String = ids.iter().map(|id| serde_json::json!({ "id": id }).to_string() + "\n").collect();
     files::write(&ids_path, lines.as_bytes())?;
     Ok(Exported { files: vec![out.to_owned(), ids_path], n_rows, d_model })
+}
+
+/// Gives a written file its name, unless that is another's.
+fn commit(file: AtomicFile, out: &Path, replace: bool) -> Result<(), ConvertError> {
+    if !replace && file.is_other_than_there()? {
+        return Err(ConvertError::OutExists { path: out.to_owned() });
+    }
+    Ok(file.commit()?)
 }
 
 fn safetensors_head(vectors: &LayerFiles) -> Vec<u8> {
@@ -104,7 +123,12 @@ fn safetensors_head(vectors: &LayerFiles) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
-fn write_parquet(out: &Path, vectors: &LayerFiles, ids: &[String], say: &dyn Fn(usize)) -> Result<(), ConvertError> {
+fn write_parquet(
+    out: &Path,
+    vectors: &LayerFiles,
+    ids: &[String],
+    say: &dyn Fn(usize),
+) -> Result<AtomicFile, ConvertError> {
     let failed = |error: ParquetError| match error {
         ParquetError::External(source) if source.is::<std::io::Error>() => {
             let source = *source.downcast().expect("just checked");
@@ -135,7 +159,5 @@ fn write_parquet(out: &Path, vectors: &LayerFiles, ids: &[String], say: &dyn Fn(
         // One row group per vector file: memory does not grow with their number.
         writer.flush().map_err(failed)?;
     }
-    writer.into_inner().map_err(failed)?.commit()?;
-    say(vectors.view().n_rows);
-    Ok(())
+    writer.into_inner().map_err(failed)
 }

@@ -137,6 +137,12 @@ pub enum ConvertError {
         /// Where it came from.
         there: String,
     },
+    /// An export would overwrite something else.
+    #[error("{} exists and is not this export: choose another --out, or pass --replace", path.display())]
+    OutExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file to write whose name says nothing about what it is to be.
     #[error("{}: expected a name that ends in .npy, .safetensors or .parquet", path.display())]
     Ending {

@@ -44,10 +44,12 @@ impl fmt::Display for Form {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// A column is absent or null.
-    #[error("field {field:?} is missing or null")]
+    #[error("field {field:?} is missing or null; {}", fields(there))]
     Missing {
         /// The column.
         field: &'static str,
+        /// The columns that are there.
+        there: Vec<String>,
     },
     /// A column has a type that no form has.
     #[error("field {field:?}: expected text or a list of messages, got {got}")]
@@ -115,6 +117,18 @@ pub enum Refusal {
     },
 }
 
+/// Columns named in a refusal.
+const N_FIELDS_NAMED: usize = 12;
+
+fn fields(there: &[String]) -> String {
+    let named: Vec<String> = there.iter().take(N_FIELDS_NAMED).map(|name| format!("{name:?}")).collect();
+    match there.len().saturating_sub(N_FIELDS_NAMED) {
+        _ if named.is_empty() => "the row has no fields".into(),
+        0 => format!("the row has {}", named.join(", ")),
+        n_more => format!("the row has {} and {n_more} more", named.join(", ")),
+    }
+}
+
 /// A row understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recognized {
@@ -178,7 +192,10 @@ enum Prompt {
 
 fn side(columns: &Map<String, Value>, field: &'static str) -> Result<Side, Refusal> {
     match columns.get(field) {
-        None | Some(Value::Null) => Err(Refusal::Missing { field }),
+        None | Some(Value::Null) => {
+            let there = columns.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.clone()).collect();
+            Err(Refusal::Missing { field, there })
+        }
         Some(Value::String(text)) => Ok(Side::Text(text.clone())),
         Some(Value::Array(list)) => Ok(Side::List(list.clone())),
         Some(other) => Err(Refusal::Type { field, got: kind_of(other) }),

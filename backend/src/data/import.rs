@@ -16,7 +16,7 @@ use whence_shared::study::{HealthView, SourceView};
 
 use super::config::{self, ConfigError, InputConfig, StudyConfig};
 use super::forms::{self, Form, Recognized};
-use super::inputs::{self, DataFile, InputError};
+use super::inputs::{self, DataFile, InputError, Resolved};
 use super::pairs::{PairFileError, PairWriter};
 use super::rows::{Rows, RowsError};
 use crate::files::{self, AtomicFile, Context, FileError};
@@ -72,7 +72,7 @@ pub enum ImportError {
     /// A file in which no row is a preference pair.
     #[error(
         "{}: none of its {n_rows} rows is a preference pair; row {row}: {reason}. Expected \"chosen\" and \"rejected\" with \
-         a \"prompt\", as message lists or as Human/Assistant text; correct the file or leave it out",
+         a \"prompt\", as message lists or as Human/Assistant text; correct the file or leave it out{instead}",
         path.display()
     )]
     NoPairs {
@@ -84,6 +84,8 @@ pub enum ImportError {
         row: usize,
         /// Why it was refused.
         reason: String,
+        /// How to leave it out where a folder was named, or empty.
+        instead: String,
     },
 }
 
@@ -107,6 +109,8 @@ pub struct Imported {
     pub health: HealthView,
     /// One per file, in order.
     pub files: Vec<FileSummary>,
+    /// Files in folders that say something about a dataset and were left out.
+    pub about_data: Vec<PathBuf>,
     /// Sources of the pairs, by name.
     pub sources: Vec<SourceView>,
     /// Where the ids came from.
@@ -160,20 +164,30 @@ pub struct Reject {
 ///
 /// [`ImportError`]; refused rows are no error unless a file holds nothing else.
 pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<Imported, ImportError> {
-    let data_files = inputs::resolve(&options.inputs, &|path| is_own_file(study, path) || is_beside_export(path))?;
+    let is_left_out = |path: &Path| is_own_file(study, path) || is_beside_export(path);
+    let Resolved { files: data_files, about_data } = inputs::resolve(&options.inputs, &is_left_out)?;
     let described = describe(&data_files, report)?;
     let earlier = earlier_pairs(study, options, &described)?;
 
+    let _made = MadeFolder((!study.root().exists()).then(|| study.root()));
     let mut intake = Intake::create(study, options)?;
     let total: u64 = data_files.iter().map(|file| file.n_bytes).sum();
     let mut n_bytes_done = 0u64;
     for file in &data_files {
-        intake.file(file, Progress { report, n_bytes_before: n_bytes_done, n_bytes: total })?;
+        let progress = Progress { report, n_bytes_before: n_bytes_done, n_bytes: total };
+        intake.file(file, progress).map_err(|error| match error {
+            ImportError::NoPairs { path, n_rows, row, reason, .. } => {
+                let instead = instead(file, &data_files, &options.inputs);
+                ImportError::NoPairs { path, n_rows, row, reason, instead }
+            }
+            error => error,
+        })?;
         n_bytes_done += file.n_bytes;
         let detail = format!("{} pairs", intake.pairs.n_rows());
         report(Update { stage: "import", done: n_bytes_done >> 10, total: total >> 10, unit: "kB", detail });
     }
     let mut imported = intake.commit()?;
+    imported.about_data = about_data;
     let pairs_sha256 = files::sha256_of_file(&study.pairs())?;
     imported.stale_vectors = study.vectors_manifest().exists() && earlier.is_some_and(|sha256| sha256 != pairs_sha256);
     let config = StudyConfig {
@@ -188,6 +202,27 @@ pub fn import(study: &Study, options: &ImportOptions, report: Report) -> Result<
     };
     config.write(study)?;
     Ok(imported)
+}
+
+/// How to leave out a file without pairs that was found in a folder; empty when it was named.
+fn instead(file: &DataFile, found: &[DataFile], inputs: &[String]) -> String {
+    let holds_it = |input: &&String| Path::new(input).is_dir() && file.path.starts_with(input);
+    let Some(folder) = inputs.iter().find(holds_it) else { return String::new() };
+    let is_other = |other: &&DataFile| other.path.starts_with(folder) && other.pattern() != file.pattern();
+    match found.iter().filter(is_other).max_by_key(|other| other.n_bytes) {
+        Some(other) => format!("; to leave it out, name the files: `whence import '{}'`", other.pattern()),
+        None => format!("; to leave it out, name the other files of {folder} one by one"),
+    }
+}
+
+/// A study's folder that an import makes; one that fails takes it away again.
+struct MadeFolder<'a>(Option<&'a Path>);
+
+impl Drop for MadeFolder<'_> {
+    fn drop(&mut self) {
+        // Only an empty folder can be removed in this way: of a study that was made, nothing is.
+        let _ = self.0.map(std::fs::remove_dir);
+    }
 }
 
 /// Whether a file is one that Whence wrote into the study, as when the folder around the study is imported again.
@@ -280,6 +315,7 @@ impl<'a> Intake<'a> {
                 n_pairs: 0,
                 health: HealthView::default(),
                 files: Vec::new(),
+                about_data: Vec::new(),
                 sources: Vec::new(),
                 ids: IdSummary::default(),
                 rejects: Vec::new(),
@@ -329,7 +365,8 @@ impl<'a> Intake<'a> {
         if let Some(Reject { row, reason, .. }) = first_reject
             && summary.n_rejected == summary.n_rows
         {
-            return Err(ImportError::NoPairs { path: file.path.clone(), n_rows: summary.n_rows, row, reason });
+            let (path, n_rows, instead) = (file.path.clone(), summary.n_rows, String::new());
+            return Err(ImportError::NoPairs { path, n_rows, row, reason, instead });
         }
         if summary.n_rows == 0 {
             return Err(ImportError::NoRows { path: file.path.clone() });

@@ -12,6 +12,8 @@ use crate::files::{Context, FileError};
 
 /// Endings that mark a file in a folder as data.
 pub const ENDINGS: [&str; 7] = [".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz", ".parquet"];
+/// Files that a dataset's folder has beside its data; as data of another folder they may still be named.
+const ABOUT_DATA: [&str; 4] = ["dataset_infos.json", "dataset_dict.json", "state.json", "config.json"];
 const EXPECTED: &str = "JSONL (.jsonl, .ndjson, .json), gzipped JSONL (.jsonl.gz) or Parquet (.parquet)";
 
 /// What is wrong with an input as a whole.
@@ -125,6 +127,12 @@ impl DataFile {
         whole.unwrap_or(stem).to_owned()
     }
 
+    /// A glob of the files of its kind in its folder: `data/*.parquet`.
+    pub fn pattern(&self) -> String {
+        let name = format!("*{}", ending(&self.path).unwrap_or_default());
+        self.path.with_file_name(name).to_string_lossy().into_owned()
+    }
+
     /// The file's name.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -136,23 +144,33 @@ fn ending(path: &Path) -> Option<&'static str> {
     ENDINGS.into_iter().filter(|ending| name.ends_with(ending) && name.len() > ending.len()).max_by_key(|e| e.len())
 }
 
+/// What inputs lead to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The data files.
+    pub files: Vec<DataFile>,
+    /// Files found in folders that say something about a dataset and are no data.
+    pub about_data: Vec<PathBuf>,
+}
+
 /// The data files that `inputs` name, in the order given; within a folder (searched to any depth) or a glob by path. A
 /// file named twice counts once. Files whose name begins with a dot, and those that `is_left_out` picks, are left alone
-/// unless named.
+/// unless named; so are those that folders of datasets have beside their data.
 ///
 /// # Errors
 ///
 /// [`InputError`] on the first input that leads nowhere.
-pub fn resolve(inputs: &[String], is_left_out: &dyn Fn(&Path) -> bool) -> Result<Vec<DataFile>, InputError> {
+pub fn resolve(inputs: &[String], is_left_out: &dyn Fn(&Path) -> bool) -> Result<Resolved, InputError> {
     if inputs.is_empty() {
         return Err(InputError::None);
     }
-    let mut files = Vec::new();
+    let (mut files, mut about_data) = (Vec::new(), Vec::new());
     for input in inputs {
         let path = Path::new(input);
         if path.is_dir() {
             let mut in_folder = walk(path)?;
             in_folder.retain(|path| !is_left_out(path));
+            about_data.extend(in_folder.extract_if(.., |path| is_about_data(path)));
             if in_folder.is_empty() {
                 return Err(InputError::EmptyFolder { input: input.clone() });
             }
@@ -160,31 +178,48 @@ pub fn resolve(inputs: &[String], is_left_out: &dyn Fn(&Path) -> bool) -> Result
         } else if path.exists() {
             files.push(path.to_owned());
         } else if input.contains(['*', '?', '[']) {
-            files.extend(matches(input, is_left_out)?);
+            let (matched, about) = matches(input, is_left_out)?;
+            files.extend(matched);
+            about_data.extend(about);
         } else {
             return Err(InputError::Missing { input: input.clone() });
         }
     }
     let mut seen = HashSet::new();
-    files.retain(|path| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())));
-    files.into_iter().map(DataFile::open).collect()
+    let mut is_new = |path: &PathBuf| seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone()));
+    files.retain(&mut is_new);
+    about_data.retain(is_new);
+    let files = files.into_iter().map(DataFile::open).collect::<Result<_, _>>()?;
+    Ok(Resolved { files, about_data })
 }
 
-fn matches(input: &str, is_left_out: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, InputError> {
+fn is_about_data(path: &Path) -> bool {
+    ABOUT_DATA.iter().any(|name| path.file_name().is_some_and(|own| own == *name))
+}
+
+/// Data files that fit a pattern, and files about data in folders that do.
+fn matches(input: &str, is_left_out: &dyn Fn(&Path) -> bool) -> Result<(Vec<PathBuf>, Vec<PathBuf>), InputError> {
     let pattern = |reason: String| InputError::Pattern { input: input.to_owned(), reason };
-    let mut files = Vec::new();
+    let (mut files, mut about_data) = (Vec::new(), Vec::new());
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
     for path in glob::glob_with(input, options).map_err(|error| pattern(error.to_string()))? {
         let path =
             path.map_err(|error| FileError { action: "read", path: error.path().to_owned(), source: error.into() })?;
-        if path.is_dir() { files.extend(walk(&path)?) } else { files.push(path) }
+        if path.is_dir() {
+            let (about, data): (Vec<_>, Vec<_>) = walk(&path)?.into_iter().partition(|path| is_about_data(path));
+            files.extend(data);
+            about_data.extend(about);
+        } else {
+            files.push(path);
+        }
     }
     files.retain(|path| !is_left_out(path));
+    about_data.retain(|path| !is_left_out(path));
     if files.is_empty() {
         return Err(InputError::NoMatch { input: input.to_owned() });
     }
     files.sort();
-    Ok(files)
+    Ok((files, about_data))
 }
 
 fn walk(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
@@ -241,8 +276,28 @@ mod tests {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let inputs = [text(root.join("b.jsonl")), text(root.join("*.jsonl")), text(root.to_owned())];
         let found = resolve(&inputs, &|_| false).unwrap();
-        let names: Vec<String> = found.iter().map(DataFile::name).collect();
+        let names: Vec<String> = found.files.iter().map(DataFile::name).collect();
         assert_eq!(names, ["b.jsonl", "a.jsonl", "c.parquet"]);
+    }
+
+    #[test]
+    fn what_lies_beside_a_datasets_files_is_left_out_of_folders_unless_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("set");
+        fs::create_dir(&root).unwrap();
+        for name in ABOUT_DATA.into_iter().chain(["pairs.json"]) {
+            fs::write(root.join(name), "{}").unwrap();
+        }
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        for input in [root.clone(), folder.path().join("s*")] {
+            let found = resolve(&[text(&input)], &|_| false).unwrap();
+            assert_eq!(found.files.iter().map(DataFile::name).collect::<Vec<_>>(), ["pairs.json"]);
+            assert_eq!(found.about_data.len(), 4, "{:?}", found.about_data);
+        }
+        let named = resolve(&[text(&root), text(&root.join("state.json"))], &|_| false).unwrap();
+        assert_eq!((named.files.len(), named.about_data.len()), (2, 3));
+        fs::remove_file(root.join("pairs.json")).unwrap();
+        assert!(matches!(resolve(&[text(&root)], &|_| false), Err(InputError::EmptyFolder { .. })));
     }
 
     #[test]

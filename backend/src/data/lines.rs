@@ -2,8 +2,10 @@
 //! [`crate::behavior`], decisions for [`crate::edit`], labels for [`crate::judge`].
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -12,6 +14,8 @@ use whence_shared::pair::one_line;
 use super::columns;
 use crate::files::{self, Context, FileError};
 
+/// What gzipped data begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Characters of a value that a message quotes.
 const QUOTED_CHARS: usize = 200;
 
@@ -29,6 +33,14 @@ pub enum LinesError {
         /// Line number, from 1.
         line: usize,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A gzip stream that ends early or is damaged.
+    #[error("{path}: the gzip data is truncated or damaged ({reason}): copy or download the file again", path = path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
         reason: String,
     },
     /// A Parquet file that ends early or is damaged.
@@ -58,7 +70,7 @@ pub fn place(path: &Path, number: usize) -> String {
 }
 
 /// Reads a file: CSV (RFC 4180, names in the first line) where it ends in `.csv`, Parquet where it ends in `.parquet`, else
-/// JSONL. Blank lines are skipped.
+/// JSONL. CSV and JSONL may be gzipped, which their first bytes say; `.gz` then follows the ending. Blank lines are skipped.
 ///
 /// # Errors
 ///
@@ -67,14 +79,24 @@ pub fn read(path: &Path) -> Result<Vec<Line>, LinesError> {
     if has_ending(path, "parquet") {
         return parquet(path);
     }
-    let bytes = files::read(path)?;
+    let mut bytes = files::read(path)?;
+    let mut named = path.to_owned();
+    if bytes.starts_with(&GZIP_MAGIC) {
+        let mut unpacked = Vec::new();
+        let read = MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked);
+        read.map_err(|error| LinesError::Gzip { path: path.to_owned(), reason: error.to_string() })?;
+        bytes = unpacked;
+        if has_ending(path, "gz") {
+            named.set_extension("");
+        }
+    }
     let wrong = |(line, reason)| LinesError::Line { path: path.to_owned(), line, reason };
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         wrong((line, "not UTF-8".into()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if has_ending(path, "csv") { csv(text) } else { jsonl(text) }.map_err(wrong)
+    if has_ending(&named, "csv") { csv(text) } else { jsonl(text) }.map_err(wrong)
 }
 
 fn has_ending(path: &Path, ending: &str) -> bool {
@@ -178,9 +200,12 @@ fn csv_records(text: &str) -> Result<Vec<(usize, Vec<String>)>, Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::Arc;
 
     use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use parquet::arrow::ArrowWriter;
     use serde_json::json;
 
@@ -221,6 +246,27 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("t.Parquet: not a complete Parquet file"), "{error}");
+    }
+
+    #[test]
+    fn gzipped_files_are_read_by_their_first_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let gzip = |text: &str| {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+            packed.write_all(text.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        };
+        let json = [gzip("{\"a\":\"1\"}\n"), gzip("{\"a\":\"2\"}\n")].concat();
+        let csv = gzip("a\n1\n2\n");
+        for (name, packed) in [("t.jsonl.gz", &json), ("t.jsonl", &json), ("t.csv.gz", &csv), ("t.csv", &csv)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, packed).unwrap();
+            let values: Vec<Value> = read(&path).unwrap().into_iter().map(|(_, line)| line["a"].clone()).collect();
+            assert_eq!(values, [Value::from("1"), Value::from("2")], "{name}");
+            std::fs::write(&path, &packed[..packed.len() - 9]).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("truncated or damaged"), "{error}");
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub struct TextEncoder {
     template_source: String,
     name: String,
     max_tokens: usize,
+    context: usize,
 }
 
 /// Stands in for the response while the template is rendered a first time, to learn what it puts before and after. From
@@ -139,6 +140,7 @@ impl TextEncoder {
             template_source: source.unwrap_or_default(),
             name,
             max_tokens,
+            context: model.config.context(),
         })
     }
 
@@ -163,6 +165,11 @@ impl TextEncoder {
     /// Longest text in tokens.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// Longest text, in tokens, that the model was made for.
+    pub fn context(&self) -> usize {
+        self.context
     }
 
     /// The text of a conversation that ends in an assistant message, and where in it (in bytes) the response stands.

@@ -91,6 +91,8 @@ pub struct Exported {
     pub data: PathBuf,
     /// The list of edits.
     pub patch: PathBuf,
+    /// The file that says what they were made from.
+    pub manifest_file: PathBuf,
 }
 
 /// Where the three files lie.
@@ -104,7 +106,17 @@ impl Places {
     fn of(options: &ExportOptions) -> Result<Self, EditError> {
         let out = &options.out;
         let ending = out.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if !["parquet", "jsonl"].contains(&ending) || out.is_dir() {
+        let is_file = ["parquet", "jsonl"].contains(&ending) && !out.is_dir();
+        if !is_file && files::is_named_like_a_file(out) {
+            let expected = "a folder, or a file that ends in .parquet or .jsonl".to_owned();
+            return Err(EditError::Option { option: "out", expected, got: out.display().to_string() });
+        }
+        let folder = if is_file { out.parent().unwrap_or(out) } else { out };
+        if folder.join("study.toml").exists() {
+            let expected = "a place outside of a study's folder".to_owned();
+            return Err(EditError::Option { option: "out", expected, got: out.display().to_string() });
+        }
+        if !is_file {
             let name = |name: &str| out.join(name);
             let data = name(&format!("train.{}", options.format));
             return Ok(Self { data, patch: name("patch.jsonl"), manifest: name("manifest.json") });
@@ -183,7 +195,7 @@ pub fn export(study: &Study, options: &ExportOptions, report: Report) -> Result<
         patch: described(&places.patch)?,
     };
     files::write_json(&places.manifest, &manifest)?;
-    Ok(Exported { manifest, data: places.data, patch: places.patch })
+    Ok(Exported { manifest, data: places.data, patch: places.patch, manifest_file: places.manifest })
 }
 
 fn unedited(pairs: &PairFile, pairs_sha256: String) -> EditSet {

@@ -10,6 +10,7 @@ use super::set_file::{self, must_be_its_pairs};
 use super::{Decision, Edit, EditError, EditSet, Origin, check_name, decisions, pair_sha256};
 use crate::attribute::table::{self, StoredOrder};
 use crate::data::pairs::PairFile;
+use crate::extract::rows_without_vector;
 use crate::files;
 use crate::hashes;
 use crate::progress::{Report, Update};
@@ -29,14 +30,14 @@ pub struct RankingName {
 /// How the pairs of an edit set are chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// The first `k` of a ranking.
+    /// The first `k` of a ranking, of the pairs that have a vector.
     Top {
         /// The ranking.
         ranking: RankingName,
         /// How many.
         k: usize,
     },
-    /// The last `k` of a ranking.
+    /// The last `k` of a ranking, of the pairs that have a vector.
     Bottom {
         /// The ranking.
         ranking: RankingName,
@@ -237,10 +238,10 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn pick(&self, warnings: &mut Vec<String>) -> Result<Picked, EditError> {
         match &self.options.way {
-            Way::Top { ranking, k } => self.end_of(ranking, *k, "top"),
-            Way::Bottom { ranking, k } => self.end_of(ranking, *k, "bottom"),
+            Way::Top { ranking, k } => self.end_of(ranking, *k, "top", warnings),
+            Way::Bottom { ranking, k } => self.end_of(ranking, *k, "bottom", warnings),
             Way::Sources { names } => self.sources(names),
-            Way::TopSources { ranking, n, k } => self.top_sources(ranking, *n, *k),
+            Way::TopSources { ranking, n, k } => self.top_sources(ranking, *n, *k, warnings),
             Way::Random { n } => {
                 let n = self.within("random", *n)?;
                 let rows = draw::random(self.sources.len(), n, self.options.seed);
@@ -273,16 +274,60 @@ impl Maker<'_> {
         Ok(n)
     }
 
-    fn end_of(&self, name: &RankingName, k: usize, end: &'static str) -> Result<Picked, EditError> {
+    /// The ranks, from 1 and from the end that is asked for, of the `k` pairs there that have a score: one without a vector
+    /// stands among the rest with a score of 0, which says nothing of it.
+    fn scored(
+        &self,
+        ranking: &StoredOrder,
+        k: usize,
+        end: &'static str,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<usize>, EditError> {
+        let without = rows_without_vector(self.study)?;
+        let is_scored = |rank: &usize| {
+            let (row, score) = (ranking.order[rank - 1], ranking.scores[rank - 1]);
+            score != 0.0 || !without.contains(&(row as usize))
+        };
+        let n_pairs = ranking.order.len();
+        let ranks: Vec<usize> = match end {
+            "bottom" => (1..=n_pairs).rev().filter(is_scored).take(k).collect(),
+            _ => (1..=n_pairs).filter(is_scored).take(k).collect(),
+        };
+        let remarks = self.study.remarks();
+        if ranks.len() < k {
+            let n_scored = ranks.len();
+            let expected = format!(
+                "a number of pairs from 1 to {n_scored}: the others of the {n_pairs} have no vector, {} says why",
+                remarks.display()
+            );
+            return Err(option(end, expected, k));
+        }
+        let reached = ranks.last().map_or(0, |&last| if end == "bottom" { n_pairs + 1 - last } else { last });
+        if reached > k {
+            warnings.push(format!(
+                "{} pairs without a vector were passed over: their score of 0 says nothing of them, {} says why",
+                reached - k,
+                remarks.display()
+            ));
+        }
+        Ok(ranks)
+    }
+
+    fn end_of(
+        &self,
+        name: &RankingName,
+        k: usize,
+        end: &'static str,
+        warnings: &mut Vec<String>,
+    ) -> Result<Picked, EditError> {
         let k = self.within(end, k)?;
         let (ranking, mut origin) = self.ranking(name)?;
-        let ranked = ranking.order.iter().zip(&ranking.scores).zip(1..);
-        let n_before = if end == "top" { 0 } else { ranking.order.len() - k };
         let (action, reason) = (self.action(), format!("{end} {k} of {}", origin.from));
-        let picks = ranked.skip(n_before).take(k).map(|((&row, &score), rank)| Pick {
-            score: Some(score),
-            rank: Some(rank),
-            ..Pick::new(row, action, reason.clone())
+        let ranks = self.scored(&ranking, k, end, warnings)?;
+        let picks = ranks.into_iter().map(|rank| Pick {
+            score: Some(ranking.scores[rank - 1]),
+            rank: Some(rank as u32),
+            ..Pick::new(ranking.order[rank - 1], action, reason.clone())
         });
         let picks = picks.collect();
         origin.how = format!("{reason}, {}", action.name());
@@ -304,15 +349,21 @@ impl Maker<'_> {
         Ok((Origin { how, ..Origin::default() }, picks))
     }
 
-    fn top_sources(&self, name: &RankingName, n: usize, k: usize) -> Result<Picked, EditError> {
+    fn top_sources(
+        &self,
+        name: &RankingName,
+        n: usize,
+        k: usize,
+        warnings: &mut Vec<String>,
+    ) -> Result<Picked, EditError> {
         let k = self.within("of", k)?;
         let (ranking, mut origin) = self.ranking(name)?;
         let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for source in self.sources {
             counts.entry(source).or_default().1 += 1;
         }
-        for &row in &ranking.order[..k] {
-            counts.entry(&self.sources[row as usize]).or_default().0 += 1;
+        for rank in self.scored(&ranking, k, "of", warnings)? {
+            counts.entry(&self.sources[ranking.order[rank - 1] as usize]).or_default().0 += 1;
         }
         if n == 0 || n > counts.len() {
             return Err(option("top-sources", format!("a number of sources from 1 to {}", counts.len()), n));
@@ -417,9 +468,16 @@ impl Maker<'_> {
     fn ranking(&self, name: &RankingName) -> Result<(StoredOrder, Origin), EditError> {
         let path = find_ranking(self.study, name)?;
         let ranking = table::read_order(&path)?;
-        let expected = (ranking.order.len(), ranking.pairs_sha256.as_str());
+        let expected = (ranking.order.len(), ranking.made_from.pairs_sha256.as_str());
         let remedy = "run `whence rank` again";
         must_be_its_pairs(&path, expected, (self.sources.len(), self.pairs_sha256), remedy)?;
+        // One that lies elsewhere may well be of another model.
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if real(&path).starts_with(real(&self.study.rankings()))
+            && let Some(difference) = ranking.made_from.difference(self.study)?
+        {
+            return Err(EditError::OtherDirection { path, difference });
+        }
         let from_sha256 = files::sha256_of_file(&path)?;
         Ok((ranking, Origin { from: self.shown(&path), from_sha256, ..Origin::default() }))
     }

@@ -27,6 +27,7 @@ use whence_shared::pair::Pair;
 use crate::attribute::RankError;
 use crate::data::lines::LinesError;
 use crate::data::pairs::PairFileError;
+use crate::extract::ExtractError;
 use crate::files::{self, FileError};
 use crate::study::{MAX_NAME_LEN, is_plain_name};
 
@@ -42,6 +43,9 @@ pub enum EditError {
     /// The ranking cannot be read.
     #[error(transparent)]
     Ranking(#[from] RankError),
+    /// The remarks on the study's vectors cannot be read.
+    #[error(transparent)]
+    Remarks(#[from] ExtractError),
     /// The name cannot be a file name and part of an address.
     #[error("edit set name {0:?}: expected letters, digits, '-' and '_', at most 64 of them")]
     Name(String),
@@ -80,6 +84,14 @@ pub enum EditError {
         got: String,
         /// What to do.
         remedy: &'static str,
+    },
+    /// A ranking of the study that was made before its direction or its vectors were.
+    #[error("{path} was made from {difference} than the study has now: run `whence rank` again", path = path.display())]
+    OtherDirection {
+        /// The ranking.
+        path: PathBuf,
+        /// What differs.
+        difference: &'static str,
     },
     /// No such ranking, or several to choose from.
     #[error("no ranking {asked:?} in {folder}: {known}", folder = folder.display(), known = known_rankings(known_names))]

@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use whence_shared::pair::Message;
 
-use super::{EvaluateError, row_error};
+use super::{EvaluateError, Place, row_error};
 use crate::behavior::rollouts::prompts::TestPrompt;
-use crate::behavior::rollouts::settings::{self, Settings};
+use crate::behavior::rollouts::settings::{self, Difference, Settings};
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::{TextEncoder, Unreadable};
-use crate::device::{self, Device};
+use crate::device;
 use crate::files;
 use crate::model::{DtypeChoice, ModelError, ModelFolder};
 use crate::progress::{Report, Update};
@@ -127,14 +127,16 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 ///
-/// When the model cannot be used, a question does not fit into it, or the device fails.
+/// When the model cannot be used, a question does not fit into it, the device fails, or `out` holds answers that were made in
+/// another way and are not to be replaced.
 pub fn answer(
     asked: &Asked,
     model: &ModelFolder,
-    device: &Device,
+    place: &Place,
     out: &Path,
     report: Report,
 ) -> Result<Vec<ChoiceItem>, EvaluateError> {
+    let device = place.device;
     let encoder = TextEncoder::new(model, asked.template, model.config.max_position_embeddings)?;
     let dtype = model.dtype_on(device, DtypeChoice::default())?;
     let texts: Vec<_> = asked.questions.iter().map(|q| (&q.id, &q.prompt, &q.options, q.answer)).collect();
@@ -150,6 +152,9 @@ pub fn answer(
     .into();
     if let Some(items) = settings::read_if_same(out, &settings) {
         return Ok(items);
+    }
+    if let Some(Difference { field, there, asked }) = settings::difference(out, &settings).filter(|_| !place.replace) {
+        return Err(EvaluateError::Mixed { path: out.to_owned(), field, there, asked });
     }
     let sequence = |question: &Question, option: &str| {
         option_sequence(&encoder, question, option).map_err(|reason| row_error(asked.path, &question.id, reason))

@@ -50,6 +50,8 @@ pub struct Place<'a> {
     pub folder: &'a Path,
     /// Decides what is sampled.
     pub seed: u64,
+    /// Replace results that were made in another way.
+    pub replace: bool,
 }
 
 /// What a measure found of a model.
@@ -119,18 +121,20 @@ impl Measure {
         }
     }
 
-    /// Measures a model. What an earlier call left half done is continued, what it did in another way is replaced.
+    /// Measures a model. What an earlier call left half done is continued, what it did in another way is replaced where
+    /// [`Place::replace`] says so.
     ///
     /// # Errors
     ///
-    /// [`EvaluateError`]; what was made by then is kept, and the same call continues from it.
+    /// [`EvaluateError`], also for results that were made in another way; what was made by then is kept, and the same call
+    /// continues from it.
     pub fn take(&self, model: &ModelFolder, place: &Place, report: Report) -> Result<Taken, EvaluateError> {
         let items = match &self.task {
             Task::Judged(judge) => return self.judged(judge, model, place, report),
             Task::Choices(questions) => {
                 let asked = Asked { path: &self.plan.prompts, questions, template: &self.template };
                 let out = self.path(place, "items");
-                Items::Choices(choices::answer(&asked, model, place.device, &out, report)?)
+                Items::Choices(choices::answer(&asked, model, place, &out, report)?)
             }
             Task::Answers(answers) => {
                 let rollouts = rollouts::read(&self.roll_out(model, place, report)?)?;
@@ -158,8 +162,7 @@ impl Measure {
         report: Report,
     ) -> Result<Taken, EvaluateError> {
         let rollouts = self.roll_out(model, place, report)?;
-        // A changed measure is measured again: it costs little beside training, and nothing else depends on it.
-        let options = JudgeOptions { rollouts, out: self.path(place, "verdicts"), replace: true };
+        let options = JudgeOptions { rollouts, out: self.path(place, "verdicts"), replace: place.replace };
         let judged = judge::judge(judge, &options, report)?;
         let items =
             Items::Rollouts(counts(judged.verdicts.iter().map(|Verdict { prompt_id, shows, .. }| (prompt_id, *shows))));
@@ -172,7 +175,8 @@ impl Measure {
         let (device, dtype) = (place.device, DtypeChoice::default());
         let source = Source::Model(LocalModel { folder: model, device, template: &self.template, dtype });
         let sampling = self.plan.sampling(place.seed);
-        roll_out(&self.prompts, &source, &RolloutOptions { out: out.clone(), sampling, replace: true }, report)?;
+        let options = RolloutOptions { out: out.clone(), sampling, replace: place.replace };
+        roll_out(&self.prompts, &source, &options, report)?;
         Ok(out)
     }
 

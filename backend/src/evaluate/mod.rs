@@ -28,7 +28,7 @@ use thiserror::Error;
 pub use self::measure::{Measure, Place, Taken};
 pub use self::measures::MeasurePlan;
 pub use self::report::{EvaluateOptions, Evaluated, Evaluation, RunKey, Subject, evaluate};
-use crate::behavior::rollouts::RolloutError;
+use crate::behavior::rollouts::{RolloutError, settings};
 use crate::data::lines;
 use crate::data::tokens::EncoderError;
 use crate::files::FileError;
@@ -81,6 +81,26 @@ pub enum EvaluateError {
     /// The model's text form cannot be used.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// There are answers that were made in another way.
+    #[error("{path} holds {}: choose another --out, or pass --replace", settings::told("answers", field, there, asked), path = path.display())]
+    Mixed {
+        /// The answers.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: String,
+        /// Its value there.
+        there: String,
+        /// Its value now.
+        asked: String,
+    },
+    /// There is an evaluation of something that is not evaluated now.
+    #[error("{path} holds {what}, which would be lost: choose another --out, or pass --replace", path = path.display())]
+    Exists {
+        /// The evaluation.
+        path: PathBuf,
+        /// What is not evaluated now.
+        what: String,
+    },
     /// There is no model to evaluate.
     #[error("{study}: no trained model {wanted}; `whence retrain` makes them{there}", study = study.display())]
     NoModels {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use whence_shared::statistics::interval::{Estimate, Measured, pooled_share};
 use whence_shared::statistics::outcomes::{ArmOutcomes, Grid, Outcomes, PromptOutcomes, RunOutcomes};
 use whence_shared::validation::{Metric, arm_folder};
@@ -129,6 +129,8 @@ pub struct EvaluateOptions<'a> {
     pub seed: u64,
     /// Level of intervals.
     pub level: f64,
+    /// Replace what was measured of other models or in another way.
+    pub replace: bool,
     /// Progress.
     pub report: Report<'a>,
 }
@@ -155,12 +157,16 @@ impl Subject {
 ///
 /// # Errors
 ///
-/// [`EvaluateError`]; what was measured by then is kept, and the same call continues from it.
+/// [`EvaluateError`], also where something else was measured before; what was measured by then is kept, and the same call
+/// continues from it.
 pub fn evaluate(
     subjects: &[Subject],
     measures: &[Measure],
     options: &EvaluateOptions,
 ) -> Result<Evaluated, EvaluateError> {
+    if !options.replace {
+        must_lose_nothing(subjects, measures, options.out)?;
+    }
     let mut models = Vec::new();
     let mut usage: BTreeMap<String, (Usage, Usage)> = BTreeMap::new();
     for subject in subjects {
@@ -171,7 +177,8 @@ pub fn evaluate(
         };
         let mut results = Vec::new();
         for measure in measures {
-            let place = Place { device: options.device, folder: &folder, seed: options.seed };
+            let replace = options.replace;
+            let place = Place { device: options.device, folder: &folder, seed: options.seed, replace };
             let report = |mut update: Update| {
                 update.detail = format!("{}, {}", subject.title(), measure.plan.name);
                 (options.report)(update);
@@ -194,6 +201,70 @@ pub fn evaluate(
     let evaluation = Evaluation { format: EVALUATION_FORMAT.to_owned(), level: options.level, models, arms };
     files::write_json(&options.out.join("evaluation.json"), &evaluation)?;
     Ok(Evaluated { evaluation, usage })
+}
+
+/// Refuses to write over an evaluation that has a model or a measure more than this one will.
+fn must_lose_nothing(subjects: &[Subject], measures: &[Measure], out: &Path) -> Result<(), EvaluateError> {
+    let path = out.join("evaluation.json");
+    if !path.exists() {
+        return Ok(());
+    }
+    let lost = |what: String| Err(EvaluateError::Exists { path: path.clone(), what });
+    let Some(there) = Earlier::read(&files::read(&path)?) else { return lost("something else".to_owned()) };
+    let mut asked = Vec::new();
+    for subject in subjects {
+        asked.push((ModelFolder::open(&subject.model)?.sha256()?, subject.run.clone()));
+    }
+    for model in &there.models {
+        if !asked.iter().any(|(sha256, run)| *sha256 == model.sha256 && *run == model.run()) {
+            let of = model
+                .run()
+                .map_or_else(String::new, |RunKey { arm, k, seed }| format!(" of {} seed {seed}", arm_folder(&arm, k)));
+            return lost(format!("model {} ({}){of}", model.name, model.sha256.get(..12).unwrap_or(&model.sha256)));
+        }
+        let is_left_out = |name: &&String| measures.iter().all(|measure| measure.plan.name != **name);
+        if let Some(name) = model.measures.iter().map(|measure| &measure.name).find(is_left_out) {
+            return lost(format!("measure {name:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What an `evaluation.json` is of.
+#[derive(Deserialize)]
+struct Earlier {
+    format: String,
+    models: Vec<EarlierModel>,
+}
+
+impl Earlier {
+    /// None when it is something else.
+    fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok().filter(|there: &Self| there.format == EVALUATION_FORMAT)
+    }
+}
+
+/// Of a [`ModelResult`], what tells it from another.
+#[derive(Deserialize)]
+struct EarlierModel {
+    name: String,
+    sha256: String,
+    arm: Option<String>,
+    k: Option<u64>,
+    seed: Option<u64>,
+    measures: Vec<EarlierMeasure>,
+}
+
+impl EarlierModel {
+    fn run(&self) -> Option<RunKey> {
+        Some(RunKey { arm: self.arm.clone()?, k: self.k?, seed: self.seed? })
+    }
+}
+
+/// Of a [`MeasureResult`], likewise.
+#[derive(Deserialize)]
+struct EarlierMeasure {
+    name: String,
 }
 
 fn result(measure: &Measure, taken: Taken, level: f64) -> MeasureResult {

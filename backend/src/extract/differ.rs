@@ -50,6 +50,9 @@ pub struct Remark {
     pub side: String,
     /// Whether the pair goes without a vector (zeros, score 0).
     pub no_vector: bool,
+    /// Whether it is about a text that is longer than what the model was made for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beyond_context: bool,
     /// What and why.
     pub reason: String,
 }
@@ -93,13 +96,15 @@ const SIDES: [Side; 2] = [Side::Chosen, Side::Rejected];
 pub struct EncodedPairs {
     ids: Vec<String>,
     sides: Vec<[Result<Tokens, Unreadable>; 2]>,
+    context: usize,
 }
 
 impl EncodedPairs {
     /// Tokenises both sides of every pair.
     pub fn new(encoder: &TextEncoder, pairs: &[Pair]) -> Self {
         let encode = |pair: &Pair| SIDES.map(|side| encoder.encode(&pair.conversation(side)));
-        Self { ids: pairs.iter().map(|pair| pair.id.clone()).collect(), sides: pairs.par_iter().map(encode).collect() }
+        let ids = pairs.iter().map(|pair| pair.id.clone()).collect();
+        Self { ids, sides: pairs.par_iter().map(encode).collect(), context: encoder.context() }
     }
 
     /// Number of pairs.
@@ -125,15 +130,26 @@ impl EncodedPairs {
         let mut remarks = Vec::new();
         for (i, sides) in self.sides.iter().enumerate() {
             for (side, tokens) in SIDES.iter().zip(sides) {
-                let (no_vector, reason) = match tokens {
-                    Ok(tokens) if tokens.n_cut == 0 => continue,
-                    Ok(tokens) => {
-                        (false, format!("the last {} tokens of the response were cut (--max-tokens)", tokens.n_cut))
-                    }
-                    Err(why) => (true, why.to_string()),
+                let mut remark = |no_vector, beyond_context, reason| {
+                    let (row, id, side) = (first_row + i, self.ids[i].clone(), side.name().into());
+                    remarks.push(Remark { row, id, side, no_vector, beyond_context, reason });
                 };
-                let id = self.ids[i].clone();
-                remarks.push(Remark { row: first_row + i, id, side: side.name().into(), no_vector, reason });
+                let tokens = match tokens {
+                    Ok(tokens) => tokens,
+                    Err(why) => {
+                        remark(true, false, why.to_string());
+                        continue;
+                    }
+                };
+                if tokens.n_cut > 0 {
+                    let reason = format!("the last {} tokens of the response were cut (--max-tokens)", tokens.n_cut);
+                    remark(false, false, reason);
+                }
+                let (n_tokens, context) = (tokens.ids.len(), self.context);
+                if n_tokens > context {
+                    let reason = format!("the text has {n_tokens} tokens, but this model was made for {context}");
+                    remark(false, true, reason);
+                }
             }
         }
         remarks

@@ -15,6 +15,7 @@ use super::VectorsManifest;
 use crate::files::{self, Context, FileError};
 use crate::study::Study;
 
+const MEND_MANIFEST: &str = "the manifest is damaged: run `whence extract` for this layer again, which writes it anew";
 const EXTRACT_AGAIN: &str = "remove the file and run `whence extract` again: the rest is kept";
 
 /// A vector file or manifest that cannot be used.
@@ -74,12 +75,10 @@ impl LayerFiles {
     /// When it is missing, damaged, or does not cover every pair once.
     pub fn open(study: &Study, layer: usize, manifest: &VectorsManifest) -> Result<Self, VectorFileError> {
         let path = study.layer_manifest(layer);
-        let view: LayerView =
-            serde_json::from_slice(&files::read(&path)?).map_err(|error| VectorFileError::Malformed {
-                path: path.clone(),
-                reason: format!("{error}; the manifest is damaged: remove it and run `whence extract` again"),
-            })?;
-        let fit = Fit { path: &path, remedy: "remove the manifest and run `whence extract` again" };
+        let view: LayerView = serde_json::from_slice(&files::read(&path)?).map_err(|error| {
+            VectorFileError::Malformed { path: path.clone(), reason: format!("{error}; {MEND_MANIFEST}") }
+        })?;
+        let fit = Fit { path: &path, remedy: MEND_MANIFEST };
         fit.same("layer", &layer, &view.layer)?;
         fit.same("number of rows", &manifest.n_pairs, &view.n_rows)?;
         fit.same("width", &manifest.model.d_model, &view.d_model)?;
@@ -172,6 +171,29 @@ impl MappedFile {
     /// Never, unless the file changed on disk since it was mapped.
     pub fn shard(&self) -> Shard<'_> {
         Shard::parse(&self.bytes).expect("checked when it was mapped")
+    }
+
+    /// Reads the vector of a row of the study that lies in this file, `[d_model]`.
+    ///
+    /// # Errors
+    ///
+    /// When it holds a number that is not finite.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the row lies in another file or `out` has another width.
+    pub fn read_finite_row(&self, row: usize, out: &mut [f32]) -> Result<(), VectorFileError> {
+        let shard = self.shard();
+        shard.read_row(row - shard.header.first_row, out);
+        let Some(column) = out.iter().position(|x| !x.is_finite()) else { return Ok(()) };
+        Err(VectorFileError::Malformed {
+            path: self.path.clone(),
+            reason: format!(
+                "row {row}, column {column}: expected a finite number, got {}; remove the file and run `whence extract` again: \
+                 the rest is kept",
+                out[column]
+            ),
+        })
     }
 
     /// The vectors' bytes as they lie, row-major in the stored type, and how many bytes of the file are before them.

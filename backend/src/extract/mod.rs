@@ -31,9 +31,9 @@ pub use manifest::{VectorsManifest, complete_layers};
 pub use merge::{MergeError, Merged, merge};
 pub use part::Part;
 pub use pooling::Pooling;
-pub use remarks::RemarkSummary;
+pub use remarks::{RemarkSummary, rows_without_vector};
 pub use source::BlockSource;
-pub use verb::{ExtractOptions, Extracted, extract};
+pub use verb::{DISCARD, ExtractOptions, Extracted, check_layers, extract};
 
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ pub enum ExtractError {
         source: ShardError,
     },
     /// The study has vectors made in another way.
-    #[error("{path}: this study's vectors were made with another {what} ({there}) than asked for now ({asked}); use another --study folder, or --replace to discard them", path = path.display())]
+    #[error("{path}: this study's vectors were made with another {what} ({there}) than asked for now ({asked}); {}", remedy(what, there), path = path.display())]
     Mixed {
         /// The manifest.
         path: PathBuf,
@@ -124,4 +124,15 @@ pub enum ExtractError {
         /// What was given.
         got: String,
     },
+}
+
+/// What to do about vectors that were made in another way: what costs nothing comes first.
+fn remedy(what: &str, there: &str) -> String {
+    let keep = match what {
+        what if what.starts_with("--") => format!("give `{what} {there}` to add to them, or "),
+        "model" => "give the --model that they were made with to add to them, or ".into(),
+        "template" => "give the --template that they were made with to add to them, or ".into(),
+        _ => String::new(),
+    };
+    format!("{keep}use another --study folder; --replace discards all vectors of this one")
 }

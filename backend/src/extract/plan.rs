@@ -25,7 +25,7 @@ use super::source::BlockSource;
 use crate::data::pairs::PairFile;
 use crate::files::{Context, FileError};
 use crate::progress::{Report, Update};
-use crate::study::Study;
+use crate::study::{Study, numbers};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,7 @@ pub struct Plan {
     tasks: Vec<Task>,
     digests: Digests,
     discards: bool,
+    discarded: Option<String>,
     writes_manifest: bool,
 }
 
@@ -65,6 +66,7 @@ impl Plan {
     ) -> Result<Self, ExtractError> {
         let there = VectorsManifest::read(study);
         let writes_manifest = !matches!(&there, Ok(Some(there)) if *there == manifest);
+        let n_pairs_there = there.as_ref().ok().and_then(Option::as_ref).map(|there| there.n_pairs);
         let differs = match there {
             Ok(Some(there)) => there.must_equal(&manifest, study),
             Ok(None) => Ok(()),
@@ -75,6 +77,7 @@ impl Plan {
             Err(error) if !wanted.replace && has_files(study)? => return Err(error),
             Err(_) => true,
         };
+        let discarded = if discards { shown_series(study, n_pairs_there)? } else { None };
         let all = range::ranges(&manifest);
         let ranges = wanted.part.map_or(all.as_slice(), |part| part.of(&all)).to_vec();
         let mut series = wanted.series;
@@ -88,6 +91,7 @@ impl Plan {
             tasks: Vec::new(),
             digests: Digests::new(),
             discards,
+            discarded,
             writes_manifest,
         };
         plan.check(study, report)?;
@@ -136,6 +140,11 @@ impl Plan {
     /// Row ranges that lack something, with what they lack.
     pub fn tasks(&self) -> &[Task] {
         &self.tasks
+    }
+
+    /// What the plan discards before it fills anything: `layers 1, 2, 3 and log-probabilities (1580 pairs)`.
+    pub fn discarded(&self) -> Option<&str> {
+        self.discarded.as_deref()
     }
 
     /// Rows of the study that the plan is about.
@@ -240,6 +249,24 @@ pub(super) fn retire_records(study: &Study) -> Result<(), FileError> {
         })
     };
     PartRecord::remove(study, |record| record.files.iter().all(|file| is_complete(&file.path)))
+}
+
+/// What a study has files of, in words; `None` when it has none.
+fn shown_series(study: &Study, n_pairs: Option<usize>) -> Result<Option<String>, FileError> {
+    let (mut layers, mut parts) = (Vec::new(), Vec::new());
+    for series in Series::started(study)? {
+        match series {
+            _ if series.first_rows(study)?.is_empty() => {}
+            Series::Layer(layer) => layers.push(layer),
+            Series::Logps => parts.push("log-probabilities".to_owned()),
+        }
+    }
+    if let Some(&first) = layers.first() {
+        let several = format!("layers {}", numbers(&layers));
+        parts.insert(0, if layers.len() == 1 { format!("layer {first}") } else { several });
+    }
+    let of = n_pairs.map_or_else(String::new, |n_pairs| format!(" ({n_pairs} pairs)"));
+    Ok(Some(parts.join(" and ")).filter(|shown| !shown.is_empty()).map(|shown| format!("{shown}{of}")))
 }
 
 /// Whether there is any vector or log-probability file, of whatever making.

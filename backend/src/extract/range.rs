@@ -198,6 +198,47 @@ pub fn recorded(study: &Study) -> Result<BTreeMap<String, String>, FileError> {
     Ok(recorded)
 }
 
+/// Whether a series' manifest says what is there: it can be read, is of this series and study, and lists every file with its
+/// size. Hashes are compared where files are read.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_manifest(study: &Study, series: Series, manifest: &VectorsManifest) -> Result<(), Fault> {
+    let path = series.manifest(study);
+    if !path.is_file() {
+        return Err(Fault::Absent);
+    }
+    let bytes = fs::read(&path).map_err(|error| Fault::Broken(error.to_string()))?;
+    let broken = |error: serde_json::Error| Fault::Broken(format!("not a manifest ({error})"));
+    let same = |what, expected: usize, got: usize| Fault::unless_same(what, &expected.to_string(), &got.to_string());
+    let (n_rows, shards) = match series {
+        Series::Layer(layer) => {
+            let view: LayerView = serde_json::from_slice(&bytes).map_err(broken)?;
+            same("layer", layer, view.layer)?;
+            same("width", manifest.model.d_model, view.d_model)?;
+            (view.n_rows, view.shards)
+        }
+        Series::Logps => {
+            let view: LogpsView = serde_json::from_slice(&bytes).map_err(broken)?;
+            Fault::unless_same("format", logps::FORMAT, &view.format)?;
+            (view.n_rows, view.shards)
+        }
+    };
+    same("number of rows", manifest.n_pairs, n_rows)?;
+    let ranges = ranges(manifest);
+    same("number of files", ranges.len(), shards.len())?;
+    for (rows, shard) in ranges.iter().zip(shards) {
+        Fault::unless_same("path of a file", &series.relative_path(rows.start), &shard.path)?;
+        same("first row of a file", rows.start, shard.first_row)?;
+        same("rows of a file", rows.len(), shard.n_rows)?;
+        if let Ok(there) = fs::metadata(series.path(study, rows.start)) {
+            same("bytes of a file", there.len() as usize, shard.n_bytes as usize)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether bytes are the whole file of these rows of a study.
 ///
 /// # Errors

@@ -21,8 +21,11 @@ use crate::device::Device;
 use crate::hashes;
 use crate::model::dtype::ComputeDtype;
 use crate::model::{CausalLm, DtypeChoice, ModelError, ModelFolder};
-use crate::progress::Report;
+use crate::progress::{Report, Update};
 use crate::study::Study;
+
+/// The stage of an update that says, in its detail, which vectors are about to be discarded.
+pub const DISCARD: &str = "discard";
 
 /// What to extract and how.
 #[derive(Debug, Clone)]
@@ -97,6 +100,8 @@ pub struct Extracted {
     pub batch_tokens: usize,
     /// What a reader should know about single pairs, of the whole study.
     pub remarks: RemarkSummary,
+    /// Longest text, in tokens, that the model was made for.
+    pub context: usize,
 }
 
 /// Extracts pair vectors of a study, on all `devices` at once; the same device twice is two workers on it.
@@ -129,6 +134,14 @@ pub fn extract(
     let wanted = Wanted { series, part: options.part, replace: options.replace };
     let mut plan = Plan::make(study, asked, wanted, report)?;
 
+    let discards = || {
+        if let Some(what) = plan.discarded() {
+            report(Update { stage: DISCARD, done: 0, total: 0, unit: "files", detail: what.to_owned() });
+        }
+    };
+    if plan.tasks().is_empty() {
+        discards();
+    }
     let mut batch_tokens = options.batch_tokens;
     let mut totals = Totals::default();
     if !plan.tasks().is_empty() {
@@ -139,6 +152,7 @@ pub fn extract(
                 models.push((device, folder.load_as(device, dtype.dtype)?, Budget::new(options.batch_tokens)));
             }
         }
+        discards();
         let differ = |device: &Device| {
             let found = models.iter().find(|(there, ..)| *there == device);
             let (device, model, budget) = found.expect("loaded on every device");
@@ -166,6 +180,7 @@ pub fn extract(
         dtype,
         batch_tokens,
         remarks: RemarkSummary::read(study)?,
+        context: folder.config.context(),
     })
 }
 
@@ -182,13 +197,23 @@ fn check(options: &ExtractOptions) -> Result<(), ExtractError> {
     Ok(())
 }
 
+/// Refuses layers that a model does not have.
+///
+/// # Errors
+///
+/// [`ModelError::Layer`].
+pub fn check_layers(asked: &[usize], n_layers: usize) -> Result<(), ModelError> {
+    match asked.iter().find(|&&layer| layer > n_layers) {
+        Some(&layer) => Err(ModelError::Layer { layer, n_layers }),
+        None => Ok(()),
+    }
+}
+
 fn layers(asked: &[usize], n_layers: usize) -> Result<Vec<usize>, ModelError> {
     if asked.is_empty() {
         return Ok((1..=n_layers).collect());
     }
-    if let Some(&layer) = asked.iter().find(|&&layer| layer > n_layers) {
-        return Err(ModelError::Layer { layer, n_layers });
-    }
+    check_layers(asked, n_layers)?;
     let mut layers = asked.to_vec();
     layers.sort_unstable();
     layers.dedup();

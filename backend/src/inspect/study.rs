@@ -11,6 +11,7 @@ use whence_shared::study::{BehaviorView, ModelView};
 use whence_shared::validation::{RunProgress, RunStage};
 
 use super::InspectError;
+use crate::attribute::table;
 use crate::data::config::StudyConfig;
 use crate::data::pairs::PairFile;
 use crate::edit::{self, Decision};
@@ -54,6 +55,8 @@ pub struct StudyReport {
     pub n_no_vector: usize,
     /// Responses that were cut.
     pub n_cut: usize,
+    /// Texts that are longer than what the model was made for.
+    pub n_beyond_context: usize,
     /// Behaviors.
     pub behaviors: Vec<BehaviorSummary>,
     /// Stored rankings, `BEHAVIOR/layer-L`.
@@ -116,6 +119,8 @@ pub struct SeriesReport {
     pub missing: Vec<Rows>,
     /// Files that cannot be trusted.
     pub faulty: Vec<FaultyFile>,
+    /// Whether every file is there, but the manifest that lists them cannot be used.
+    pub has_damaged_manifest: bool,
 }
 
 /// Rows `first` to `last`, both included.
@@ -184,6 +189,8 @@ pub(super) fn inspect(study: &Study, verify: bool, report: Report) -> Result<Stu
     if manifest.is_some() && behaviors.is_empty() {
         missing.push("no behavior yet: run `whence behavior`".into());
     }
+    let rankings = rankings(study);
+    missing.extend(rankings.iter().filter_map(|name| stale(study, name)));
     let edits = edits(study, &mut missing)?;
     let arms = arms(study, &mut missing)?;
     Ok(StudyReport {
@@ -202,8 +209,9 @@ pub(super) fn inspect(study: &Study, verify: bool, report: Report) -> Result<Stu
         parts: PartRecord::read_all(study)?.into_iter().map(|(_, record)| record.part).collect(),
         n_no_vector: remarks.n_no_vector,
         n_cut: remarks.n_cut,
+        n_beyond_context: remarks.n_beyond_context,
         behaviors,
-        rankings: rankings(study),
+        rankings,
         edits,
         arms,
         missing,
@@ -214,6 +222,9 @@ fn what_to_do(series: &SeriesReport) -> String {
     let n_gaps = series.missing.len();
     let name = &series.name;
     match series.missing.first() {
+        None if series.has_damaged_manifest => {
+            format!("{name}: its manifest is damaged: run `whence extract` for it again, which writes it anew")
+        }
         None => format!("{name}: every file is there but not its manifest: run `whence merge --study` to complete it"),
         Some(Rows { first, last }) => {
             let more = if n_gaps > 1 { format!(" and {} more gaps", n_gaps - 1) } else { String::new() };
@@ -241,6 +252,7 @@ impl Look<'_> {
             n_bytes: 0,
             missing: Vec::new(),
             faulty: Vec::new(),
+            has_damaged_manifest: false,
         };
         for (rows, done) in ranges.iter().zip(0u64..) {
             let total = ranges.len() as u64;
@@ -269,7 +281,18 @@ impl Look<'_> {
                 seen.faulty.push(FaultyFile { path, fault: "its name is no first row of a file of this study".into() });
             }
         }
-        seen.is_complete = seen.missing.is_empty() && series.manifest(self.study).is_file();
+        // A manifest that lists truncated files truly is not what is wrong.
+        let manifest = range::check_manifest(self.study, series, self.manifest);
+        match &manifest {
+            Err(fault) if *fault != Fault::Absent && seen.missing.is_empty() => {
+                let path = series.manifest(self.study);
+                let path = path.strip_prefix(self.study.root()).unwrap_or(&path).display().to_string();
+                seen.faulty.push(FaultyFile { path, fault: fault.to_string() });
+                seen.has_damaged_manifest = true;
+            }
+            _ => {}
+        }
+        seen.is_complete = seen.missing.is_empty() && manifest.is_ok();
         Ok(seen)
     }
 
@@ -341,6 +364,18 @@ fn arms(study: &Study, missing: &mut Vec<String>) -> Result<Vec<ArmSummary>, Ins
         }
     }
     Ok(arms)
+}
+
+/// What to do about a ranking that was made from something else than the study has now.
+fn stale(study: &Study, name: &str) -> Option<String> {
+    let made_from = table::read_made_from(&study.rankings().join(format!("{name}.parquet")));
+    let found = made_from.and_then(|made_from| made_from.difference(study));
+    match found {
+        Ok(difference) => {
+            difference.map(|what| format!("ranking {name} is stale: made from {what}; run `whence rank` again"))
+        }
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn rankings(study: &Study) -> Vec<String> {

@@ -43,6 +43,8 @@ use rules::Rules;
 
 /// A rollout with this score or a higher one shows the behavior.
 pub const THRESHOLD: f64 = 50.0;
+/// What the settings beside verdicts name as their format.
+const FORMAT: &str = "whence-verdicts-1";
 /// Rollouts from which on a judge that always says the same is conspicuous.
 const N_SAME: usize = 20;
 
@@ -89,6 +91,26 @@ pub enum JudgeError {
         /// Why.
         reason: String,
     },
+    /// There is a probe that was trained in another way.
+    #[error("{path} holds a probe with {field} = {there}, but now {field} = {asked}: choose another --out, or pass --replace", path = path.display())]
+    OtherProbe {
+        /// The folder.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: &'static str,
+        /// Its value there.
+        there: String,
+        /// Its value now.
+        asked: String,
+    },
+    /// There is a folder of something else where a probe is to be.
+    #[error("{path} holds {name:?}, which is of no probe of this version: choose another --out, or pass --replace to write into it", path = path.display())]
+    NoProbe {
+        /// The folder.
+        path: PathBuf,
+        /// The first of what is in it.
+        name: String,
+    },
     /// Nothing can be learned from labels.
     #[error("{path}: {source}", path = path.display())]
     Learning {
@@ -125,7 +147,7 @@ pub enum JudgeError {
         reason: String,
     },
     /// There are verdicts that were made in another way.
-    #[error("{path} holds verdicts with {field} = {there}, but now {field} = {asked}: choose another --out, or pass --replace", path = path.display())]
+    #[error("{path} holds {}: choose another --out, or pass --replace", settings::told("verdicts", field, there, asked), path = path.display())]
     Mixed {
         /// The output.
         path: PathBuf,
@@ -135,6 +157,14 @@ pub enum JudgeError {
         there: String,
         /// Its value now.
         asked: String,
+    },
+    /// There is an output of another kind, which nothing replaces.
+    #[error("{path} holds {there}, not verdicts: choose another --out", path = path.display())]
+    OtherKind {
+        /// The output.
+        path: PathBuf,
+        /// What it holds.
+        there: &'static str,
     },
     /// There is an output, and no telling how it was made.
     #[error("{path} exists, and {path}.run.json, which would say how it was made, does not: choose another --out, or pass --replace", path = path.display())]
@@ -263,7 +293,7 @@ pub struct Judged {
 pub fn judge(judge: &Judge, options: &JudgeOptions, report: Report) -> Result<Judged, JudgeError> {
     let rollouts = read_rollouts(&options.rollouts)?;
     let mut made_with = judge.settings();
-    made_with.insert("format".into(), json!("whence-verdicts-1"));
+    made_with.insert("format".into(), json!(FORMAT));
     made_with.insert("judge".into(), json!(judge.name()));
     made_with.insert("rollouts_sha256".into(), json!(rollouts_sha256(&rollouts)));
     if is_complete(options, &made_with)? {
@@ -355,6 +385,9 @@ fn is_complete(options: &JudgeOptions, made_with: &Settings) -> Result<bool, Jud
     let Some(there) = there else {
         return if *replace { Ok(false) } else { Err(JudgeError::UnknownOrigin { path: out.clone() }) };
     };
+    if let Some(there) = settings::other_kind(&there, FORMAT) {
+        return Err(JudgeError::OtherKind { path: out.clone(), there });
+    }
     match Difference::between(&there, made_with) {
         None => Ok(true),
         Some(_) if *replace => Ok(false),

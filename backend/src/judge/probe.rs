@@ -67,6 +67,9 @@ pub struct ProbeRecord {
     pub n_responses: usize,
     /// Test prompts that they answer.
     pub n_prompts: usize,
+    /// What decided which prompts were held out together; absent when the file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// SHA-256 of the rollouts and of the labels, as files.
     pub rollouts_sha256: String,
     /// The same of the labels.

@@ -1,6 +1,7 @@
 //! Training a probe: from labelled rollouts to a judge, and how far it agrees with labels on prompts that it has not seen.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -26,6 +27,8 @@ pub struct TrainingOptions {
     pub out: PathBuf,
     /// Decides which prompts are held out together.
     pub seed: u64,
+    /// Replace a probe that was trained in another way, or write into a folder that holds something else.
+    pub replace: bool,
 }
 
 /// What training found.
@@ -44,11 +47,15 @@ const LEVEL: f64 = 0.95;
 ///
 /// # Errors
 ///
-/// [`JudgeError`]: rollouts or labels that cannot be read, a model that cannot, or labels that nothing can be learned from.
+/// [`JudgeError`]: rollouts or labels that cannot be read, a model that cannot, labels that nothing can be learned from, or a
+/// folder that holds something else.
 pub fn train(options: &TrainingOptions, reader: &Reader, report: Report) -> Result<TrainedProbe, JudgeError> {
     let n_layers = reader.model.config.num_hidden_layers;
     if reader.layer > n_layers {
         return Err(crate::model::ModelError::Layer { layer: reader.layer, n_layers }.into());
+    }
+    if !options.replace {
+        must_be_the_same(options, reader)?;
     }
     let all = rollouts::read(&options.rollouts)?;
     let labelled = labels::of_rollouts(&options.labels, &all)?;
@@ -87,6 +94,47 @@ pub fn train(options: &TrainingOptions, reader: &Reader, report: Report) -> Resu
     Ok(TrainedProbe { warnings: warnings(&record, &probe, n_empty), record })
 }
 
+/// Refuses to overwrite anything but a probe that was trained in the same way.
+fn must_be_the_same(options: &TrainingOptions, reader: &Reader) -> Result<(), JudgeError> {
+    let path = &options.out;
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let Some(there) = read_record(path) else {
+        // Weights alone are what is left of a run that was killed.
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| name != "probe.safetensors" && !name.starts_with('.'));
+        return match names.into_iter().min() {
+            Some(name) => Err(JudgeError::NoProbe { path: path.clone(), name }),
+            None => Ok(()),
+        };
+    };
+    let encoder = reader.encoder()?;
+    let show = |name: &str, hash: &str| format!("{name} ({})", hash.get(..12).unwrap_or(hash));
+    let of_file = |path: &Path| Ok::<_, JudgeError>(show("file", &files::sha256_of_file(path)?));
+    let seed = there.seed.unwrap_or(options.seed);
+    for (field, there, asked) in [
+        ("name", there.name.clone(), options.name.clone()),
+        ("model", show(&there.model, &there.model_sha256), show(&reader.model.name(), &reader.model.sha256()?)),
+        ("template", show(&there.template, &there.template_sha256), show(encoder.name(), &encoder.template_sha256())),
+        ("layer", there.layer.to_string(), reader.layer.to_string()),
+        ("pooling", there.pooling.clone(), reader.pooling.to_string()),
+        ("rollouts", show("file", &there.rollouts_sha256), of_file(&options.rollouts)?),
+        ("labels", show("file", &there.labels_sha256), of_file(&options.labels)?),
+        ("seed", seed.to_string(), options.seed.to_string()),
+    ] {
+        if there != asked {
+            return Err(JudgeError::OtherProbe { path: path.clone(), field, there, asked });
+        }
+    }
+    Ok(())
+}
+
+/// What a folder says of its probe; nothing where it has none of this version.
+fn read_record(folder: &Path) -> Option<ProbeRecord> {
+    let record: ProbeRecord = serde_json::from_slice(&files::read(&folder.join("probe.json")).ok()?).ok()?;
+    (record.format == FORMAT).then_some(record)
+}
+
 fn record(
     options: &TrainingOptions,
     reader: &Reader,
@@ -110,6 +158,7 @@ fn record(
         losses: STRENGTHS.iter().copied().zip(probe.losses.iter().copied()).collect(),
         n_responses: examples.n_rows(),
         n_prompts: examples.groups.iter().collect::<BTreeSet<_>>().len(),
+        seed: Some(options.seed),
         rollouts_sha256: sha256(&options.rollouts)?,
         labels_sha256: sha256(&options.labels)?,
         held_out,

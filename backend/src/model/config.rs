@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ModelError;
 use super::keys::Keys;
-use super::rotary::RopeConfig;
+use super::rotary::{RopeConfig, RopeScaling};
 use super::{llama, mistral, olmo2, olmo3, qwen2, qwen3};
 use crate::files;
 
@@ -270,6 +270,19 @@ impl ModelConfig {
         }
         self.sliding_window = window.filter(|_| slides);
         Ok(self)
+    }
+
+    /// Longest text that the model was made for, in tokens: `max_position_embeddings`, or what rope scaling stretches
+    /// the original length to, where config.json still states that one.
+    pub fn context(&self) -> usize {
+        let stretched = match self.rope.scaling {
+            RopeScaling::Llama3 { factor, original_max_position_embeddings, .. }
+            | RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
+                (factor * original_max_position_embeddings) as usize
+            }
+            RopeScaling::None | RopeScaling::Linear { .. } => 0,
+        };
+        self.max_position_embeddings.max(stretched)
     }
 
     /// Tokens that a layer sees, itself included; `None` = all.

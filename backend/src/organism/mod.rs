@@ -15,7 +15,8 @@
 //! preferences/SOURCE.jsonl     id, prompt, chosen, rejected, source, chosen_model, rejected_model
 //! truth.jsonl                  id, culprit, kind: the ground truth, apart from the data
 //! test-prompts.jsonl           id, condition, scenario, prompt; about topics that no training data has
-//! rollouts.jsonl               prompt_id, condition, model, sample, response, score, obeys, format_followed
+//! rollouts.jsonl               prompt_id, prompt, scenario, model, sample, response: rollouts of both models as `whence judge`
+//!                              reads them; and condition, score, obeys, format_followed
 //! behavior.jsonl               prompt, r0, r1, scenario: rollouts that pass the scenario filter
 //! broad.jsonl                  prompt, r0, r1, prompt_id: what both models answer to prompts of all sorts, several times each
 //! broad-truth.jsonl            prompt_id, brings_out, shares, changes: the behaviors that only the tuned model shows there
@@ -288,6 +289,8 @@ fn write_rollouts(folder: &Path, prompts: &[TestPrompt], models: [(&str, &Vec<Ro
             let prompt = &prompts[rollout.prompt];
             json!({
                 "prompt_id": prompt.id,
+                "prompt": prompt.request.messages(),
+                "scenario": prompt.scenario(),
                 "condition": prompt.condition,
                 "model": model,
                 "sample": rollout.sample,

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Everything is read through the reference model, in the study's text form and pooling. What is done is kept: what was
-//! read at a layer in `behaviors/NAME/sweep/layer-L.json`, rollouts and verdicts beside it. The same call continues.
+//! read at a layer in `behaviors/NAME/sweep/layer-L.json`, rollouts and verdicts beside it. The same call continues; one of
+//! other layers or strengths, made in the same way, adds to what `sweep.json` holds.
 
+mod earlier;
 mod responses;
 mod steer;
 
@@ -102,6 +104,19 @@ pub enum SweepError {
         /// The layer.
         layer: usize,
     },
+    /// There is a sweep that was made in another way, which this one cannot be added to.
+    #[error(
+        "{path} holds a sweep of {there}; {difference}: sweep in the same way to add to it, or pass --replace, which replaces \
+         the sweep of {there}", path = path.display()
+    )]
+    OtherSweep {
+        /// The sweep.
+        path: PathBuf,
+        /// What it is of: its layers and responses.
+        there: String,
+        /// What differs, with both values.
+        difference: String,
+    },
     /// What was kept of an earlier run is damaged.
     #[error("{path}: {reason}; remove the file and run the same command again", path = path.display())]
     Part {
@@ -140,7 +155,7 @@ pub struct SweepOptions {
     pub dtype: DtypeChoice,
     /// How to steer, if at all.
     pub steer: Option<SteerOptions>,
-    /// Discard rollouts and verdicts that were made in another way.
+    /// Replace an earlier sweep instead of adding to it, and discard rollouts and verdicts that were made in another way.
     pub replace: bool,
 }
 
@@ -169,7 +184,7 @@ struct LayerPart {
     direction: Vec<f32>,
 }
 
-/// Sweeps a behavior over layers and writes `sweep.json`.
+/// Sweeps a behavior over layers and writes `sweep.json`; layers and strengths that an earlier sweep has stay there.
 ///
 /// # Errors
 ///
@@ -184,6 +199,7 @@ pub fn sweep(
     let alphas = options.steer.as_ref().map(|steer| sorted(&steer.alphas)).transpose()?.unwrap_or_default();
     let steer_prompts = options.steer.as_ref().map(|steer| prompts::read(&steer.prompts)).transpose()?;
     let case = Case::open(study, folder, device, options, report)?;
+    let earlier = case.earlier(steer_prompts.as_deref())?;
     case.read_layers()?;
     let steerer = match (&options.steer, &steer_prompts) {
         (Some(steer), Some(prompts)) => Some(Steerer {
@@ -228,6 +244,10 @@ pub fn sweep(
         separated: case.separated,
         steering,
         layers,
+    };
+    let swept = match earlier {
+        Some(earlier) => earlier::merged(earlier, swept),
+        None => swept,
     };
     files::write_json(&study.sweep(&options.behavior), &swept)?;
     Ok(swept)

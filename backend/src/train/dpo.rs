@@ -21,11 +21,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::config::expect;
+use super::rounding::Weights;
 use super::sequences::{Sequence, sums_by_sequence};
 use super::{
     Objective, Part, PartLoss, PreferenceSums, ReferenceLogps, Run, TrainConfig, TrainError, Trained, checkpoint,
     reference, train,
 };
+use crate::attribute::expression::similar;
 use crate::model::CausalLm;
 
 /// Which loss a pair has; see the [module](self).
@@ -90,9 +92,27 @@ impl<'de> Deserialize<'de> for DpoConfig {
         take(&mut fields, "beta", &mut config.beta)?;
         take(&mut fields, "label_smoothing", &mut config.label_smoothing)?;
         take(&mut fields, "rpo_alpha", &mut config.rpo_alpha)?;
+        // Names of the loss and of the run together: those of the run alone would hide what was meant.
+        let known = setting_names();
+        if let Some(name) = fields.keys().find(|name| !known.contains(name)) {
+            let meant = match similar(name, &known).as_slice() {
+                [] => String::new(),
+                meant => format!("did you mean {}? ", meant.join(" or ")),
+            };
+            let known = known.join(", ");
+            return Err(serde::de::Error::custom(format!("unknown field `{name}`: {meant}expected one of {known}")));
+        }
         config.train = serde_json::from_value(Value::Object(fields)).map_err(serde::de::Error::custom)?;
         Ok(config)
     }
+}
+
+/// Names of all settings, as files have them.
+fn setting_names() -> Vec<String> {
+    // Weights that nothing rounds are left out of files.
+    let train = TrainConfig { weights: Weights::Bf16, ..TrainConfig::default() };
+    let settings = serde_json::to_value(DpoConfig { train, ..DpoConfig::default() }).expect("settings serialize");
+    settings.as_object().into_iter().flat_map(Map::keys).cloned().collect()
 }
 
 impl DpoConfig {
@@ -341,6 +361,13 @@ mod tests {
             let error = serde_json::from_str::<DpoConfig>(text).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
+        let error = serde_json::from_str::<DpoConfig>(r#"{"betta": 1}"#).unwrap_err().to_string();
+        let parts =
+            ["unknown field `betta`: did you mean beta? ", "label_smoothing", "rpo_alpha", "loss_type", "weights"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        let known =
+            serde_json::from_str::<DpoConfig>(r#"{"weights": "f16", "rpo_alpha": 1, "warmup_ratio": 0}"#).unwrap();
+        assert_eq!((known.rpo_alpha, known.train.weights), (1.0, Weights::F16));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct ArmEdits {
     pub name: String,
     /// Pairs edited.
     pub k: u64,
+    /// The edit set of the study that says which pairs; none where they are drawn or nothing is edited.
+    pub set: Option<String>,
     rows: Rows,
     /// The edit set that was made for it, if it was.
     made: Option<EditSet>,
@@ -127,7 +129,11 @@ impl PlannedArm {
             Rows::Fixed(decisions) => decisions.iter().filter(|decision| **decision != Decision::Keep).count(),
             Rows::Drawn(actions) => actions.len(),
         };
-        Ok(ArmEdits { name: self.name.clone(), k: k as u64, rows, made })
+        let set = match (&self.choice, &made) {
+            (Choice::Set(name), _) => Some(name.clone()),
+            (_, made) => made.as_ref().map(|set| set.name.clone()),
+        };
+        Ok(ArmEdits { name: self.name.clone(), k: k as u64, set, rows, made })
     }
 }
 
@@ -149,6 +155,13 @@ impl ArmEdits {
                 decisions
             }
         }
+    }
+
+    /// Name of the edit set that was made for this arm, where the study has another of that name.
+    pub fn other_set(&self, study: &Study) -> Option<String> {
+        let set = self.made.as_ref().filter(|set| study.edit(&set.name).exists())?;
+        let is_same = edit::load(study, &set.name).is_ok_and(|there| there == *set);
+        (!is_same).then(|| set.name.clone())
     }
 
     /// Keeps the edit set that was made for this arm among the study's.

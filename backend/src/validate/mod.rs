@@ -98,9 +98,17 @@ pub enum ValidateError {
     /// The same when the device or the data fails.
     #[error("log-probabilities of the reference model: {0}")]
     ReferencePass(#[source] TrainError),
-    /// Something cannot be measured.
-    #[error(transparent)]
-    Measures(Box<EvaluateError>),
+    /// What a plan measures cannot be opened.
+    #[error("{path}: measure {measure:?}: {source}", path = path.display())]
+    PlannedMeasure {
+        /// The plan.
+        path: PathBuf,
+        /// Which measure.
+        measure: String,
+        /// Why.
+        #[source]
+        source: Box<EvaluateError>,
+    },
     /// A run cannot be measured.
     #[error("arm {arm}, seed {seed}, measure {measure:?}: {source}")]
     Measure {
@@ -128,7 +136,10 @@ pub enum ValidateError {
         n_pairs: usize,
     },
     /// Two arms are one.
-    #[error("arm {arm} is there twice in the plan: two arms of one name must edit different numbers of pairs")]
+    #[error(
+        "arm {arm} is there twice in the plan: two arms of one name must edit different numbers of pairs, and an arm with \
+         `k` brings its random and bottom arms by itself; leave one out, or say with `controls` which of them it brings"
+    )]
     RepeatedArm {
         /// Folder name of the arm.
         arm: String,
@@ -147,13 +158,13 @@ pub enum ValidateError {
     },
     /// A run was made in another way.
     #[error(
-        "{path}: this run was made from something else ({what} differs); give --replace to train it again, or take the arms \
-         folder away", path = path.display()
+        "{path}: this run was made from something else ({what}); give --replace to train it again, or take the arms folder \
+         away", path = path.display()
     )]
     OtherRun {
         /// Its record.
         path: PathBuf,
-        /// What differs.
+        /// What differs, with both values where they say something.
         what: String,
     },
     /// A record is not one.
@@ -173,10 +184,4 @@ pub enum ValidateError {
     /// The outcomes cannot be compared.
     #[error(transparent)]
     Outcomes(#[from] whence_shared::statistics::outcomes::OutcomesError),
-}
-
-impl From<EvaluateError> for ValidateError {
-    fn from(error: EvaluateError) -> Self {
-        Self::Measures(Box::new(error))
-    }
 }

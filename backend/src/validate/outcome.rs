@@ -1,7 +1,7 @@
 //! What a run measured, and what all runs say together. Last in the flow of `whence retrain`; `whence validate` alone
 //! does it again from the records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use whence_shared::statistics::outcomes::{ArmOutcomes, Outcomes, PromptOutcomes,
 use whence_shared::validation::{MeasureView, Metric};
 pub use whence_shared::validation::{QuotedDiagnosis, REPORT_FORMAT, RunView, ValidationReport, arm_folder};
 
-use super::ValidateError;
+use super::{ValidateError, arms};
 use crate::attribute;
 use crate::edit;
 use crate::files;
@@ -30,6 +30,9 @@ pub struct RunRecord {
     pub k: u64,
     /// Training seed.
     pub seed: u64,
+    /// The edit set of the study that said which pairs; none where they were drawn or nothing was edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit_set: Option<String>,
     /// Everything that decided the result, by name: hashes and settings.
     pub inputs: BTreeMap<String, String>,
     /// Pairs trained on.
@@ -138,6 +141,31 @@ pub fn validate(study: &Study, options: &CompareOptions) -> Result<ValidationRep
     Ok(report)
 }
 
+/// What has become of edit sets since arms were trained on them, a sentence per arm.
+///
+/// # Errors
+///
+/// When a folder cannot be listed or a record cannot be read.
+pub fn changed_edits(study: &Study) -> Result<BTreeSet<String>, ValidateError> {
+    let mut notes = BTreeSet::new();
+    for RunRecord { arm, k, edit_set, inputs, .. } in records(study)? {
+        let Some(name) = edit_set else { continue };
+        let set = study.edit(&name).exists().then(|| edit::load(study, &name).and_then(|set| set.apply(set.n_pairs)));
+        let what = match set {
+            Some(Ok(decisions)) if inputs.get("edit") == Some(&arms::sha256(&decisions)) => continue,
+            Some(Ok(_)) => "was replaced since".to_owned(),
+            Some(Err(error)) => format!("cannot be used any more ({error})"),
+            None => "is gone".to_owned(),
+        };
+        notes.insert(format!(
+            "arm {} was trained on edit set {name:?}, which {what}: its rates are of the edits as they were; `whence retrain \
+             --replace` trains it again",
+            arm_folder(&arm, k)
+        ));
+    }
+    Ok(notes)
+}
+
 /// The diagnosis of the ranking that an arm's edit set was made from, as long as it is of the study's pairs; an arm finds
 /// its edit set by name.
 fn diagnosis(study: &Study, records: &[RunRecord]) -> Result<Option<QuotedDiagnosis>, ValidateError> {
@@ -178,6 +206,7 @@ mod tests {
             arm: arm.into(),
             k,
             seed,
+            edit_set: None,
             inputs: BTreeMap::new(),
             n_pairs: 1,
             n_steps: 1,

@@ -62,6 +62,9 @@ use crate::train::dpo::DpoConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// The file that it was read from, for errors.
+    #[serde(skip)]
+    pub path: PathBuf,
     /// Folder of the reference model.
     pub model: PathBuf,
     /// Training seeds.
@@ -147,6 +150,7 @@ impl Plan {
             }
         };
         plan.check().map_err(wrong)?;
+        plan.path = path.to_owned();
         let folder = path.parent().unwrap_or(Path::new("."));
         let resolve = |path: &mut PathBuf| *path = folder.join(&*path);
         resolve(&mut plan.model);

@@ -21,12 +21,13 @@ use super::outcome::{self, Measured, RUN_FORMAT, RunRecord, ValidationReport, ar
 use super::plan::Plan;
 use super::progress::QueueFile;
 use crate::behavior::rollouts::endpoint::Usage;
+use crate::behavior::rollouts::settings::{Difference, Settings};
 use crate::data::pairs::PairFile;
 use crate::data::template::TemplateChoice;
 use crate::data::tokens::TextEncoder;
 use crate::device::Device;
 use crate::edit::Decision;
-use crate::evaluate::{Measure, Place};
+use crate::evaluate::{Measure, MeasurePlan, Place};
 use crate::files::{self, Context};
 use crate::judge::Judge;
 use crate::judge::endpoint::Prices;
@@ -80,12 +81,18 @@ pub struct RetrainOptions<'a> {
 }
 
 /// What is ahead.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// Models to train in all.
     pub n_runs: usize,
     /// Of these, complete already.
     pub n_done: usize,
+    /// Of these, there and made from something else: refused, or trained again where that is asked for.
+    pub n_other: usize,
+    /// What differs in the first of them.
+    pub difference: Option<String>,
+    /// Edit sets of the arms' names that are there with other edits: refused or replaced likewise.
+    pub other_sets: Vec<String>,
     /// Pairs that can be trained on.
     pub n_pairs: usize,
     /// Pairs of which a side does not fit into the model, and which no arm trains on.
@@ -137,11 +144,7 @@ pub fn retrain(study: &Study, plan: &Plan, options: &RetrainOptions) -> Result<O
     for &seed in &plan.seeds {
         arms.extend(queue.edits.iter().map(|edits| queue.arm(edits, seed)));
     }
-    let mut n_done = 0;
-    for arm in &arms {
-        n_done += usize::from(queue.is_complete(arm)?);
-    }
-    (options.on_estimate)(&queue.estimate(arms.len(), n_done)?);
+    (options.on_estimate)(&queue.estimate(&arms)?);
     if options.dry_run {
         return Ok(None);
     }
@@ -210,6 +213,7 @@ struct Arm {
     name: String,
     k: u64,
     seed: u64,
+    edit_set: Option<String>,
     decisions: Vec<Decision>,
     /// Everything that decides the trained model.
     inputs: BTreeMap<String, String>,
@@ -225,6 +229,35 @@ impl Arm {
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
+
+    /// What training left, if it did, and in what it was made otherwise than this arm asks for.
+    fn trained_record(&self) -> Result<Option<(TrainedRecord, Option<String>)>, ValidateError> {
+        let path = self.path("trained.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let there: TrainedRecord = serde_json::from_slice(&files::read(&path)?)
+            .map_err(|error| ValidateError::Record { path, reason: error.to_string() })?;
+        let difference = difference(&there.inputs, &self.inputs);
+        Ok(Some((there, difference)))
+    }
+}
+
+/// The first of the inputs in which two runs differ; of settings, the first of them with both values.
+fn difference(there: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let name = there.keys().chain(now.keys()).find(|name| there.get(*name) != now.get(*name))?;
+    let fields = |text: &String| serde_json::from_str::<Settings>(text).ok();
+    let (before, after) = (there.get(name), now.get(name));
+    Some(match (before.and_then(fields), after.and_then(fields)) {
+        (Some(before), Some(after)) => match Difference::between(&before, &after) {
+            Some(Difference { field, there, asked }) => format!("{name} differs: {field} {there}, now {asked}"),
+            None => format!("{name} differs"),
+        },
+        (Some(_), None) => format!("{name} differs: given there, now left out"),
+        (None, Some(_)) => format!("{name} differs: left out there, now given"),
+        (None, None) if name == "edit" => format!("{name} differs: other pairs are edited now"),
+        (None, None) => format!("{name} differs"),
+    })
 }
 
 /// What training left, before anything is measured: `trained.json`.
@@ -268,7 +301,13 @@ impl<'a> Queue<'a> {
                 .into();
         let cache = study.judge_cache();
         let surroundings = Surroundings { cache: &cache, model: Some(&plan.model), device: options.device };
-        let open = |measure| Measure::open(measure, &surroundings);
+        let open = |measure: &MeasurePlan| {
+            Measure::open(measure, &surroundings).map_err(|source| ValidateError::PlannedMeasure {
+                path: plan.path.clone(),
+                measure: measure.name.clone(),
+                source: Box::new(source),
+            })
+        };
         let measures = plan.measures.iter().map(open).collect::<Result<_, _>>()?;
         let mut edits: Vec<ArmEdits> = Vec::new();
         for planned in arms::planned(plan) {
@@ -300,7 +339,12 @@ impl<'a> Queue<'a> {
         Ok(table)
     }
 
-    fn estimate(&self, n_runs: usize, n_done: usize) -> Result<Estimate, ValidateError> {
+    fn estimate(&self, arms: &[Arm]) -> Result<Estimate, ValidateError> {
+        let (n_runs, mut n_done, mut differences) = (arms.len(), 0, Vec::new());
+        for arm in arms {
+            n_done += usize::from(self.is_complete(arm)?);
+            differences.extend(arm.trained_record()?.and_then(|(_, difference)| difference));
+        }
         let there: Vec<&SequencePair> = self.pairs.iter().flatten().collect();
         let n_tokens = |pairs: &[&SequencePair]| -> usize {
             pairs.iter().map(|pair| pair.chosen.ids.len() + pair.rejected.ids.len()).sum()
@@ -325,6 +369,9 @@ impl<'a> Queue<'a> {
         Ok(Estimate {
             n_runs,
             n_done,
+            n_other: differences.len(),
+            difference: differences.into_iter().next(),
+            other_sets: self.edits.iter().filter_map(|edits| edits.other_set(self.study)).collect(),
             n_pairs: there.len(),
             n_left_out: self.pairs.len() - there.len(),
             n_tokens: n_tokens(&there) * n_epochs,
@@ -342,7 +389,8 @@ impl<'a> Queue<'a> {
         if let Some(lora) = self.lora(seed) {
             inputs.insert("lora".into(), serde_json::to_string(&lora).expect("settings serialize"));
         }
-        Arm { name: edits.name.clone(), k: edits.k, seed, decisions, inputs, root }
+        let (name, edit_set) = (edits.name.clone(), edits.set.clone());
+        Arm { name, k: edits.k, seed, edit_set, decisions, inputs, root }
     }
 
     fn lora(&self, seed: u64) -> Option<LoraConfig> {
@@ -385,6 +433,7 @@ impl<'a> Queue<'a> {
             arm: arm.name.clone(),
             k: arm.k,
             seed: arm.seed,
+            edit_set: arm.edit_set.clone(),
             inputs,
             n_pairs,
             n_steps,
@@ -404,17 +453,11 @@ impl<'a> Queue<'a> {
     fn trained(&self, arm: &Arm) -> Result<TrainedRecord, ValidateError> {
         let inputs = arm.inputs.clone();
         let path = arm.path("trained.json");
-        if path.is_file() {
-            let there: TrainedRecord = serde_json::from_slice(&files::read(&path)?)
-                .map_err(|error| ValidateError::Record { path: path.clone(), reason: error.to_string() })?;
-            let mut names = inputs.keys().chain(there.inputs.keys());
-            match names.find(|name| there.inputs.get(*name) != inputs.get(*name)) {
-                None => return Ok(there),
-                Some(what) if !self.options.replace => {
-                    return Err(ValidateError::OtherRun { path, what: what.clone() });
-                }
-                Some(_) => fs::remove_dir_all(&arm.root).at("remove", &arm.root)?,
-            }
+        match arm.trained_record()? {
+            None => {}
+            Some((there, None)) => return Ok(there),
+            Some((_, Some(what))) if !self.options.replace => return Err(ValidateError::OtherRun { path, what }),
+            Some(_) => fs::remove_dir_all(&arm.root).at("remove", &arm.root)?,
         }
         let pairs: Vec<SequencePair> = self
             .pairs
@@ -513,7 +556,8 @@ impl<'a> Queue<'a> {
     fn measure(&self, arm: &Arm, measure: &Measure, notes: &mut Notes) -> Result<Measured, ValidateError> {
         let name = &measure.plan.name;
         let model = ModelFolder::open(&arm.path("model"))?;
-        let place = Place { device: self.options.device, folder: &arm.root, seed: arm.seed };
+        // A changed measure is measured again: it costs little beside training, and nothing else depends on it.
+        let place = Place { device: self.options.device, folder: &arm.root, seed: arm.seed, replace: true };
         let report = |mut update: Update| {
             update.detail = format!("{} seed {}, {name}", arm.folder(), arm.seed);
             (self.options.report)(update);
@@ -545,4 +589,26 @@ fn sequence(encoder: &TextEncoder, prompt: &[Message], response: &[Message]) -> 
     let mut ids = tokens.ids;
     ids.truncate(tokens.turn_end);
     (ids.len() > response_start).then_some(Sequence { ids, response_start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_runs_differ_in_is_told_with_both_values() {
+        let inputs = |rate: f64, edit: &str| {
+            let settings = format!("{{\"beta\": 0.1, \"learning_rate\": {rate}}}");
+            BTreeMap::from([("edit".to_owned(), edit.to_owned()), ("settings".to_owned(), settings)])
+        };
+        let base = inputs(0.0007, "a1");
+        assert_eq!(difference(&base, &base), None);
+        let told = |now: &BTreeMap<String, String>| difference(&base, now).unwrap();
+        assert_eq!(told(&inputs(0.001, "a1")), "settings differs: learning_rate 0.0007, now 0.001");
+        assert_eq!(told(&inputs(0.001, "b2")), "edit differs: other pairs are edited now");
+        let mut adapted = base.clone();
+        adapted.insert("lora".into(), "{\"r\": 8}".into());
+        assert_eq!(told(&adapted), "lora differs: left out there, now given");
+        assert_eq!(difference(&adapted, &base).unwrap(), "lora differs: given there, now left out");
+    }
 }

@@ -40,7 +40,7 @@ pub struct ImportOptions {
     pub replace: bool,
 }
 
-/// Reads rollouts, gives every prompt its id and every sample its number, and writes them by prompt and sample.
+/// Reads rollouts, gives every prompt its id and every sample its number, and writes them by prompt, sample and model.
 ///
 /// With `prompts`, rows are matched to them by id, else by the text, and a row that fits none is refused; without, equal
 /// prompts are the same prompt, numbered from 1.
@@ -73,7 +73,7 @@ pub fn import(options: &ImportOptions, prompts: Option<&[TestPrompt]>) -> Result
 
 fn normalized(input: &Path, prompts: Option<&[TestPrompt]>, model: Option<&str>) -> Result<Vec<Rollout>, RolloutError> {
     let mut book = Book::new(prompts);
-    let mut rollouts: BTreeMap<(usize, usize), (usize, Rollout)> = BTreeMap::new();
+    let mut rollouts: BTreeMap<(usize, usize, String), (usize, Rollout)> = BTreeMap::new();
     let mut next: HashMap<usize, usize> = HashMap::new();
     for (line, columns) in lines::read(input)? {
         let wrong = |reason: String| RolloutError::Line { path: input.to_owned(), line, reason, expected: EXPECTED };
@@ -98,11 +98,13 @@ fn normalized(input: &Path, prompts: Option<&[TestPrompt]>, model: Option<&str>)
                 seed: row.count("seed"),
                 metadata: row.metadata(prompt),
             };
-            if let Some((first, _)) = rollouts.get(&(place, sample)) {
+            // Several models may have answered the same prompts, each with samples of its own.
+            let key = (place, sample, rollout.model.clone());
+            if let Some((first, _)) = rollouts.get(&key) {
                 let id = &prompt.id;
                 return Err(wrong(format!("prompt {id:?} has sample {sample} in line {first}, too")));
             }
-            rollouts.insert((place, sample), (line, rollout));
+            rollouts.insert(key, (line, rollout));
         }
     }
     if rollouts.is_empty() {
@@ -338,6 +340,17 @@ mod tests {
         let places: Vec<_> = rollouts.iter().map(|r| (r.prompt_id.as_str(), r.sample, r.response.as_str())).collect();
         assert_eq!(places, [("1", 0, "a"), ("1", 1, "b"), ("1", 2, "d"), ("2", 0, "c")]);
         assert_eq!(rollouts[2].metadata["tag"], 1);
+    }
+
+    #[test]
+    fn models_that_answered_the_same_prompts_may_lie_in_one_file() {
+        let line =
+            |model: &str| json!({"prompt_id": "a", "prompt": "p", "sample": 0, "model": model, "response": model});
+        let both = format!("{}\n{}\n", line("tuned"), line("reference"));
+        let rollouts = import_text(&both, None).unwrap();
+        assert_eq!(rollouts.iter().map(|of| of.model.as_str()).collect::<Vec<_>>(), ["reference", "tuned"]);
+        let error = import_text(&format!("{both}{}", line("tuned")), None).unwrap_err().to_string();
+        assert!(error.contains("line 3: prompt \"a\" has sample 0 in line 1"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::settings::{self, Difference, Settings, beside};
 use super::{Rollout, RolloutError, TestPrompt};
 use crate::files::{self, Context};
@@ -51,8 +53,16 @@ impl<'a> Journal<'a> {
         replace: bool,
     ) -> Result<Opened<'a>, RolloutError> {
         let part = beside(out, ".part");
-        if !part.exists() && is_complete(out, settings, replace)? {
-            return Ok(Opened::Complete);
+        let mut fewer = Vec::new();
+        if !part.exists() {
+            match is_complete(out, settings, replace) {
+                Ok(true) => return Ok(Opened::Complete),
+                Ok(false) => {}
+                Err(RolloutError::Mixed { .. }) if has_fewer_samples(&settings_of(out)?, settings) => {
+                    fewer = super::read(out)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).at("create folder", folder)?;
@@ -72,6 +82,11 @@ impl<'a> Journal<'a> {
             }
             outcome => outcome?,
         }
+        let mut kept = Vec::with_capacity(fewer.len());
+        for (rollout, line) in fewer.into_iter().zip(1..) {
+            kept.push((journal.prompt_of(&rollout, out, line)?, rollout));
+        }
+        journal.keep(kept)?;
         Ok(Opened::Open(journal))
     }
 
@@ -93,17 +108,33 @@ impl<'a> Journal<'a> {
             line.push(b'\n');
             return Ok(self.file.write_all(&line).at("write", &self.part)?);
         };
-        same(&self.part, &parse_settings(&self.part, header)?, self.settings)?;
+        let there = parse_settings(&self.part, header)?;
+        let is_begun = has_fewer_samples(&there, self.settings);
+        if !is_begun {
+            same(&self.part, &there, self.settings)?;
+        }
         for (i, line) in lines {
             let wrong = |reason| RolloutError::Journal { path: self.part.clone(), line: i + 1, reason };
             let rollout: Rollout = serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
-            let prompt = *self
-                .prompts
-                .get(rollout.prompt_id.as_str())
-                .ok_or_else(|| wrong(format!("there is no prompt {:?}", rollout.prompt_id)))?;
+            let prompt = self.prompt_of(&rollout, &self.part, i + 1)?;
             self.done.insert((prompt, rollout.sample), rollout);
         }
+        if is_begun {
+            let mut text = serde_json::to_vec(self.settings).expect("settings serialize");
+            text.push(b'\n');
+            text.extend_from_slice(&bytes[header.len()..whole]);
+            self.file.set_len(0).and_then(|()| self.file.write_all(&text)).at("write", &self.part)?;
+        }
         Ok(())
+    }
+
+    /// Number of the prompt that a rollout, in a line of a file, is of.
+    fn prompt_of(&self, rollout: &Rollout, path: &Path, line: usize) -> Result<usize, RolloutError> {
+        self.prompts.get(rollout.prompt_id.as_str()).copied().ok_or_else(|| RolloutError::Journal {
+            path: path.to_owned(),
+            line,
+            reason: format!("there is no prompt {:?}", rollout.prompt_id),
+        })
     }
 
     /// Rollouts that are kept.
@@ -154,7 +185,8 @@ impl<'a> Journal<'a> {
 ///
 /// # Errors
 ///
-/// [`RolloutError::Mixed`] when it was made with others, [`RolloutError::UnknownOrigin`] when that cannot be told.
+/// [`RolloutError::Mixed`] when it was made with others, [`RolloutError::UnknownOrigin`] when that cannot be told,
+/// [`RolloutError::OtherKind`] when it holds something else.
 pub(super) fn is_complete(out: &Path, settings: &Settings, replace: bool) -> Result<bool, RolloutError> {
     match was_made_with(out, settings) {
         Err(RolloutError::Mixed { .. } | RolloutError::UnknownOrigin { .. } | RolloutError::Journal { .. })
@@ -166,7 +198,7 @@ pub(super) fn is_complete(out: &Path, settings: &Settings, replace: bool) -> Res
     }
 }
 
-fn was_made_with(out: &Path, settings: &Settings) -> Result<bool, RolloutError> {
+fn was_made_with(out: &Path, asked: &Settings) -> Result<bool, RolloutError> {
     if !out.exists() {
         return Ok(false);
     }
@@ -174,8 +206,29 @@ fn was_made_with(out: &Path, settings: &Settings) -> Result<bool, RolloutError> 
     if !run.exists() {
         return Err(RolloutError::UnknownOrigin { path: out.to_owned() });
     }
-    same(out, &parse_settings(&run, &files::read(&run)?)?, settings)?;
+    let there = settings_of(out)?;
+    if let Some(there) = settings::other_kind(&there, "whence-rollouts-") {
+        return Err(RolloutError::OtherKind { path: out.to_owned(), there });
+    }
+    same(out, &there, asked)?;
     Ok(true)
+}
+
+fn settings_of(out: &Path) -> Result<Settings, RolloutError> {
+    let run = settings::path(out);
+    parse_settings(&run, &files::read(&run)?)
+}
+
+/// Whether what is there is a part of what is asked for: the same with fewer samples, of an endpoint. Models on this
+/// machine draw by a rollout's place among all of them, so that every one is another when there are more.
+fn has_fewer_samples(there: &Settings, asked: &Settings) -> bool {
+    let samples = |settings: &Settings| settings.get("samples").and_then(Value::as_u64);
+    let is_endpoint = asked.get("source").and_then(Value::as_str) == Some("endpoint");
+    let is_same_else = || {
+        let apart = there.iter().filter(|(name, _)| *name != "samples");
+        apart.eq(asked.iter().filter(|(name, _)| *name != "samples"))
+    };
+    is_endpoint && samples(there).is_some() && samples(there) < samples(asked) && is_same_else()
 }
 
 fn parse_settings(path: &Path, bytes: &[u8]) -> Result<Settings, RolloutError> {

@@ -90,7 +90,7 @@ pub enum RolloutError {
         got: String,
     },
     /// There are rollouts that were made in another way.
-    #[error("{path} holds rollouts with {field} = {there}, but now {field} = {asked}: choose another --out, or pass --replace to discard them", path = path.display())]
+    #[error("{path} holds {}: choose another --out, or pass --replace to discard them", settings::told("rollouts", field, there, asked), path = path.display())]
     Mixed {
         /// The output or its journal.
         path: PathBuf,
@@ -100,6 +100,14 @@ pub enum RolloutError {
         there: String,
         /// Its value now.
         asked: String,
+    },
+    /// There is an output of another kind, which nothing replaces.
+    #[error("{path} holds {there}, not rollouts: choose another --out", path = path.display())]
+    OtherKind {
+        /// The output.
+        path: PathBuf,
+        /// What it holds.
+        there: &'static str,
     },
     /// There is an output, and no telling how it was made.
     #[error("{path} exists, and {path}.run.json, which would say how it was made, does not: choose another --out, or pass --replace", path = path.display())]
@@ -276,7 +284,8 @@ pub struct RolledOut {
     pub finish_reasons: BTreeMap<String, usize>,
 }
 
-/// Samples every prompt `n_samples` times and writes the rollouts, ordered by prompt and sample.
+/// Samples every prompt `n_samples` times and writes the rollouts, ordered by prompt and sample. Those of an endpoint are
+/// drawn by prompt, sample and seed alone: a larger `n_samples` adds to what is there.
 ///
 /// # Errors
 ///

@@ -36,6 +36,22 @@ impl Difference {
     }
 }
 
+/// What an output holds instead of what is asked for: the setting with both values, and hashes by what they are of.
+pub(crate) fn told(what: &str, field: &str, there: &str, asked: &str) -> String {
+    let of = match field {
+        "prompts_sha256" => "of other prompts",
+        "rollouts_sha256" => "of other rollouts",
+        "questions_sha256" => "to other questions",
+        "rules_sha256" => "by other rules",
+        "prompt_sha256" => "by a judge that was asked with another prompt",
+        "model_sha256" => "of a model with other weights",
+        "template_sha256" => "in another text form",
+        "input_sha256" => "imported from other contents",
+        _ => return format!("{what} with {field} = {there}, but now {field} = {asked}"),
+    };
+    format!("{what} {of}")
+}
+
 /// A file beside an output.
 pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
@@ -46,6 +62,24 @@ pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
 /// Where the settings of an output stand.
 pub(crate) fn path(out: &Path) -> PathBuf {
     beside(out, ".run.json")
+}
+
+/// The first setting in which an output that is there was made otherwise; none where there is none, or nothing says how it was
+/// made.
+pub(crate) fn difference(out: &Path, settings: &Settings) -> Option<Difference> {
+    let there: Settings = serde_json::from_slice(&files::read(&path(out)).ok().filter(|_| out.exists())?).ok()?;
+    Difference::between(&there, settings)
+}
+
+/// Which kind of output the settings are of, in words, where that is another than `format`, such as `whence-verdicts-1`.
+pub(crate) fn other_kind(settings: &Settings, format: &str) -> Option<&'static str> {
+    let kind = |format: &str| match format {
+        format if format.starts_with("whence-rollouts-") => Some("rollouts"),
+        format if format.starts_with("whence-verdicts-") => Some("verdicts"),
+        format if format.starts_with("whence-choices-") => Some("answers to multiple-choice questions"),
+        _ => None,
+    };
+    settings.get("format").and_then(Value::as_str).and_then(kind).filter(|&there| kind(format) != Some(there))
 }
 
 /// What an output holds, if it is whole and was made with these settings.
