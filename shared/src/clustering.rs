@@ -112,6 +112,11 @@ pub struct PairCluster {
     /// nearest other one (Hruschka, Campello & de Castro, *Evolving clusters in gene-expression data*, 2006). 0 of a single pair,
     /// or when there is one cluster.
     pub silhouette: f64,
+    /// How surely it comes back when the method is applied to samples of the pairs: the mean of the largest Jaccard index with a
+    /// cluster found there, 0 to 1 ([`mean_jaccards`](crate::cluster::members::mean_jaccards)). Beside 0.75 a cluster is usually
+    /// taken as stable. None in files of before it was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jaccard: Option<f64>,
     /// Rows of the study nearest to its centre; the first is its medoid by cosine.
     pub typical: Vec<u32>,
     /// Rows of the study that are nearly as near to another centre.

@@ -110,6 +110,7 @@ fn kmeans_finds_planted_clusters_and_describes_them() {
             .collect();
         assert!((cluster.cohesion - own.iter().sum::<f64>() / own.len() as f64).abs() < 1e-9);
         assert!(cluster.cohesion > 0.8 && cluster.silhouette > 0.5, "{cluster:?}");
+        assert!(cluster.jaccard.unwrap() > 0.9, "what was planted comes back: {cluster:?}");
         let best = own.iter().copied().fold(-1.0, f64::max);
         assert_eq!(f64::from(found.strengths[cluster.typical[0] as usize]), best, "the medoid");
         for row in cluster.typical.iter().chain(&cluster.border) {

@@ -44,6 +44,60 @@ fn a_ranking_is_the_cosines_in_order_with_ties_by_row() {
 }
 
 #[test]
+fn a_ranking_by_what_length_leaves_moves_as_the_diagnosis_says_and_can_be_edited_by() {
+    let folder = tempdir().unwrap();
+    let study = made_study::make(folder.path(), 300);
+    made_study::write_remarks(&study, &[(77, "chosen", true)]);
+    let root = study.root().to_str().unwrap();
+    let out = folder.path().join("without.parquet");
+    let rank_on = |names: &str, out: &str| {
+        whence([
+            "rank",
+            "--study",
+            root,
+            "--behavior",
+            BEHAVIOR,
+            "--layer",
+            "2",
+            "--residual-on",
+            names,
+            "--out",
+            out,
+            "--k",
+            "50",
+        ])
+    };
+    let out = out.to_str().unwrap();
+    rank_on("lenght", out).fails_naming(&["lenght", "length, lists, code, headings, shared-words, source, all"]);
+    rank_on("length", "without.csv").fails_naming(&["--out", ".parquet"]);
+    whence(["rank", "--study", root, "--behavior", BEHAVIOR, "--residual-on", "length"]).fails_naming(&["--out"]);
+    let by_score = ranked(&study, &[2]).unwrap().remove(0);
+    for (names, of) in [("source", "source"), ("length,lists,code,headings,shared-words,source", "all of these")] {
+        let said = rank_on(names, out).succeeds().stdout;
+        whence(["diagnose", "--study", root, "--behavior", BEHAVIOR, "--layer", "2", "-k", "50"]).succeeds();
+        let diagnosis = fs::read_to_string(study.diagnosis(BEHAVIOR, 2)).unwrap();
+        let diagnosis: whence_shared::diagnosis::Diagnosis = serde_json::from_str(&diagnosis).unwrap();
+        let confound = diagnosis.confounds.iter().find(|confound| confound.name == of);
+        let expected = confound.map_or(1.0, |confound| confound.residual.overlap);
+        // The pair without a vector is not moved, and the diagnosis does not know that it has none.
+        let stay = format!("{:.1} % of the first 50 stay", 100.0 * expected);
+        assert!(said.contains(&stay), "expected {stay:?} in: {said}");
+        let rows = table::read(std::path::Path::new(out)).unwrap();
+        assert_eq!(rows.len(), 300);
+        assert!(rows.windows(2).all(|rows| rows[0].score >= rows[1].score), "by what is left");
+        let sum: f64 = rows.iter().map(|row| f64::from(row.score)).sum();
+        assert!(sum.abs() < 0.05 * 300.0, "what is left has a mean near 0: {sum}");
+        assert!(rows.iter().any(|row| row.row == 77 && (by_score.scores[77] != 0.0 || row.score == 0.0)));
+    }
+    whence(["edit", "--study", root, "--name", "without", "--ranking", out, "--top", "20"]).succeeds();
+    assert_eq!(
+        table::read(&study.ranking(BEHAVIOR, 2)).map_err(|_| ()),
+        Err(()),
+        "the study's own ranking is not made by it"
+    );
+}
+
+#[test]
 fn pairs_without_a_vector_are_counted_beside_the_ranking() {
     let folder = tempdir().unwrap();
     let study = made_study::make(folder.path(), 150);

@@ -21,7 +21,7 @@ pub struct Columns {
 }
 
 /// Names of the covariates, in order.
-const NAMES: [&str; 5] = ["length", "lists", "code", "headings", "shared words"];
+pub const NAMES: [&str; 5] = ["length", "lists", "code", "headings", "shared words"];
 
 impl Columns {
     /// Reads the pairs of a study.

@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod expression;
 pub mod probe;
 pub mod query;
+pub mod residual;
 pub mod table;
 pub mod tokens;
 pub mod truth;

@@ -5,13 +5,13 @@
 //! rank      uint32   from 1
 //! row       uint32   row of pairs.parquet, from 0
 //! id        string   the pair's id
-//! score     float32  cosine in [−1, 1]
+//! score     float32  cosine in [−1, 1], or what is left of it
 //! source    string   the pair's source
 //! snippet   string   its last user turn on one line
 //! ```
 //!
 //! Metadata keys `whence.format`, `whence.behavior`, `whence.layer`, `whence.inputs`, `whence.behavior_sha256` and
-//! `whence.pairs_sha256` say what it was made from.
+//! `whence.pairs_sha256` say what it was made from; `whence.residual_on` names what its scores are without ([`super::residual`]).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -117,21 +117,40 @@ pub fn top(ranking: &Ranking, labels: &Labels, n_rows: usize) -> Vec<RankedRow> 
 /// Panics when the labels are of fewer pairs than the ranking.
 pub fn store(study: &Study, ranking: &Ranking, labels: &Labels) -> Result<PathBuf, RankError> {
     let path = study.ranking(&ranking.behavior, ranking.layer);
+    write(&path, ranking, labels, None)?;
+    Ok(path)
+}
+
+/// Writes a ranking to a file, atomically; `residual_on` names what was taken out of its scores, if anything was.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+///
+/// # Panics
+///
+/// Panics when the labels are of fewer pairs than the ranking.
+pub fn write(path: &Path, ranking: &Ranking, labels: &Labels, residual_on: Option<&str>) -> Result<(), RankError> {
     let key = |key: &str, value: &str| KeyValue::new(format!("whence.{key}"), value.to_owned());
     let properties = WriterProperties::builder()
         .set_created_by(concat!("whence ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_key_value_metadata(Some(vec![
-            key("format", FORMAT),
-            key("behavior", &ranking.behavior),
-            key("layer", &ranking.layer.to_string()),
-            key("inputs", &ranking.inputs),
-            key("behavior_sha256", &ranking.behavior_sha256),
-            key("pairs_sha256", &ranking.pairs_sha256),
-        ]))
+        .set_key_value_metadata(Some(
+            [
+                key("format", FORMAT),
+                key("behavior", &ranking.behavior),
+                key("layer", &ranking.layer.to_string()),
+                key("inputs", &ranking.inputs),
+                key("behavior_sha256", &ranking.behavior_sha256),
+                key("pairs_sha256", &ranking.pairs_sha256),
+            ]
+            .into_iter()
+            .chain(residual_on.map(|names| key("residual_on", names)))
+            .collect(),
+        ))
         .build();
-    let failed = |error: ParquetError| write_error(&path, error);
-    let file = AtomicFile::create(&path)?;
+    let failed = |error: ParquetError| write_error(path, error);
+    let file = AtomicFile::create(path)?;
     let mut writer = ArrowWriter::try_new(file, Arc::new(schema()), Some(properties)).map_err(failed)?;
     for (batch, first_rank) in ranking.order.chunks(ROWS_PER_BATCH).zip((1..).step_by(ROWS_PER_BATCH)) {
         let texts = |labels: &[String]| -> ArrayRef {
@@ -149,7 +168,7 @@ pub fn store(study: &Study, ranking: &Ranking, labels: &Labels) -> Result<PathBu
         writer.write(&batch).map_err(failed)?;
     }
     writer.into_inner().map_err(failed)?.commit()?;
-    Ok(path)
+    Ok(())
 }
 
 /// Reads a stored ranking, top first.

@@ -132,10 +132,11 @@ fn print(view: &ClusteringView) {
 }
 
 fn print_cluster(view: &ClusteringView, label: usize, cluster: &PairCluster, name: &str) {
-    let PairCluster { size, cohesion, silhouette, reading, .. } = cluster;
+    let PairCluster { size, cohesion, silhouette, jaccard, reading, .. } = cluster;
     let of = view.n_pairs;
+    let back = jaccard.map_or_else(String::new, |jaccard| format!(", comes back {jaccard:.2}"));
     println!(
-        "  {}:{name} {size} of {of}, mean cosine to the centre {cohesion:.2}, silhouette {silhouette:.2}",
+        "  {}:{name} {size} of {of}, mean cosine to the centre {cohesion:.2}, silhouette {silhouette:.2}{back}",
         label + 1
     );
     let Reading { terms, chosen_terms, rejected_terms, sources } = reading;

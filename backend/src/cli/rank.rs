@@ -1,9 +1,10 @@
 //! `whence rank`: which pairs push hardest toward a behavior.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use whence_backend::attribute::probe::layers_to_rank;
+use whence_backend::attribute::residual::{self, residual};
 use whence_backend::attribute::table::{self, Labels};
 use whence_backend::attribute::{QueryOptions, RankOptions, Ranking, Truth, query, rank};
 use whence_backend::extract::RemarkSummary;
@@ -48,6 +49,14 @@ pub struct Args {
     /// Known culprits, JSONL: {"id": "…", "culprit": true, "kind": "…"}; prints how well they were found
     #[arg(long)]
     truth: Option<PathBuf>,
+    /// Rank by what these leave of the scores, comma-separated: length, lists, code, headings, shared-words (of chosen beside
+    /// rejected), source, or all. `whence edit --ranking FILE` takes the file
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = residual::name,
+        requires_all = ["layer", "out"], conflicts_with = "top")]
+    residual_on: Vec<String>,
+    /// With --residual-on: the Parquet file to write; an earlier one is replaced
+    #[arg(long, value_name = "FILE", requires = "residual_on")]
+    out: Option<PathBuf>,
     /// Compare every vector file with its SHA-256 first
     #[arg(long)]
     verify: bool,
@@ -76,6 +85,22 @@ impl Args {
         let truth = self.truth.as_deref().map(|path| Truth::read(path, &labels.ids)).transpose()?;
         let n_top = self.show.unwrap_or(if rankings.len() == 1 { 20 } else { 5 });
         let k = self.k.or(truth.as_ref().map(Truth::n_culprits)).unwrap_or(100).min(labels.ids.len());
+        if let Some(out) = &self.out {
+            must_be_parquet(out)?;
+            let (left, moved) = residual(&study, &rankings[0], &self.residual_on, k)?;
+            let on = self.residual_on.join(", ");
+            table::write(out, &left, &labels, Some(&on))?;
+            let rank_correlation = moved.spearman.map_or_else(|| "–".to_owned(), |r| format!("{r:.3}"));
+            println!("layer {}: pairs ranked toward {:?} by what {on} leave of the score", left.layer, left.behavior);
+            println!(
+                "  {:.1} % of the first {k} stay, rank correlation with the ranking by score {rank_correlation}",
+                100.0 * moved.overlap
+            );
+            print_top(&left, &labels, n_top);
+            print_sources(&left, &labels, k);
+            println!("  stored in {}", out.display());
+            return Ok(());
+        }
         for ranking in &rankings {
             let path = table::store(&study, ranking, &labels)?;
             println!("layer {}: {} pairs ranked toward {:?}", ranking.layer, ranking.order.len(), ranking.behavior);
@@ -89,6 +114,12 @@ impl Args {
         }
         Ok(())
     }
+}
+
+fn must_be_parquet(out: &Path) -> anyhow::Result<()> {
+    let is_parquet = out.extension().is_some_and(|extension| extension == "parquet");
+    anyhow::ensure!(is_parquet, "--out: expected a name that ends in .parquet, got {}", out.display());
+    Ok(())
 }
 
 /// The first `k` per layer, without ranking the rest.

@@ -74,7 +74,7 @@ pub fn by_size(places: &[Place], n_clusters: usize) -> Vec<Option<u32>> {
     numbers
 }
 
-/// Sizes, cohesion and exemplars; words are still to come. Places have their final labels.
+/// Sizes, cohesion and exemplars; stability and words are still to come. Places have their final labels.
 pub fn shapes(places: &[Place], n_clusters: usize) -> Vec<PairCluster> {
     let mut members: Vec<Vec<Place>> = vec![Vec::new(); n_clusters];
     for place in places.iter().filter(|place| place.label > NOISE) {
@@ -96,7 +96,8 @@ fn shape(members: &mut [Place], n_clusters: usize) -> PairCluster {
     members.sort_by(|a, b| b.own.total_cmp(&a.own).then(a.row.cmp(&b.row)));
     let typical = first(members);
     members.sort_by(|a, b| (a.own - a.other).total_cmp(&(b.own - b.other)).then(a.row.cmp(&b.row)));
-    PairCluster { size, cohesion, silhouette, typical, border: first(members), reading: Default::default() }
+    let border = first(members);
+    PairCluster { size, cohesion, silhouette, jaccard: None, typical, border, reading: Default::default() }
 }
 
 /// Rows whose words are counted, ascending, with their group: of each group as many, spread evenly over its rows.

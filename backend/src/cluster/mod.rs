@@ -2,7 +2,7 @@
 //!
 //! Stands beside discovery, which groups pairs by what they have to do with test prompts. Vectors are read at unit length
 //! ([`rows`]), clusters are found in those that fit into memory ([`fit`]), every pair gets a label, and the clusters are
-//! described ([`describe`]). [`contrast`] compares two of them, [`naming`] asks a model for names. All arithmetic is
+//! described ([`describe`]), how surely they come back from samples included ([`again`]). [`contrast`] compares two of them, [`naming`] asks a model for names. All arithmetic is
 //! [`whence_shared::cluster`]'s.
 //!
 //! ```text
@@ -15,6 +15,7 @@
 //! [`whence_shared::cluster::hdbscan::MAX_ROWS`] rows, and goes over a graph of exact nearest neighbours up to
 //! [`fit::MAX_GRAPH_ROWS`], if these fit into the same memory; of more, a sample must be asked for.
 
+pub mod again;
 pub mod contrast;
 pub mod describe;
 pub mod fit;
@@ -172,6 +173,12 @@ pub fn cluster(study: &Study, options: &ClusterOptions, report: Report) -> Resul
     let n_clusters = numbers.iter().flatten().count();
     let (labels, places) = renumbered(&found, &numbers);
     let mut clusters = describe::shapes(&places, n_clusters);
+    say(report, "clustering samples, to see what comes back".into());
+    let jaccards = again::jaccards(&held, vectors.d_model(), &labels, n_clusters, options.method, options.seed)?;
+    clusters
+        .iter_mut()
+        .zip(jaccards.into_iter().flatten())
+        .for_each(|(cluster, jaccard)| cluster.jaccard = Some(jaccard));
     say(report, "reading words".into());
     let named: BTreeSet<u32> =
         clusters.iter().flat_map(|cluster| cluster.typical.iter().chain(&cluster.border).copied()).collect();

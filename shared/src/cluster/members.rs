@@ -1,6 +1,8 @@
 //! A partition's members: how near they are to each other, who is typical and who lies at the border, and which clusters come
 //! back when rows are drawn again.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::linkage::{Dendrogram, ward_of_distances};
@@ -132,28 +134,54 @@ impl Resampled {
     ///
     /// Panics when `k` is 0, or a label is `k` or more.
     pub fn jaccards(&self, labels: &[u32], k: usize) -> Vec<f64> {
-        let (mut sums, mut counts) = (vec![0.0; k], vec![0usize; k]);
-        for (sample, of_sample) in &self.0 {
+        let of_sample = |(sample, of_sample): &(Vec<usize>, Dendrogram)| {
             let found = of_sample.cut_into(k.min(sample.len())).expect("1 to as many as rows");
-            let mut both = std::collections::BTreeMap::new();
-            let (mut own, mut theirs) = (vec![0usize; k], vec![0usize; k]);
-            for (&row, &label) in sample.iter().zip(&found) {
-                *both.entry((labels[row], label)).or_insert(0usize) += 1;
-                own[labels[row] as usize] += 1;
-                theirs[label as usize] += 1;
-            }
-            let mut best = vec![0f64; k];
-            for ((a, b), n) in both {
-                let (a, b) = (a as usize, b as usize);
-                best[a] = best[a].max(n as f64 / (own[a] + theirs[b] - n) as f64);
-            }
-            for cluster in (0..k).filter(|&cluster| own[cluster] > 0) {
-                sums[cluster] += best[cluster];
-                counts[cluster] += 1;
-            }
-        }
-        sums.iter().zip(&counts).map(|(sum, &n)| if n == 0 { 0.0 } else { sum / n as f64 }).collect()
+            let own = sample.iter().map(|&row| Some(labels[row]));
+            best_jaccards(own.zip(found.into_iter().map(Some)), k)
+        };
+        mean_jaccards(&self.0.iter().map(of_sample).collect::<Vec<_>>(), k)
     }
+}
+
+/// Of each of `k` clusters the largest Jaccard index with one that was found again, in [0, 1], from the labels of every row of a
+/// sample: its own and the one found, none where it is in no cluster. None where the sample has no row of the cluster.
+///
+/// # Panics
+///
+/// Panics when a row's own label is `k` or more.
+pub fn best_jaccards(labels: impl Iterator<Item = (Option<u32>, Option<u32>)>, k: usize) -> Vec<Option<f64>> {
+    let mut own = vec![0usize; k];
+    let (mut theirs, mut both) = (BTreeMap::new(), BTreeMap::new());
+    for (label, found) in labels {
+        if let Some(label) = label {
+            own[label as usize] += 1;
+        }
+        if let Some(found) = found {
+            *theirs.entry(found).or_insert(0usize) += 1;
+        }
+        if let (Some(label), Some(found)) = (label, found) {
+            *both.entry((label as usize, found)).or_insert(0usize) += 1;
+        }
+    }
+    let mut best: Vec<Option<f64>> = own.iter().map(|n| (*n > 0).then_some(0.0)).collect();
+    for ((label, found), n) in both {
+        let index = n as f64 / (own[label] + theirs[&found] - n) as f64;
+        best[label] = best[label].map(|best| best.max(index));
+    }
+    best
+}
+
+/// The mean over samples of [`best_jaccards`] of `k` clusters, of the samples that have rows of the cluster; 0 where none has.
+///
+/// # Panics
+///
+/// Panics when a sample is of fewer clusters.
+pub fn mean_jaccards(samples: &[Vec<Option<f64>>], k: usize) -> Vec<f64> {
+    let mean = |cluster: usize| {
+        let found: Vec<f64> = samples.iter().filter_map(|sample| sample[cluster]).collect();
+        if found.is_empty() { 0.0 } else { found.iter().sum::<f64>() / found.len() as f64 }
+    };
+    (0..k).map(mean).collect()
 }
 
 #[cfg(test)]
@@ -203,5 +231,15 @@ mod tests {
         // Halving an even row of points is arbitrary.
         let unstable = again.jaccards(&whole.cut_into(9).unwrap(), 9);
         assert!(unstable.iter().any(|&jaccard| jaccard < 0.9), "{unstable:?}");
+    }
+
+    #[test]
+    fn a_cluster_comes_back_as_far_as_its_best_match_and_rows_in_none_match_nothing() {
+        // Three of the first cluster and one in none are found together; the second is halved, one of it lost.
+        let own = [Some(0), Some(0), Some(0), None, Some(1), Some(1), Some(1), None];
+        let found = [Some(7), Some(7), Some(7), Some(7), Some(2), Some(3), None, None];
+        let best = best_jaccards(own.into_iter().zip(found), 3);
+        assert_eq!(best, [Some(0.75), Some(1.0 / 3.0), None]);
+        assert_eq!(mean_jaccards(&[best, vec![Some(0.25), None, None]], 3), [0.5, 1.0 / 3.0, 0.0]);
     }
 }

@@ -1,5 +1,5 @@
 //! Charts saved as files in real Chromium: SVG that reads back as XML with its axes and as many marks as it has values, and PNG
-//! of the same picture in the screen's pixels.
+//! of the same picture in pixels.
 
 use serde_json::{Value, json};
 use thirtyfour::Key;
@@ -60,13 +60,13 @@ async fn svg_of(browser: &Browser, id: &str, name: &str) -> Read {
     Read { size, text: read["text"].as_str().unwrap().to_owned(), elements: read["elements"].clone() }
 }
 
-/// A chart as PNG: as large as its SVG in the screen's pixels, and not empty.
+/// A chart as PNG: as large as its SVG in the screen's pixels, two for one at least, and not empty.
 async fn assert_png(browser: &Browser, id: &str, name: &str, svg: &Read) {
     choose(browser, id, "png").await;
     let png = browser.downloaded_bytes(&format!("{name}.png")).await;
     assert_eq!(png[..8], PNG, "{name}");
     assert_eq!(&png[12..16], b"IHDR", "{name}");
-    let ratio = browser.evaluate("return devicePixelRatio", vec![]).await.as_f64().unwrap();
+    let ratio = browser.evaluate("return devicePixelRatio", vec![]).await.as_f64().unwrap().max(2.0);
     let side = |at: usize| f64::from(u32::from_be_bytes(png[at..at + 4].try_into().unwrap()));
     assert_eq!([side(16), side(20)], svg.size.map(|px| (px * ratio).round()), "{name}");
     let colors = "

@@ -114,9 +114,12 @@ fn plot(
     Ok(paper)
 }
 
-/// An SVG as a PNG in the screen's pixels.
+/// Pixels of a PNG for one of CSS, at least: it is to be read in print and on finer screens than this one.
+const LEAST_RATIO: f64 = 2.0;
+
+/// An SVG as a PNG in the screen's pixels, or [`LEAST_RATIO`] where these are coarser.
 async fn pixels(svg: &Blob, size: [f64; 2]) -> Result<Blob, JsValue> {
-    let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
+    let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio()).max(LEAST_RATIO);
     let [width, height] = size.map(|px| (px * ratio).round().max(1.0));
     let address = Url::create_object_url_with_blob(svg)?;
     let image = HtmlImageElement::new()?;

@@ -111,6 +111,7 @@ impl StaticStudy {
             size: size(i as i32),
             cohesion: 0.9,
             silhouette: 0.5,
+            jaccard: Some(0.8),
             typical: Vec::new(),
             border: Vec::new(),
             reading: Reading {
