@@ -35,6 +35,8 @@ pub struct Address {
     pub groups: Option<String>,
     /// `prompts`, `pairs`: into how many groups a discovery's prompts and pairs are cut, unless as stored.
     pub cuts: Cuts,
+    /// What is looked at of a discovery.
+    pub discover: DiscoverAddress,
     /// How the map is looked at, and what is selected on it.
     pub map: MapAddress,
     /// `row`: the selected pair's row in the study.
@@ -68,6 +70,41 @@ pub struct MapAddress {
     pub at: Option<String>,
     /// `lasso`: the polygon whose pairs are selected ([`whence_shared::plane::lasso::Lasso::format`]).
     pub lasso: Option<String>,
+}
+
+/// What is looked at of a discovery, as text: what it means is known where the discovery is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DiscoverAddress {
+    /// `checked`: prompts of the scan of changes that are chosen; as `whence_shared::spans` writes them.
+    pub checked: Option<String>,
+    /// `changed`: the one kind of change that is listed.
+    pub kind: Option<String>,
+    /// `order`: the column that they are in the order of, after `-` falling.
+    pub order: Option<String>,
+    /// `open`: the prompt whose responses are shown.
+    pub open: Option<u32>,
+    /// `compare-prompts`: the groups of prompts that are compared, from 1, such as `2,5`.
+    pub compared_prompts: Option<String>,
+    /// `compare-pairs`: the same of pairs.
+    pub compared_pairs: Option<String>,
+}
+
+impl DiscoverAddress {
+    /// The groups of a side that are compared.
+    pub fn compared(&self, side: SideName) -> Option<&str> {
+        match side {
+            SideName::Prompts => self.compared_prompts.as_deref(),
+            SideName::Pairs => self.compared_pairs.as_deref(),
+        }
+    }
+
+    /// With other groups of a side.
+    pub fn set_compared(&mut self, side: SideName, groups: Option<String>) {
+        match side {
+            SideName::Prompts => self.compared_prompts = groups,
+            SideName::Pairs => self.compared_pairs = groups,
+        }
+    }
 }
 
 /// The most groups that pairs are put in here.
@@ -246,6 +283,14 @@ impl Address {
             only: name("only"),
             groups: name("groups"),
             cuts: Cuts { prompts: number("prompts").filter(|&k| k > 0), pairs: number("pairs").filter(|&k| k > 0) },
+            discover: DiscoverAddress {
+                checked: name("checked"),
+                kind: name("changed"),
+                order: name("order"),
+                open: number("open").and_then(|prompt| u32::try_from(prompt).ok()),
+                compared_prompts: name("compare-prompts"),
+                compared_pairs: name("compare-pairs"),
+            },
             map: MapAddress {
                 name: name("map"),
                 color: name("color").and_then(|name| ColorBy::named(&name)),
@@ -273,6 +318,12 @@ impl Address {
             ("groups", self.groups.clone()),
             ("prompts", self.cuts.prompts.map(|n| n.to_string())),
             ("pairs", self.cuts.pairs.map(|n| n.to_string())),
+            ("checked", self.discover.checked.clone()),
+            ("changed", self.discover.kind.clone()),
+            ("order", self.discover.order.clone()),
+            ("open", self.discover.open.map(|prompt| prompt.to_string())),
+            ("compare-prompts", self.discover.compared_prompts.clone()),
+            ("compare-pairs", self.discover.compared_pairs.clone()),
             ("behavior", self.behavior.clone()),
             ("only", self.only.clone()),
             ("layer", self.layer.map(|n| n.to_string())),

@@ -12,7 +12,7 @@ use crate::state::{RankStatus, State, StudyStatus};
 const NAMES: [&str; 8] = ["tag", "tags", "label", "labels", "topic", "topics", "category", "categories"];
 /// A field of more values than this is no tag.
 const MAX_VALUES: usize = 60;
-/// Fields shown.
+/// Fields shown, of those that have tags.
 const N_FIELDS: usize = 2;
 /// What tells tags is read for their sake where a study has at most so many pairs, else once something else asks for it.
 const MAX_PAIRS: usize = 20_000;
@@ -60,13 +60,14 @@ fn is_named_so(field: &FieldColumn) -> bool {
     NAMES.contains(&field.name.to_lowercase().as_str())
 }
 
-/// Places of the fields that are shown: what is called tags, or else the first fields with few values.
+/// Places of the fields that are shown: what is called tags, or else the first field with few values, one alone: two would leave
+/// prompts too little room.
 fn fields(columns: &RowColumns) -> Vec<usize> {
-    let places = |fits: &dyn Fn(&FieldColumn) -> bool| -> Vec<usize> {
-        (0..columns.fields.len()).filter(|&at| fits(&columns.fields[at])).take(N_FIELDS).collect()
+    let places = |fits: &dyn Fn(&FieldColumn) -> bool, n: usize| -> Vec<usize> {
+        (0..columns.fields.len()).filter(|&at| fits(&columns.fields[at])).take(n).collect()
     };
-    let named = places(&is_named_so);
-    if named.is_empty() { places(&|field| (2..=MAX_VALUES).contains(&field.values.len())) } else { named }
+    let named = places(&is_named_so, N_FIELDS);
+    if named.is_empty() { places(&|field| (2..=MAX_VALUES).contains(&field.values.len()), 1) } else { named }
 }
 
 /// Of a list of tags each.

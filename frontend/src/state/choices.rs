@@ -9,7 +9,7 @@ use whence_shared::filter::{Filter, PairGroup, Sort};
 use whence_shared::spans;
 
 use super::{State, View};
-use crate::address::{Address, Cuts, MapAddress, Page, Step};
+use crate::address::{Address, Cuts, DiscoverAddress, MapAddress, Page, Step};
 use crate::number::counted;
 use crate::protocol::End;
 
@@ -69,12 +69,24 @@ impl State {
 
     /// Shows another discovery.
     pub fn choose_groups(self, name: String) {
-        self.change(Step::Push, |address| (address.groups, address.cuts) = (Some(name), Cuts::default()));
+        self.change(Step::Push, |address| {
+            (address.groups, address.cuts) = (Some(name), Cuts::default());
+            address.discover = DiscoverAddress::default();
+        });
+    }
+
+    /// Changes what is looked at of the discovery.
+    pub fn change_discover(self, edit: impl FnOnce(&mut DiscoverAddress)) {
+        self.change(Step::Replace, |address| edit(&mut address.discover));
     }
 
     /// Cuts one side of the discovery into `k` groups, or as it is stored.
     pub fn choose_cut(self, side: SideName, k: Option<usize>) {
-        self.change(Step::Replace, |address| address.cuts = address.cuts.with(side, k));
+        self.change(Step::Replace, |address| {
+            address.cuts = address.cuts.with(side, k);
+            // Other groups have these numbers then.
+            address.discover.set_compared(side, None);
+        });
     }
 
     /// Changes how the map is looked at, or what is selected on it.

@@ -35,7 +35,7 @@ use whence_shared::plane::lasso::Lasso;
 use whence_shared::spans;
 use whence_shared::study::{RowChunk, TextChunk};
 
-use crate::address::{self, Address, ColorBy, Cuts, MapAddress, Page};
+use crate::address::{self, Address, ColorBy, Cuts, DiscoverAddress, MapAddress, Page};
 use crate::cache::CacheSize;
 use crate::opened;
 use crate::protocol::{Of, Query};
@@ -64,6 +64,8 @@ pub struct State {
     pub groups: Memo<Option<String>>,
     /// Where it is cut.
     pub cuts: Memo<Cuts>,
+    /// What is looked at of it.
+    pub discover: Memo<DiscoverAddress>,
     /// How the map is looked at.
     pub map: Memo<MapAddress>,
     /// What points of the map are colored by.
@@ -173,6 +175,7 @@ impl State {
             only: Memo::new(move |_| address.with(|address| address.only.as_deref().and_then(spans::parse))),
             groups: Memo::new(move |_| address.get().groups),
             cuts: Memo::new(move |_| address.with(|address| address.cuts)),
+            discover: Memo::new(move |_| address.with(|address| address.discover.clone())),
             map: Memo::new(move |_| address.with(|address| address.map.clone())),
             color,
             lasso,

@@ -271,6 +271,11 @@ async fn two_groups_are_contrasted_by_their_words() {
     let cells =
         [first, second].map(|term| json!(format!("{} {:.1} {} {}", term.term, term.z, term.counts[0], term.counts[1])));
     browser.wait_until(row, cells.to_vec()).await;
+    // The address brings the comparison along, and one of groups that are not there none.
+    browser.wait_until("return location.search.includes('compare-prompts=3%2C1')", vec![]).await;
+    browser.open(&site.address("?view=discover&compare-prompts=3,1&compare-pairs=2,99"), "discovered").await;
+    browser.wait_until(row, cells.to_vec()).await;
+    browser.wait_for_text(".contrast[data-side='pairs']", "Choose a second group").await;
     // Another cut has other groups: the comparison goes.
     slide(&browser, "cut-prompts", 2).await;
     browser.wait_until("return !document.querySelector('.contrast table')", vec![]).await;
@@ -297,6 +302,20 @@ async fn the_change_scan_is_sorted_filtered_read_and_ranked_by() {
     press(&browser, "#changes tr[data-prompt='1']", "Say something about rivers").await;
     browser.wait_for_text("#changes tr[data-detail='1']", "down to the sea").await;
     browser.find("#changes tr[data-detail='1'] .side.shows mark").await;
+    // All of that is in the address: what is listed, in which order, what is open and what is chosen.
+    press(&browser, "#changes .filters", "format appeared 24").await;
+    browser.find("#changes tr[data-prompt='4'] input").await.click().await.unwrap();
+    let says = "return ['changed=format-appeared', 'order=prompt', 'open=1', 'checked=4'].every((part) => location.search.includes(part))";
+    browser.wait_until(says, vec![]).await;
+    let shown = listed(&browser).await;
+    let address = browser.page.current_url().await.unwrap().to_string();
+    browser.open(&address, "discovered").await;
+    browser.wait_for_text("#changes tr[data-detail='1']", "down to the sea").await;
+    assert_eq!(listed(&browser).await, shown);
+    browser.wait_until(ascending, vec![]).await;
+    browser.wait_until("return document.querySelector(\"#changes tr[data-prompt='4'] input\").checked", vec![]).await;
+    press(&browser, "#changes .filters", "all").await;
+    browser.find("#changes tr[data-prompt='4'] input").await.click().await.unwrap();
     // The chosen prompts rank.
     for prompt in [1, 4] {
         browser.find(&format!("#changes tr[data-prompt='{prompt}'] input")).await.click().await.unwrap();

@@ -7,11 +7,13 @@ use leptos::prelude::*;
 use whence_shared::changes::{Change, Kind, counts};
 use whence_shared::form::Format;
 use whence_shared::pair::one_line;
+use whence_shared::spans;
 
 use super::super::turns::both_marked;
 use super::rank_by::RankBy;
 use crate::discovery::{Discovery, Found};
 use crate::number::{count, counted};
+use crate::state::State;
 
 /// Rows shown at first, and more with each asking.
 const N_ROWS: usize = 12;
@@ -30,25 +32,104 @@ enum Column {
     Group,
 }
 
-/// What is shown of the table.
+impl Column {
+    const ALL: [Self; 5] = [Self::Norm, Self::Prompt, Self::Words, Self::Overlap, Self::Group];
+
+    /// As the address names it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Norm => "norm",
+            Self::Prompt => "prompt",
+            Self::Words => "words",
+            Self::Overlap => "shared",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// What is shown of the table; the address keeps all but how many rows.
 #[derive(Clone, Copy)]
 struct Choice {
-    column: RwSignal<(Column, bool)>,
-    kind: RwSignal<Option<Kind>>,
-    checked: RwSignal<BTreeSet<u32>>,
-    open: RwSignal<Option<u32>>,
+    state: State,
+    /// And whether it falls.
+    column: Memo<(Column, bool)>,
+    kind: Memo<Option<Kind>>,
+    checked: Memo<BTreeSet<u32>>,
+    open: Memo<Option<u32>>,
     n_rows: RwSignal<usize>,
+}
+
+impl Choice {
+    /// What the address says of a discovery of `n_prompts`; what it says of others is passed over.
+    fn here(n_prompts: usize) -> Self {
+        let state = State::here();
+        let is_there = move |prompt: &u32| (*prompt as usize) < n_prompts;
+        Self {
+            state,
+            column: Memo::new(move |_| state.discover.with(|discover| column_of(discover.order.as_deref()))),
+            kind: Memo::new(move |_| {
+                let named = state.discover.with(|discover| discover.kind.clone())?;
+                Kind::ALL.into_iter().find(|kind| word(*kind) == named)
+            }),
+            checked: Memo::new(move |_| {
+                let rows = state.discover.with(|discover| discover.checked.as_deref().and_then(spans::parse));
+                rows.unwrap_or_default().into_iter().filter(is_there).collect()
+            }),
+            open: Memo::new(move |_| state.discover.with(|discover| discover.open).filter(is_there)),
+            n_rows: RwSignal::new(N_ROWS),
+        }
+    }
+
+    /// Lists one kind of change, or all again when it is listed already.
+    fn toggle_kind(self, kind: Option<Kind>) {
+        let kind = kind.filter(|_| self.kind.get_untracked() != kind);
+        self.state.change_discover(|discover| discover.kind = kind.map(word));
+        self.n_rows.set(N_ROWS);
+    }
+
+    /// Sorts by a column, or the other way round when it is that one already.
+    fn sort_by(self, column: Column) {
+        let (of, is_falling) = self.column.get_untracked();
+        // Numbers are looked at from the top, names from the beginning.
+        let first = !matches!(column, Column::Prompt | Column::Group);
+        let chosen = if of == column { (column, !is_falling) } else { (column, first) };
+        let name = format!("{}{}", if chosen.1 { "-" } else { "" }, chosen.0.name());
+        self.state.change_discover(|discover| discover.order = (chosen != FIRST_ORDER).then_some(name));
+    }
+
+    /// Chooses a prompt, or no more.
+    fn check(self, prompt: u32, is_checked: bool) {
+        let mut checked = self.checked.get_untracked();
+        match is_checked {
+            true => checked.insert(prompt),
+            false => checked.remove(&prompt),
+        };
+        let rows: Vec<u32> = checked.into_iter().collect();
+        let named = (!rows.is_empty()).then(|| spans::format(&rows));
+        self.state.change_discover(|discover| discover.checked = named);
+    }
+}
+
+/// The order of the table before any is asked for: what changed most comes first.
+const FIRST_ORDER: (Column, bool) = (Column::Norm, true);
+
+/// A column and whether it falls, as the address says: `-words`.
+fn column_of(order: Option<&str>) -> (Column, bool) {
+    let Some(order) = order else { return FIRST_ORDER };
+    let (name, is_falling) = order.strip_prefix('-').map_or((order, false), |name| (name, true));
+    let column = Column::ALL.into_iter().find(|column| column.name() == name);
+    column.map_or(FIRST_ORDER, |column| (column, is_falling))
+}
+
+/// A kind of change as the address names it: the words of its name, `refusal-answer`.
+fn word(kind: Kind) -> String {
+    let words = kind.name().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
 }
 
 /// The panel.
 pub fn changes(found: &Arc<Found>) -> AnyView {
-    let choice = Choice {
-        column: RwSignal::new((Column::Norm, true)),
-        kind: RwSignal::new(None),
-        checked: RwSignal::new(BTreeSet::new()),
-        open: RwSignal::new(None),
-        n_rows: RwSignal::new(N_ROWS),
-    };
+    let choice = Choice::here(found.view.prompts.len());
     if found.view.changes.is_empty() {
         return view! {
             <section aria-labelledby="changes-title">
@@ -158,10 +239,7 @@ fn filters(changes: &[Change], choice: Choice) -> impl IntoView + use<> {
                 type="button"
                 class="chip"
                 aria-pressed=move || if choice.kind.get() == kind { "true" } else { "false" }
-                on:click=move |_| {
-                    choice.kind.set(if choice.kind.get_untracked() == kind { None } else { kind });
-                    choice.n_rows.set(N_ROWS);
-                }
+                on:click=move |_| choice.toggle_kind(kind)
             >
                 {name} " " <span class="size">{count(n)}</span>
             </button>
@@ -185,11 +263,7 @@ fn head(title: &'static str, column: Column, class: &'static str, choice: Choice
         <th scope="col" class=class aria-sort=sorted>
             <button
                 type="button"
-                on:click=move |_| choice.column.update(|(of, is_falling)| {
-                    // Numbers are looked at from the top, names from the beginning.
-                    let first = !matches!(column, Column::Prompt | Column::Group);
-                    (*of, *is_falling) = if *of == column { (column, !*is_falling) } else { (column, first) };
-                })
+                on:click=move |_| choice.sort_by(column)
             >
                 {title}
                 {move || match sorted() {
@@ -223,17 +297,7 @@ fn row(found: &Arc<Found>, at: usize, label: u32, choice: Choice) -> impl IntoVi
                     type="checkbox"
                     aria-label=choose_label
                     prop:checked=move || choice.checked.with(|checked| checked.contains(&prompt))
-                    on:change=move |event| {
-                        choice
-                            .checked
-                            .update(|checked| {
-                                if event_target_checked(&event) {
-                                    checked.insert(prompt);
-                                } else {
-                                    checked.remove(&prompt);
-                                }
-                            });
-                    }
+                    on:change=move |event| choice.check(prompt, event_target_checked(&event))
                 />
             </td>
             <td class="norm">{format!("{:.2}", change.norm)}</td>
@@ -243,7 +307,10 @@ fn row(found: &Arc<Found>, at: usize, label: u32, choice: Choice) -> impl IntoVi
                         type="button"
                         class="open"
                         aria-expanded=move || if is_open() { "true" } else { "false" }
-                        on:click=move |_| choice.open.set((!is_open()).then_some(prompt))
+                        on:click=move |_| {
+                            let open = (!is_open()).then_some(prompt);
+                            choice.state.change_discover(|discover| discover.open = open);
+                        }
                     >
                         {snippet}
                     </button>

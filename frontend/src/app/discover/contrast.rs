@@ -9,70 +9,85 @@ use web_sys::{ScrollBehavior, ScrollIntoViewOptions, ScrollLogicalPosition};
 use whence_shared::cluster::contrast::{Contrast, ContrastTerm};
 use whence_shared::discovery::cutting::{ClusterContrast, SideName};
 
+use super::cuts::grouping_of;
 use crate::discovery::{Discovery, Found};
 use crate::number::count;
+use crate::state::State;
 
 /// Terms of each group.
 const N_TERMS: usize = 10;
 
-/// Which groups are compared: at most two, of one side.
+/// Which groups of one side are compared: at most two. The address keeps them.
 #[derive(Clone, Copy)]
-pub struct Compared(RwSignal<Vec<(SideName, usize)>>);
+pub struct Compared {
+    state: State,
+    side: SideName,
+    /// From 0, in the order in which they were chosen.
+    groups: Memo<Vec<usize>>,
+}
 
 impl Compared {
-    /// None yet. They are forgotten when other groups are shown.
-    pub fn new() -> Self {
-        let discovery = Discovery::here();
-        let compared = Self(RwSignal::new(Vec::new()));
-        Effect::new(move || {
-            discovery.shown.track();
-            compared.0.set(Vec::new());
+    /// Those that the address names, of the groups there are.
+    pub fn of(found: &Arc<Found>, side: SideName) -> Self {
+        let (state, discovery, found) = (State::here(), Discovery::here(), found.clone());
+        let groups = Memo::new(move |_| {
+            let n_groups = grouping_of(&discovery.groups(&found), side).clusters.len();
+            let named = state.discover.with(|discover| discover.compared(side).map(str::to_owned)).unwrap_or_default();
+            let numbers = named.split(',').filter_map(|number| number.parse::<usize>().ok()?.checked_sub(1));
+            let mut groups: Vec<usize> = numbers.filter(|label| *label < n_groups).take(2).collect();
+            groups.dedup();
+            groups
         });
-        compared
+        Self { state, side, groups }
     }
 
     /// Whether a group is among them. Tracked.
-    pub fn has(self, side: SideName, label: usize) -> bool {
-        self.0.with(|groups| groups.contains(&(side, label)))
+    pub fn has(self, label: usize) -> bool {
+        self.groups.with(|groups| groups.contains(&label))
     }
 
-    /// Takes a group in or out; the oldest goes when there are two already, and those of the other side go.
-    pub fn toggle(self, side: SideName, label: usize) {
-        self.0.update(|groups| {
-            if let Some(at) = groups.iter().position(|group| *group == (side, label)) {
-                groups.remove(at);
-                return;
+    /// Takes a group in or out; the oldest goes when there are two already.
+    pub fn toggle(self, label: usize) {
+        let mut groups = self.groups.get_untracked();
+        match groups.iter().position(|group| *group == label) {
+            Some(at) => drop(groups.remove(at)),
+            None => {
+                if groups.len() == 2 {
+                    groups.remove(0);
+                }
+                groups.push(label);
             }
-            groups.retain(|group| group.0 == side);
-            if groups.len() == 2 {
-                groups.remove(0);
-            }
-            groups.push((side, label));
-        });
+        }
+        let named: Vec<String> = groups.iter().map(|label| (label + 1).to_string()).collect();
+        let named = (!named.is_empty()).then(|| named.join(","));
+        self.state.change_discover(|discover| discover.set_compared(self.side, named));
     }
 
-    /// The two of a side. Tracked.
-    fn two(self, side: SideName) -> Option<(usize, usize)> {
-        self.0.with(|groups| match groups.as_slice() {
-            [(of, a), (_, b)] if *of == side => Some((*a.min(b), *a.max(b))),
+    /// The two, if there are. Tracked.
+    fn two(self) -> Option<(usize, usize)> {
+        self.groups.with(|groups| match groups.as_slice() {
+            [a, b] => Some((*a.min(b), *a.max(b))),
             _ => None,
         })
     }
 
-    /// How many of a side there are. Tracked.
-    fn n(self, side: SideName) -> usize {
-        self.0.with(|groups| groups.iter().filter(|group| group.0 == side).count())
+    /// How many there are. Tracked.
+    fn n(self) -> usize {
+        self.groups.with(Vec::len)
     }
 }
 
 /// What tells the two chosen groups of a side apart; a hint while there is one.
 #[component]
-pub fn ContrastPanel(found: Arc<Found>, side: SideName, compared: Compared) -> impl IntoView {
+pub fn ContrastPanel(found: Arc<Found>, compared: Compared) -> impl IntoView {
+    let side = compared.side;
     let discovery = Discovery::here();
     let panel = NodeRef::<html::Div>::new();
     let told = RwSignal::new(None::<((usize, usize), Result<ClusterContrast, String>)>);
-    let two = Memo::new(move |_| compared.two(side));
+    let two = Memo::new(move |_| compared.two());
     Effect::new(move || {
+        // Other groups may have the same numbers.
+        discovery.shown.track();
         told.set(None);
         let Some((a, b)) = two.get() else { return };
         let found = found.clone();
@@ -90,7 +105,7 @@ pub fn ContrastPanel(found: Arc<Found>, side: SideName, compared: Compared) -> i
     let name = if side == SideName::Prompts { "prompts" } else { "pairs" };
     view! {
         <div class="contrast" data-side=name aria-live="polite" node_ref=panel>
-            {move || match (compared.n(side), told.get()) {
+            {move || match (compared.n(), told.get()) {
                 (1, _) => view! { <p class="quiet">"Choose a second group to compare with."</p> }.into_any(),
                 (2, None) => view! { <p class="quiet">"Comparing…"</p> }.into_any(),
                 (2, Some((_, Err(reason)))) => view! { <p class="problem" role="alert">{reason}</p> }.into_any(),

@@ -33,7 +33,7 @@ const ALPHA: f64 = 0.05;
 /// The section of prompts.
 #[component]
 pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
-    let (discovery, compared) = (Discovery::here(), Compared::new());
+    let (discovery, compared) = (Discovery::here(), Compared::of(&found, SideName::Prompts));
     let cards = {
         let found = found.clone();
         move || {
@@ -54,7 +54,7 @@ pub fn PromptGroups(found: Arc<Found>) -> impl IntoView {
             <p class="about">
                 "Prompts in one group were changed by the same pairs; changes stand first. Open a prompt to read what tuning changed."
             </p>
-            <ContrastPanel found side=SideName::Prompts compared />
+            <ContrastPanel found compared />
             {move || {
                 let (changes, others) = cards();
                 let has_none = changes.is_empty();
@@ -120,7 +120,7 @@ fn prompt_card(found: &Arc<Found>, groups: &Groups, label: usize, compared: Comp
 /// The section of pairs.
 #[component]
 pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
-    let (discovery, compared) = (Discovery::here(), Compared::new());
+    let (discovery, compared) = (Discovery::here(), Compared::of(&found, SideName::Pairs));
     let has_no_words = {
         let found = found.clone();
         move || {
@@ -147,7 +147,7 @@ pub fn PairGroups(found: Arc<Found>) -> impl IntoView {
                     "This discovery was stored without the words of its pairs, so that groups cut elsewhere have none: run whence discover again."
                 </p>
             </Show>
-            <ContrastPanel found side=SideName::Pairs compared />
+            <ContrastPanel found compared />
             <div class="groups">{cards}</div>
         </section>
     }
@@ -230,7 +230,7 @@ fn head(side: SideName, label: usize, cluster: &Cluster, compared: Compared) -> 
         "Silhouette {:.2}: how near its {many} are to each other beside the next group, −1 to 1. Comes back {:.2}: mean overlap with a group of a hierarchy made again from a part of them, 0 to 1.",
         cluster.silhouette, cluster.jaccard
     );
-    let is_compared = move || compared.has(side, label);
+    let is_compared = move || compared.has(label);
     view! {
         <header>
             <h3>{title} <span class="size">{counted(cluster.size, one, many)}</span></h3>
@@ -239,7 +239,7 @@ fn head(side: SideName, label: usize, cluster: &Cluster, compared: Compared) -> 
                 class="compare"
                 title="Two groups compared show the words that tell them apart"
                 aria-pressed=move || if is_compared() { "true" } else { "false" }
-                on:click=move |_| compared.toggle(side, label)
+                on:click=move |_| compared.toggle(label)
             >
                 "Compare"
             </button>
