@@ -58,6 +58,13 @@ pub struct OutIsInput {
     pub input: &'static str,
 }
 
+/// A file beside another: its name with an ending more.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 /// Refuses an output that is one of the inputs, under whatever name; each input comes with its option, if it was given.
 /// There is no replacing what the output is made from.
 ///

@@ -6,6 +6,7 @@ use whence_shared::cluster::hdbscan;
 use whence_shared::cluster::kmeans;
 use whence_shared::cluster::members::{best_jaccards, mean_jaccards};
 use whence_shared::cluster::points::{ClusterError, Points};
+use whence_shared::cluster::stability::sample_of;
 use whence_shared::clustering::NOISE;
 use whence_shared::statistics::random::Random;
 
@@ -54,10 +55,7 @@ pub fn jaccards(
     }
     let of_sample = |number: u64| -> Result<Vec<Option<f64>>, ClusterError> {
         let seed = seed.wrapping_add(number + 1);
-        let mut rows: Vec<usize> = (0..n_held).collect();
-        Random::new(seed).shuffle(&mut rows);
-        rows.truncate(size);
-        rows.sort_unstable();
+        let rows = sample_of(n_held, size, &mut Random::new(seed));
         let values: Vec<f32> =
             rows.iter().flat_map(|row| &held.values[row * d_model..(row + 1) * d_model]).copied().collect();
         let found = again(Points::new(&values, d_model)?, method, size as f64 / n_held as f64, seed)?;

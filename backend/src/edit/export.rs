@@ -125,11 +125,7 @@ impl Places {
             let expected = format!("a file that ends in .{}, as --format says, or a folder", options.format);
             return Err(EditError::Option { option: "out", expected, got: out.display().to_string() });
         }
-        let beside = |ending: &str| {
-            let mut name = out.clone().into_os_string();
-            name.push(ending);
-            name.into()
-        };
+        let beside = |ending| files::beside(out, ending);
         Ok(Self { data: out.clone(), patch: beside(".patch.jsonl"), manifest: beside(".manifest.json") })
     }
 }

@@ -26,7 +26,7 @@ use whence_shared::api::{RankingEnd, VERSION};
 
 use crate::data::pairs::PairFileError;
 use crate::edit::EditError;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::study::Study;
 
 /// The version of the tables.
@@ -263,9 +263,7 @@ impl Store {
 
     /// A file of SQLite's beside the database.
     fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(ending);
-        name.into()
+        files::beside(&self.path, ending)
     }
 
     /// Reads or changes what is there; where nothing was ever stored, nothing is made.

@@ -14,23 +14,27 @@ pub fn is_plain_click(event: &MouseEvent) -> bool {
     event.button() == 0 && !(event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key())
 }
 
+/// What a click on a link to a page does: the page opens, seen from its top.
+pub fn opens(state: State, page: Page) -> impl Fn(MouseEvent) + 'static {
+    move |event| {
+        if is_plain_click(&event) {
+            event.prevent_default();
+            state.open_page(page);
+            window().scroll_to_with_x_and_y(0.0, 0.0);
+        }
+    }
+}
+
 /// Links to the app's pages.
 #[component]
 pub fn Navigation() -> impl IntoView {
     let (state, api) = (State::here(), Api::here());
     let link = move |page: Page| {
-        let on_click = move |event: MouseEvent| {
-            if is_plain_click(&event) {
-                event.prevent_default();
-                state.open_page(page);
-                window().scroll_to_with_x_and_y(0.0, 0.0);
-            }
-        };
         view! {
             <a
                 href=move || state.link_to(page)
                 aria-current=move || (state.page.get() == page).then_some("page")
-                on:click=on_click
+                on:click=opens(state, page)
             >
                 {page.title()}
             </a>

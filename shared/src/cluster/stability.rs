@@ -181,7 +181,11 @@ fn stabilities(
 
 /// A share of the rows, at least two, drawn without replacement, ascending.
 pub(super) fn sample(n_rows: usize, share: f64, random: &mut Random) -> Vec<usize> {
-    let size = ((n_rows as f64 * share).round() as usize).max(2).min(n_rows);
+    sample_of(n_rows, ((n_rows as f64 * share).round() as usize).max(2).min(n_rows), random)
+}
+
+/// `size` of the rows, or all where there are no more, drawn without replacement, ascending.
+pub fn sample_of(n_rows: usize, size: usize, random: &mut Random) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..n_rows).collect();
     random.shuffle(&mut rows);
     rows.truncate(size);

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::settings::{self, Difference, Settings, beside};
+use super::settings::{self, Difference, Settings};
 use super::{Rollout, RolloutError, TestPrompt};
 use crate::files::{self, Context};
 
@@ -52,7 +52,7 @@ impl<'a> Journal<'a> {
         prompts: &'a [TestPrompt],
         replace: bool,
     ) -> Result<Opened<'a>, RolloutError> {
-        let part = beside(out, ".part");
+        let part = files::beside(out, ".part");
         let mut fewer = Vec::new();
         if !part.exists() {
             match is_complete(out, settings, replace) {

@@ -52,16 +52,9 @@ pub(crate) fn told(what: &str, field: &str, there: &str, asked: &str) -> String 
     format!("{what} {of}")
 }
 
-/// A file beside an output.
-pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 /// Where the settings of an output stand.
 pub(crate) fn path(out: &Path) -> PathBuf {
-    beside(out, ".run.json")
+    files::beside(out, ".run.json")
 }
 
 /// The first setting in which an output that is there was made otherwise; none where there is none, or nothing says how it was

@@ -9,7 +9,7 @@ use whence_shared::study::StudyView;
 
 use crate::address::Page;
 use crate::app::diagnosis::headline;
-use crate::app::navigation::is_plain_click;
+use crate::app::navigation::{is_plain_click, opens};
 use crate::app::validate::{forest, verdict};
 use crate::diagnosis::Diagnosed;
 use crate::number::counted;
@@ -85,15 +85,8 @@ fn Waiting() -> impl IntoView {
 #[component]
 fn Link(page: Page, text: &'static str) -> impl IntoView {
     let state = State::here();
-    let on_click = move |event: MouseEvent| {
-        if is_plain_click(&event) {
-            event.prevent_default();
-            state.open_page(page);
-            window().scroll_to_with_x_and_y(0.0, 0.0);
-        }
-    };
     view! {
-        <a href=move || state.link_to(page) on:click=on_click>
+        <a href=move || state.link_to(page) on:click=opens(state, page)>
             {text}
         </a>
     }

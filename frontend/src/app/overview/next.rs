@@ -1,11 +1,10 @@
 //! What to look at next: a card for each page that has something to show, or the command that makes it have.
 
-use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use whence_shared::study::StudyView;
 
 use crate::address::Page;
-use crate::app::navigation::is_plain_click;
+use crate::app::navigation::opens;
 use crate::decisions::Decisions;
 use crate::number::{count, counted};
 use crate::state::State;
@@ -58,16 +57,9 @@ pub fn next(study: &StudyView) -> impl IntoView + use<> {
 
 fn card(page: Page, text: impl Fn() -> String + Send + 'static) -> impl IntoView {
     let state = State::here();
-    let on_click = move |event: MouseEvent| {
-        if is_plain_click(&event) {
-            event.prevent_default();
-            state.open_page(page);
-            window().scroll_to_with_x_and_y(0.0, 0.0);
-        }
-    };
     view! {
         <li>
-            <a class="card" href=move || state.link_to(page) on:click=on_click>
+            <a class="card" href=move || state.link_to(page) on:click=opens(state, page)>
                 <strong>{page.title()}</strong>
                 <span>{text}</span>
             </a>
